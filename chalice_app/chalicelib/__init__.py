@@ -1,0 +1,1 @@
+"""The Lambdas: from a closed batch to a finished import job, and the REST API over it."""

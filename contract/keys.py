@@ -1,0 +1,99 @@
+"""The names of objects in the DICOM bucket, and the batch ids inside them.
+
+HealthImaging imports everything under a prefix, so instances and manifests never share one.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contract.errors import InvalidKey, InvalidUid
+from contract.uids import parse_uid
+
+INSTANCES_PREFIX = "instances/"
+MANIFESTS_PREFIX = "batches/"
+MANIFEST_SUFFIX = ".json"
+DROPBOX_PREFIX = "dropbox/"
+QUARANTINE_PREFIX = "quarantine/"
+
+# Also a Step Functions execution name (80 characters, no ``:/,;``), a HealthImaging clientToken and
+# jobName (64 of ``[A-Za-z0-9._-]``): one id from the association to the import job.
+_BATCH_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}", re.ASCII)
+BATCH_ENTROPY_BYTES = 8
+_REASON = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_MAX_NAME = 200
+
+
+def new_batch_id(opened_at: datetime, entropy: bytes) -> str:
+    """A batch id that sorts by opening time: ``20261123T093000Z-0123456789abcdef``.
+
+    ``entropy`` is 8 random bytes, given by the caller so that this stays a function of its input.
+    """
+    if len(entropy) != BATCH_ENTROPY_BYTES:
+        raise InvalidKey(f"a batch id takes {BATCH_ENTROPY_BYTES} bytes of entropy")
+    return f"{opened_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{entropy.hex()}"
+
+
+def parse_batch_id(text: str) -> str:
+    """``text`` itself if it is a batch id; raises InvalidKey."""
+    if not _BATCH_ID.fullmatch(text):
+        raise InvalidKey("not a batch id (YYYYMMDDTHHMMSSZ-16 hex digits)")
+    return text
+
+
+def batch_prefix(batch_id: str) -> str:
+    """What HealthImaging is told to import; always ends in ``/`` so that no sibling matches."""
+    return f"{INSTANCES_PREFIX}{parse_batch_id(batch_id)}/"
+
+
+def manifest_key(batch_id: str) -> str:
+    """Where a batch's manifest stands; its PUT starts the import."""
+    return f"{MANIFESTS_PREFIX}{parse_batch_id(batch_id)}{MANIFEST_SUFFIX}"
+
+
+def parse_manifest_key(key: str) -> str:
+    """The batch id in a manifest's key; raises InvalidKey."""
+    if not (key.startswith(MANIFESTS_PREFIX) and key.endswith(MANIFEST_SUFFIX)):
+        raise InvalidKey("not a manifest key (batches/<batchId>.json)")
+    return parse_batch_id(key[len(MANIFESTS_PREFIX) : -len(MANIFEST_SUFFIX)])
+
+
+def quarantine_key(reason: str, name: str) -> str:
+    """``quarantine/<reason>/<name>``, with whatever is unsafe in ``name`` replaced by ``_``."""
+    if not _REASON.fullmatch(reason):
+        raise InvalidKey("a quarantine reason is lower-case words joined by hyphens")
+    return f"{QUARANTINE_PREFIX}{reason}/{_UNSAFE.sub('_', name)[-_MAX_NAME:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKey:
+    """``instances/<batchId>/<Study>/<Series>/<SOP Instance UID>.dcm``, every part validated."""
+
+    batch_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+
+    def __post_init__(self) -> None:
+        parse_batch_id(self.batch_id)
+        for uid in (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid):
+            parse_uid(uid)
+
+    def __str__(self) -> str:
+        return (
+            f"{batch_prefix(self.batch_id)}{self.study_instance_uid}/"
+            f"{self.series_instance_uid}/{self.sop_instance_uid}.dcm"
+        )
+
+    @classmethod
+    def parse(cls, key: str) -> "InstanceKey":
+        """Read a key back; raises InvalidKey."""
+        parts = key.removeprefix(INSTANCES_PREFIX).removesuffix(".dcm").split("/")
+        try:
+            parsed = cls(*parts)
+        except (TypeError, InvalidUid):
+            raise InvalidKey("not an instance key") from None
+        if str(parsed) != key:
+            raise InvalidKey("not an instance key")
+        return parsed

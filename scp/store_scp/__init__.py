@@ -1,0 +1,1 @@
+"""The Store SCP: receives instances over DIMSE and makes them durable before it answers."""
