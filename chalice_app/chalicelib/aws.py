@@ -1,0 +1,117 @@
+"""AWS clients, made on first use and kept; and botocore's errors turned into the product's.
+
+Nothing here runs at import: Chalice imports the app on the machine that packages it. boto3 itself
+honours AWS_ENDPOINT_URL and AWS_REGION.
+"""
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's name, not a subclass of the built-in
+    HTTPClientError,
+    IncompleteReadError,
+)
+
+from chalicelib.errors import ServiceUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_medical_imaging import HealthImagingClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+_CONNECT_SECONDS, _READ_SECONDS = 3, 20
+_ATTEMPTS = 5
+# Step Functions paces the calls to HealthImaging: every further attempt here would be a call that
+# no state's Retry knows of, against a limit of one start a second.
+_PACED_ATTEMPTS = 2
+
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "SlowDown",
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+    }
+)
+_SERVER_ERROR = 500
+# boto3.client() is not safe to call from two threads at once; the clients it makes are.
+_making = threading.Lock()
+
+
+def _client(service: Any, attempts: int = _ATTEMPTS) -> Any:
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+    )
+    with _making:
+        return boto3.client(service, config=config)
+
+
+@functools.cache
+def s3() -> "S3Client":
+    """Amazon S3."""
+    return _client("s3")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def sqs() -> "SQSClient":
+    """Amazon SQS."""
+    return _client("sqs")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def dynamodb() -> "DynamoDBClient":
+    """Amazon DynamoDB."""
+    return _client("dynamodb")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def stepfunctions() -> "SFNClient":
+    """AWS Step Functions."""
+    return _client("stepfunctions")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def healthimaging() -> "HealthImagingClient":
+    """AWS HealthImaging."""
+    return _client("medical-imaging", _PACED_ATTEMPTS)  # type: ignore[no-any-return]
+
+
+def forget_clients() -> None:
+    """Make new clients on next use; for a process whose environment was changed."""
+    for factory in (s3, sqs, dynamodb, stepfunctions, healthimaging):
+        factory.cache_clear()
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's code of an error: ``ThrottlingException``, ``NoSuchKey`` ..."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Raises ServiceUnavailable for what may work later; lets every other error pass."""
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= _SERVER_ERROR or error_code(error) in _THROTTLED:
+            raise ServiceUnavailable(
+                f"{error.operation_name} failed: {error_code(error)}"
+            ) from error
+        raise
+    except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
+        raise ServiceUnavailable(f"AWS could not be reached: {type(error).__name__}") from error

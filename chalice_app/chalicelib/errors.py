@@ -1,0 +1,93 @@
+"""What can go wrong in the Lambdas. The state machine retries and catches by these class names.
+
+::
+
+    contract.errors.ProductError
+    +-- SettingsError           the environment does not fit
+    +-- InvalidEvent            a queue message is no S3 event
+    +-- MessagesFailed          some messages of an SQS batch must come back
+    +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
+    +-- ImportThrottled         429: retried by the state machine
+    +-- ImportQuotaExceeded     402, too many jobs at once: retried
+    +-- ServiceUnavailable      5xx, a dropped connection: retried
+    +-- ResultsNotReady         the job is done, its result files are not there yet: retried
+    +-- ImportRefused           permanent: what was asked for is wrong
+    +-- ImportStalled           permanent: the job never ended
+    +-- ApiProblem              what a REST caller is told
+        +-- NotFound            404
+        +-- BadParameter        400, names the parameter
+"""
+
+from http import HTTPStatus
+
+from contract.errors import ProductError
+
+
+class SettingsError(ProductError):
+    """One or more environment variables do not fit; the message names each with its rule."""
+
+
+class InvalidEvent(ProductError):
+    """A text is no S3 event notification; the message does not repeat it."""
+
+
+class MessagesFailed(ProductError):
+    """Some messages of an SQS batch failed; the others have been deleted from the queue."""
+
+
+class ObjectUnavailable(ProductError):
+    """An S3 object cannot be read; the message says why."""
+
+
+class ObjectMissing(ObjectUnavailable):
+    """There is no object under this key (any more)."""
+
+
+class ObjectTooLarge(ObjectUnavailable):
+    """An object is larger than anything the product writes or reads."""
+
+
+class ImportThrottled(ProductError):
+    """HealthImaging's request rate is exceeded (ThrottlingException, 429)."""
+
+
+class ImportQuotaExceeded(ProductError):
+    """The data store runs as many import jobs as it may (ServiceQuotaExceededException, 402)."""
+
+
+class ServiceUnavailable(ProductError):
+    """An AWS service failed or could not be reached; the same call may work later."""
+
+
+class ResultsNotReady(ProductError):
+    """HealthImaging completed the job, but its result files are not (all) there yet."""
+
+
+class ImportRefused(ProductError):
+    """HealthImaging will never accept or answer this call; the message is AWS's own."""
+
+
+class ImportStalled(ProductError):
+    """An import job is older than IMPORT_MAX_AGE_SECONDS and still running."""
+
+
+class ApiProblem(ProductError):
+    """A REST answer other than success; the message becomes the problem's ``detail``."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class NotFound(ApiProblem):
+    """The resource does not exist."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class BadParameter(ApiProblem):
+    """A path or query parameter is wrong."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+    def __init__(self, parameter: str, rule: str) -> None:
+        super().__init__(f"{parameter}: {rule}")
+        self.parameter = parameter

@@ -1,0 +1,106 @@
+"""HealthImaging's import jobs, and its errors turned into those the state machine knows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import ClientError, ParamValidationError
+
+from chalicelib.aws import error_code, mapped_errors
+from chalicelib.errors import ImportQuotaExceeded, ImportRefused, ImportThrottled
+from contract.records import JobStatus
+
+if TYPE_CHECKING:
+    from mypy_boto3_medical_imaging import HealthImagingClient
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What one import job is asked to do. Both URIs are prefixes that end in ``/``."""
+
+    batch_id: str
+    datastore_id: str
+    data_access_role_arn: str
+    input_s3_uri: str
+    output_s3_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    """What HealthImaging says of a job; ``output_s3_uri`` may be the job's own folder."""
+
+    status: JobStatus
+    output_s3_uri: str
+    message: str | None = None
+
+
+class ImportService(Protocol):
+    """HealthImaging. Both calls raise the errors of this module's ``errors``."""
+
+    def start(self, request: ImportRequest) -> str:
+        """Start a job, or find the one this batch started before; returns its id."""
+        ...
+
+    def look(self, datastore_id: str, job_id: str) -> ImportView:
+        """How a job is doing."""
+        ...
+
+
+class HealthImaging:
+    """An ImportService.
+
+    https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_StartDICOMImportJob.html
+    """
+
+    def __init__(self, client: "HealthImagingClient") -> None:
+        self._client = client
+
+    def start(self, request: ImportRequest) -> str:
+        """See ImportService; the clientToken makes a repeated call find the same job."""
+        with errors():
+            answer = self._client.start_dicom_import_job(
+                jobName=request.batch_id,
+                clientToken=request.batch_id,
+                datastoreId=request.datastore_id,
+                dataAccessRoleArn=request.data_access_role_arn,
+                inputS3Uri=request.input_s3_uri,
+                outputS3Uri=request.output_s3_uri,
+            )
+        return answer["jobId"]
+
+    def look(self, datastore_id: str, job_id: str) -> ImportView:
+        """See ImportService."""
+        with errors():
+            answer = self._client.get_dicom_import_job(datastoreId=datastore_id, jobId=job_id)
+        job = answer["jobProperties"]
+        return ImportView(JobStatus(job["jobStatus"]), job["outputS3Uri"], job.get("message"))
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Raises ImportThrottled, ImportQuotaExceeded, ServiceUnavailable or ImportRefused.
+
+    ImportRefused keeps AWS's message: it speaks of roles, buckets and patterns, not of patients.
+    """
+    try:
+        # Before mapped_errors, which calls every kind of throttling ServiceUnavailable.
+        with mapped_errors(), _paced():
+            yield
+    except ParamValidationError as error:
+        raise ImportRefused(f"the request is malformed: {error}") from error
+    except ClientError as error:
+        message = error.response.get("Error", {}).get("Message", "")
+        raise ImportRefused(f"{error_code(error)}: {message}") from error
+
+
+@contextmanager
+def _paced() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) == "ThrottlingException":
+            raise ImportThrottled(f"{error.operation_name} is throttled") from error
+        if error_code(error) == "ServiceQuotaExceededException":
+            raise ImportQuotaExceeded("the data store runs as many jobs as it may") from error
+        raise

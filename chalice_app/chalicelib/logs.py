@@ -1,0 +1,42 @@
+"""Structured log lines: an event, ids and digests. Never a UID in clear, patient data or raw text.
+
+AWS Lambda ships whatever is printed; one JSON object a line is what CloudWatch can query.
+"""
+
+import logging
+
+import structlog
+
+from chalicelib.settings import LogSettings
+
+
+def configure(settings: LogSettings) -> None:
+    """Set structlog up for this process; calling it again changes nothing but the settings."""
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.JSONRenderer()]
+        if settings.log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=False)]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level]
+        ),
+    )
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """What a log line may tell of an unexpected error: its type and where it was raised.
+
+    Not its message: a KeyError's is the key, a ValueError's often the value.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
+    return {"error": type(error).__name__, "where": where}

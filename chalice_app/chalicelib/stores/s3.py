@@ -1,0 +1,54 @@
+"""Objects in Amazon S3."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_code, mapped_errors
+from chalicelib.errors import ObjectMissing, ObjectTooLarge
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        with mapped_errors():
+            yield
+    except ClientError as error:
+        if error_code(error) in _MISSING:
+            raise ObjectMissing("the object does not exist") from error
+        raise
+
+
+class S3Objects:
+    """An ObjectStore."""
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
+        """See ObjectStore."""
+        with _mapped_errors():
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            with closing(answer["Body"]) as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
+                return body.read()
+
+    def move(self, bucket: str, key: str, target: str, metadata: Mapping[str, str]) -> None:
+        """See ObjectStore."""
+        with _mapped_errors():
+            self._client.copy_object(
+                Bucket=bucket,
+                Key=target,
+                CopySource={"Bucket": bucket, "Key": key},
+                MetadataDirective="REPLACE",
+                Metadata=dict(metadata),
+            )
+            self._client.delete_object(Bucket=bucket, Key=key)

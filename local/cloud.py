@@ -1,0 +1,136 @@
+"""The whole product on this machine: AWS stands in, the code is the deployed code.
+
+Process 1 (this one): moto's server as S3, SQS, DynamoDB and Step Functions, the HealthImaging
+emulator as one more of its services, the Chalice app's handlers as the Lambdas, and its REST API.
+Process 2: the Store SCP. Everything listens on the loopback address and keeps its state in memory.
+"""
+
+import importlib
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import boto3
+import structlog
+from chalicelib import wiring
+from moto.core.config import default_user_config
+from moto.server import ThreadedMotoServer
+
+from local import healthimaging, names, resources
+from local.environment import aws_environment, lambda_environment
+from local.errors import LocalCloudError
+from local.lambdas import EventSourceMapping, StateMachineTasks
+from local.receiver import Receiver
+from local.rest import RestApi
+
+if TYPE_CHECKING:
+    from chalice.app import Chalice
+
+_TASKS = ("start_import_job", "check_status", "record_failure")
+_QUEUE_CONSUMER = "trigger_import"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """How the local cloud runs. ``poll_seconds`` is the first wait between two status checks."""
+
+    ports: names.Ports = names.ANY_FREE_PORTS
+    emulator: healthimaging.EmulatorOptions = field(default_factory=healthimaging.EmulatorOptions)
+    poll_seconds: int = 1
+    receiver_environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cloud:
+    """A context manager; inside it, ``rest_url``, ``aws_url`` and ``dicom_port`` say where.
+
+    Entering raises LocalCloudError when a port is taken or the Store SCP does not start.
+    """
+
+    def __init__(self, options: CloudOptions | None = None) -> None:
+        self._options = options or CloudOptions()
+        self._stack = ExitStack()
+        self.emulator = healthimaging.install()
+        self.aws_url = ""
+        self.rest_url = ""
+        self.dicom_port = 0
+        self.log_folder = Path()
+
+    def __enter__(self) -> Self:
+        require_free(self._options.ports)
+        with self._stack:
+            self._start()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="store-scp-")))
+        self.log_folder = folder
+        self._stack.callback(_restore_environment, dict(os.environ))
+        self._start_aws()
+        queue_url = resources.create_all()
+        datastore_id = resources.create_datastore()
+        os.environ.update(lambda_environment(datastore_id, self._options.poll_seconds))
+        self._start_lambdas(queue_url)
+        receiver = Receiver(
+            self._options.receiver_environment, folder / "store-scp.log", self._options.ports.dicom
+        )
+        self.dicom_port = self._stack.enter_context(receiver).port
+
+    def _start_aws(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
+        default_user_config["stepfunctions"] = {"execute_state_machine": True}
+        self.emulator.configure(self._options.emulator)
+        self._stack.callback(self.emulator.shutdown)
+        server = ThreadedMotoServer(names.LOOPBACK, self._options.ports.aws, verbose=False)
+        server.start()
+        self._stack.callback(server.stop)
+        host, port = server.get_host_and_port()
+        self.aws_url = f"http://{host}:{port}"
+        os.environ.update(aws_environment(self.aws_url))
+
+    def _start_lambdas(self, queue_url: str) -> None:
+        app_module = importlib.import_module("app")
+        wiring.forget()  # an earlier cloud of this process had other ports
+        log = self._stack.enter_context((self.log_folder / "lambdas.log").open("w", buffering=1))
+        structlog.configure(logger_factory=structlog.WriteLoggerFactory(log))
+        self._stack.callback(structlog.reset_defaults)
+        app: Chalice = app_module.app
+        tasks = {name: getattr(app_module, name) for name in _TASKS}
+        self._stack.enter_context(StateMachineTasks(tasks))
+        consumer = getattr(app_module, _QUEUE_CONSUMER)
+        self._stack.enter_context(
+            EventSourceMapping(boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer)
+        )
+        self.rest_url = self._stack.enter_context(RestApi(app, self._options.ports.rest)).url
+
+
+def require_free(ports: names.Ports) -> None:
+    """Raises LocalCloudError naming the first port that something else listens on."""
+    for what, option, port in (
+        ("the Store SCP", "--dicom-port", ports.dicom),
+        ("the REST API", "--rest-port", ports.rest),
+        ("the local AWS", "--aws-port", ports.aws),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((names.LOOPBACK, port))
+            except OSError as error:
+                raise LocalCloudError(
+                    f"Port {port} for {what} cannot be used ({error.strerror}); "
+                    f"stop what listens there or choose another with {option}."
+                ) from None
+
+
+def _restore_environment(before: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(before)

@@ -1,0 +1,59 @@
+"""What all backends of the process share: the clock and the options set at run time."""
+
+import threading
+
+from local.healthimaging.options import EmulatorOptions
+from local.healthimaging.scheduler import Scheduler, ThreadScheduler
+
+
+class Emulator:
+    """The emulator's switchboard; moto makes one backend per account and Region behind it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scheduler: Scheduler = ThreadScheduler()
+        self._options = EmulatorOptions()
+        self._configured_at = 0.0
+        self._failures_left = 0
+
+    @property
+    def options(self) -> EmulatorOptions:
+        """The options in force."""
+        return self._options
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The clock and what is due on it."""
+        return self._scheduler
+
+    def use_scheduler(self, scheduler: Scheduler) -> None:
+        """Run on another clock from here on; what the old one had queued is dropped."""
+        self._scheduler.close()
+        self._scheduler = scheduler
+
+    def configure(self, options: EmulatorOptions) -> None:
+        """Put options in force: for jobs that start later, and for every call at once."""
+        with self._lock:
+            self._options = options
+            self._configured_at = self._scheduler.now()
+            self._failures_left = options.failing_jobs
+
+    def take_failure(self) -> str | None:
+        """The message the next job must fail with, while ``failing_jobs`` are left."""
+        with self._lock:
+            if not self._failures_left:
+                return None
+            self._failures_left -= 1
+            return self._options.failure_message
+
+    def is_throttling(self) -> bool:
+        """Whether ``throttled_seconds`` are still running."""
+        elapsed = self._scheduler.now() - self._configured_at
+        return elapsed < self._options.throttled_seconds
+
+    def shutdown(self) -> None:
+        """Stop all work; no thread is left. A later import starts a new one."""
+        self._scheduler.close()
+
+
+EMULATOR = Emulator()

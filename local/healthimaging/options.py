@@ -1,0 +1,52 @@
+"""What a test or the local cloud can switch while the emulator runs."""
+
+from dataclasses import dataclass, fields
+
+from botocore.model import StringShape
+
+from local.healthimaging.quotas import QuotaProfile
+from local.healthimaging.validation import shape_named, violations
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """Latency, quotas, faults, and every point on which AWS's pages are silent.
+
+    ``seconds_submitted``: how long a job stays SUBMITTED before it is IN_PROGRESS.
+    ``seconds_per_job`` and ``seconds_per_file``: how long it stays IN_PROGRESS.
+    ``manifest_lag_seconds``: results appear in S3 that long after COMPLETED.
+    ``metadata_lag_seconds``: GetImageSetMetadata answers ConflictException that long after an
+    import changed the image set.
+    ``failing_jobs``: the next that many jobs end FAILED with ``failure_message``.
+    ``throttled_seconds``: every action is throttled for that long after the options were set.
+
+    Not told by any page, hence switches: ``image_set_keys`` (imageSetVersion and isPrimary in the
+    result files), ``warnings_output_key`` (warningsOutputS3Uri in the manifest),
+    ``empty_result_files`` (ndjson files without a line are written), ``warned_files_in_success``
+    (a warned file also has a line in success.ndjson), ``upper_snake_warning_types`` (the code
+    table's spelling of a warning's type instead of the example's).
+    """
+
+    quota_profile: QuotaProfile = QuotaProfile.Y2026
+    seconds_submitted: float = 0.0
+    seconds_per_job: float = 1.0
+    seconds_per_file: float = 0.0
+    manifest_lag_seconds: float = 0.0
+    metadata_lag_seconds: float = 0.0
+    failing_jobs: int = 0
+    failure_message: str = "INTERNAL_ERROR: DICOM import job has failed."
+    throttled_seconds: float = 0.0
+    image_set_keys: bool = True
+    warnings_output_key: bool = True
+    empty_result_files: bool = True
+    warned_files_in_success: bool = True
+    upper_snake_warning_types: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"{field.name} is negative: {value}")
+        message = shape_named("Message", StringShape)
+        for violation in violations(message, self.failure_message, "failure_message"):
+            raise ValueError(violation)

@@ -1,0 +1,12 @@
+"""How many instances stand in the local DICOM bucket, without listing them over HTTP."""
+
+from moto.s3.models import s3_backends
+
+from contract.keys import INSTANCES_PREFIX
+from local import names
+
+
+def count_stored() -> int:
+    """The instances whose PUT has succeeded since the local cloud started."""
+    bucket = s3_backends[names.ACCOUNT_ID][names.PARTITION].buckets[names.DICOM_BUCKET]
+    return sum(key.startswith(INSTANCES_PREFIX) for key in list(bucket.keys))

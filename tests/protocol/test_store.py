@@ -1,0 +1,182 @@
+"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2)."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from contract.checksums import Checksum
+from contract.keys import InstanceKey, manifest_key
+from contract.manifest import CloseReason, Manifest
+from contract.metadata import from_metadata
+from tests.protocol.corpus import Sample, samples
+from tests.protocol.peer import Peer, Response
+from tests.protocol.receiver import ReceiverProcess
+from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+GOOD = data_set()
+OTHER = data_set(pixels=b"others")
+CT = [(CT_IMAGE, [EXPLICIT_LE])]
+QUICK = {"BATCH_QUIET_SECONDS": "0.2"}
+
+
+@pytest.fixture(scope="module")
+def corpus() -> tuple[Sample, ...]:
+    return tuple(samples())
+
+
+@pytest.fixture
+def bucket(
+    aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
+    """A new bucket on the loopback S3."""
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+    name = f"dicom-{hashlib.sha256(request.node.name.encode()).hexdigest()[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@contextmanager
+def to_bucket(bucket: str, aws: dict[str, str], **settings: str) -> Iterator[ReceiverProcess]:
+    with ReceiverProcess(DICOM_BUCKET=bucket, **aws, **QUICK, **settings) as process:
+        yield process
+
+
+def send_all(process: ReceiverProcess, corpus: tuple[Sample, ...]) -> list[Response]:
+    """Every sample over one association, each on the context of its class and transfer syntax."""
+    pairs = list(dict.fromkeys((s.header.sop_class_uid, s.transfer_syntax) for s in corpus))
+    with Peer(process.port, [(abstract, [transfer]) for abstract, transfer in pairs]) as peer:
+        return [
+            peer.store(
+                sample.data_set,
+                sample.header.sop_class_uid,
+                sample.header.sop_instance_uid,
+                2 * pairs.index((sample.header.sop_class_uid, sample.transfer_syntax)) + 1,
+            )
+            for sample in corpus
+        ]
+
+
+def manifests(client: "S3Client", bucket: str) -> list[Manifest]:
+    keys = client.list_objects_v2(Bucket=bucket, Prefix="batches/").get("Contents", [])
+    bodies = (client.get_object(Bucket=bucket, Key=each["Key"])["Body"] for each in keys)
+    return [Manifest.from_json(body.read()) for body in bodies]
+
+
+def test_every_sample_lies_in_the_directory_byte_for_byte(
+    receiver: ReceiverProcess, storage: Path, corpus: tuple[Sample, ...]
+) -> None:
+    assert len(corpus) > 100
+    assert {each.status for each in send_all(receiver, corpus)} == {0x0000}
+    for sample in corpus:
+        header = sample.header
+        series = storage / header.study_instance_uid / header.series_instance_uid
+        stored = (series / f"{header.sop_instance_uid}.dcm").read_bytes()
+        assert stored.endswith(sample.data_set), sample.name
+        assert stored[128:132] == b"DICM"
+
+
+def test_every_sample_lies_in_the_bucket_and_in_one_manifest(
+    bucket: str, aws: dict[str, str], corpus: tuple[Sample, ...]
+) -> None:
+    with to_bucket(bucket, aws) as process:
+        assert {each.status for each in send_all(process, corpus)} == {0x0000}
+    client = boto3.client("s3")
+    listed = [each for manifest in manifests(client, bucket) for each in manifest.instances]
+    by_uid = {each.sop_instance_uid: each for each in listed}
+    assert len(listed) == len(by_uid) == len(corpus)
+    for sample in corpus:
+        entry = by_uid[sample.header.sop_instance_uid]
+        stored = client.get_object(Bucket=bucket, Key=entry.key)
+        body = stored["Body"].read()
+        sent = hashlib.sha256(sample.data_set).digest()
+        assert hashlib.sha256(body[-len(sample.data_set) :]).digest() == sent, sample.name
+        assert (len(body), Checksum.of(body)) == (entry.size, entry.checksum)
+        assert from_metadata(entry.key, len(body), stored["Metadata"])[0] == entry
+
+
+def test_a_batch_closes_when_its_association_ends_and_it_is_quiet(
+    bucket: str, aws: dict[str, str]
+) -> None:
+    with to_bucket(bucket, aws) as process:
+        with Peer(process.port, CT) as peer:
+            peer.store(GOOD, CT_IMAGE, "1.2.3.4")
+        closed = process.wait_for("batch_closed", reason="quiet", instances=1)
+        key = manifest_key(closed["batch_id"])
+        body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        manifest = Manifest.from_json(body)
+        line = process.wait_for("association")
+    assert manifest.source.calling_ae_title == "TESTER"
+    assert manifest.source.association_ids == (line["association_id"],)
+    assert manifest.instances[0].study_date == "20240131"
+
+
+def test_sigterm_writes_the_manifest_of_an_open_batch(bucket: str, aws: dict[str, str]) -> None:
+    with (
+        to_bucket(bucket, aws, DRAIN_SECONDS="0") as process,
+        Peer(process.port, CT) as peer,
+    ):
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+        process.terminate()
+        peer.closed_with()
+        process.wait_for("stopped")
+    (manifest,) = manifests(boto3.client("s3"), bucket)
+    assert manifest.close_reason is CloseReason.SHUTDOWN
+    assert len(manifest.instances) == 1
+
+
+def test_a_full_batch_closes_while_its_association_goes_on(
+    bucket: str, aws: dict[str, str]
+) -> None:
+    with (
+        to_bucket(bucket, aws, BATCH_MAX_FILES="1") as process,
+        Peer(process.port, CT) as peer,
+    ):
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+        process.wait_for("batch_closed", reason="full")
+
+
+def test_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
+    bucket: str, aws: dict[str, str]
+) -> None:
+    with to_bucket(bucket, aws) as process, Peer(process.port, CT) as peer:
+        for encoded in (GOOD, GOOD, OTHER, OTHER):
+            assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == 0x0000
+    client = boto3.client("s3")
+    objects = client.list_objects_v2(Bucket=bucket, Prefix="instances/")["Contents"]
+    assert len({InstanceKey.parse(each["Key"]).batch_id for each in objects}) == 2
+    assert sorted(len(each.instances) for each in manifests(client, bucket)) == [1, 1]
+
+
+def test_a_conflicting_instance_is_kept_beside_the_first(
+    receiver: ReceiverProcess, storage: Path
+) -> None:
+    with Peer(receiver.port, CT) as peer:
+        for encoded in (GOOD, GOOD, OTHER, OTHER):
+            assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == 0x0000
+    first, second = sorted(
+        (storage / "1.2.3" / "1.2.3.3").iterdir(), key=lambda path: len(path.name)
+    )
+    assert first.name == "1.2.3.4.dcm"
+    assert first.read_bytes().endswith(GOOD)
+    digest = hashlib.sha256(second.read_bytes()).hexdigest()[:16]
+    assert second.name == f"1.2.3.4.{digest}.dcm"
+    receiver.wait_for("instance_conflict")
+
+
+def test_what_a_crashed_run_left_unfinished_is_removed(storage: Path) -> None:
+    leftover = storage / ".incoming" / "0123"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half an image")
+    with ReceiverProcess(STORAGE_DIR=str(storage)) as process, Peer(process.port, CT) as peer:
+        assert not leftover.exists()
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+    assert list(leftover.parent.iterdir()) == []

@@ -1,0 +1,305 @@
+import dataclasses
+import math
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from store_scp.batches import BatchBook, BatchLimits, Placement
+from store_scp.instance import Instance
+
+from contract.keys import InstanceKey, new_batch_id
+from contract.manifest import CloseReason, Manifest
+from tests.unit.store_scp.builders import instance
+
+UTC_NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+LIMITS = BatchLimits(
+    by_study=True,
+    quiet_seconds=5,
+    held_quiet_seconds=30,
+    max_files=4,
+    max_bytes=3_000,
+    max_age_seconds=900,
+)
+
+
+def book(limits: BatchLimits = LIMITS) -> BatchBook:
+    numbers = count()
+    return BatchBook(limits, lambda: new_batch_id(UTC_NOW, next(numbers).to_bytes(8)))
+
+
+def put(store: BatchBook, one: Instance, now: float = 0) -> Placement:
+    """Place an instance, and say that its PUT succeeded."""
+    placement = store.place(one, now)
+    store.stored(placement, now)
+    return placement
+
+
+def closed(store: BatchBook, now: float) -> list[tuple[CloseReason, int]]:
+    """What closes by ``now``: why, and with how many instances."""
+    return [(each.close_reason, len(each.instances)) for each in store.due(now, UTC_NOW)]
+
+
+def test_a_key_follows_from_batch_and_uids() -> None:
+    placement = put(book(), instance("1.2.3.4"))
+    assert InstanceKey.parse(placement.entry.key) == InstanceKey(
+        placement.batch_id, "1.2.3", "1.2.3.3", "1.2.3.4"
+    )
+
+
+def test_a_batch_closes_after_the_short_quiet_once_no_association_holds_it() -> None:
+    store = book()
+    put(store, instance("1.1"))
+    put(store, instance("1.2"), now=2)
+    store.association_ended("a1")
+    assert store.next_due() == 7
+    assert closed(store, 6.9) == []
+    assert closed(store, 7) == [(CloseReason.QUIET, 2)]
+
+
+def test_a_batch_closes_after_the_long_quiet_while_an_association_holds_it() -> None:
+    store = book()
+    put(store, instance("1.1"))
+    put(store, instance("1.2", association_id="a2"))
+    store.association_ended("a2")
+    assert store.next_due() == 30
+    assert closed(store, 29) == []
+    assert closed(store, 30) == [(CloseReason.QUIET, 2)]
+
+
+def test_the_manifest_says_who_sent_what() -> None:
+    store = book()
+    placement = put(store, instance("1.1", association_id="a1"))
+    put(store, instance("1.2", association_id="a2"))
+    (manifest,) = store.due(40, UTC_NOW)
+    assert manifest.batch_id == placement.batch_id
+    assert manifest.closed_at == UTC_NOW
+    assert manifest.datastore_id is None
+    assert manifest.source.calling_ae_title == "CT1"
+    assert manifest.source.association_ids == ("a1", "a2")
+    assert manifest.source.peer_addresses == ("192.0.2.7",)
+    assert [each.sop_instance_uid for each in manifest.instances] == ["1.1", "1.2"]
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_batch_full_of_files_closes_at_once() -> None:
+    store = book()
+    for number in range(5):
+        put(store, instance(f"1.{number}"))
+    assert store.next_due() == -math.inf
+    assert closed(store, 0) == [(CloseReason.FULL, 4)]
+
+
+def test_a_batch_that_cannot_hold_the_next_bytes_closes() -> None:
+    store = book()
+    first = put(store, instance("1.1", body=bytes(2_000)))
+    second = put(store, instance("1.2", body=bytes(2_000)))
+    assert first.batch_id != second.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 1)]
+
+
+def test_an_instance_larger_than_a_batch_gets_one_for_itself() -> None:
+    store = book()
+    huge = put(store, instance("1.1", body=bytes(9_000)))
+    assert put(store, instance("1.2")).batch_id != huge.batch_id
+
+
+def test_a_batch_closes_when_it_is_old_however_busy() -> None:
+    store = book(dataclasses.replace(LIMITS, max_files=5_000, max_bytes=10**9))
+    for second in range(0, 901, 10):
+        put(store, instance(f"1.{second}"), now=second)
+    assert closed(store, 901) == [(CloseReason.AGE, 90)]
+
+
+def test_age_is_found_by_the_clock_alone_too() -> None:
+    store = book(dataclasses.replace(LIMITS, held_quiet_seconds=2_000))
+    put(store, instance("1.1"))
+    assert closed(store, 899) == []
+    assert closed(store, 900) == [(CloseReason.AGE, 1)]
+
+
+def test_nothing_closes_under_a_put_in_flight() -> None:
+    store = book()
+    slow = store.place(instance("1.1"), 0)
+    store.association_ended("a1")
+    store.close_all()
+    assert store.next_due() == math.inf
+    assert closed(store, 10_000) == []
+    store.stored(slow, 10_000)
+    assert closed(store, 10_000) == [(CloseReason.SHUTDOWN, 1)]
+
+
+def test_a_batch_whose_puts_all_failed_vanishes() -> None:
+    store = book()
+    store.failed(store.place(instance("1.1"), 0), 0)
+    assert not store.is_empty
+    assert closed(store, 30) == []
+    assert store.is_empty
+
+
+def test_studies_senders_and_data_stores_do_not_share_a_batch() -> None:
+    store = book()
+    ids = {
+        put(store, instance("1.1")).batch_id,
+        put(store, instance("1.2", study="1.9")).batch_id,
+        put(store, instance("1.3", calling="MR1")).batch_id,
+        store.place(instance("1.4"), 0, "another-store").batch_id,
+    }
+    assert len(ids) == 4
+    assert put(store, instance("1.5")).batch_id in ids
+
+
+def test_mixed_batches_hold_any_study_of_one_sender() -> None:
+    store = book(dataclasses.replace(LIMITS, by_study=False))
+    first = put(store, instance("1.1", study="1.8"))
+    assert put(store, instance("1.2", study="1.9")).batch_id == first.batch_id
+    assert put(store, instance("1.3", calling="MR1")).batch_id != first.batch_id
+
+
+def test_a_repeated_instance_is_not_stored_again_and_keeps_its_batch_busy() -> None:
+    store = book()
+    first = put(store, instance("1.1"))
+    again = store.place(instance("1.1", association_id="a2"), 4)
+    assert again == dataclasses.replace(first, already_stored=True)
+    store.association_ended("a1")
+    assert store.next_due() == 34
+    assert closed(store, 34) == [(CloseReason.QUIET, 1)]
+
+
+def test_other_bytes_under_a_uid_go_beside_and_overwrite_nothing() -> None:
+    store = book()
+    first = put(store, instance("1.1"))
+    second = put(store, instance("1.1", body=b"other"))
+    assert not second.already_stored
+    assert first.entry.key != second.entry.key
+    assert store.place(instance("1.1", body=b"other"), 0) == dataclasses.replace(
+        second, already_stored=True
+    )
+
+
+def test_the_same_uid_in_flight_is_not_awaited() -> None:
+    store = book()
+    first = store.place(instance("1.1"), 0)
+    second = store.place(instance("1.1"), 0)
+    assert not second.already_stored
+    assert first.batch_id != second.batch_id
+
+
+def test_a_failed_put_is_tried_again_under_its_key_but_only_with_its_bytes() -> None:
+    store = book()
+    first = store.place(instance("1.1"), 0)
+    store.failed(first, 0)
+    other = store.place(instance("1.1", body=b"other"), 0)
+    assert other.batch_id != first.batch_id
+    assert store.place(instance("1.1"), 0) == first
+
+
+def test_a_manifest_is_handed_out_until_it_is_written() -> None:
+    store = book()
+    placement = put(store, instance("1.1"))
+    assert len(store.due(30, UTC_NOW)) == 1
+    assert len(store.due(30, UTC_NOW)) == 1
+    store.manifest_failed(placement.batch_id, retry_at=60)
+    assert store.due(59, UTC_NOW) == ()
+    assert store.next_due() == 60
+    assert store.unwritten() == (placement.batch_id,)
+    assert len(store.due(60, UTC_NOW)) == 1
+    store.manifest_written(placement.batch_id)
+    assert store.is_empty
+    assert store.next_due() == math.inf
+
+
+@pytest.mark.parametrize("reason", [CloseReason.FULL, CloseReason.SHUTDOWN])
+def test_closing_all_keeps_an_earlier_reason(reason: CloseReason) -> None:
+    store = book()
+    for number in range(4 if reason is CloseReason.FULL else 1):
+        put(store, instance(f"1.{number}"))
+    store.close_all()
+    assert [why for why, _ in closed(store, 0)] == [reason]
+
+
+class BatchBookMachine(RuleBasedStateMachine):
+    """Any life of a book: nothing acknowledged is lost, doubled or overwritten; limits hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = book()
+        self.now = 0.0
+        self.in_flight: list[Placement] = []
+        self.acknowledged: dict[str, bytes] = {}
+        self.bodies: dict[str, bytes] = {}
+        self.written: list[Manifest] = []
+        self.closed_ids: set[str] = set()
+
+    @rule(
+        sop=st.integers(1, 8),
+        study=st.integers(1, 2),
+        body=st.sampled_from([b"a", b"b", bytes(1_500), bytes(4_000)]),
+        association=st.sampled_from(["a1", "a2"]),
+    )
+    def place(self, sop: int, study: int, body: bytes, association: str) -> None:
+        one = instance(f"1.{sop}", study=f"2.{study}", body=body, association_id=association)
+        placement = self.book.place(one, self.now)
+        key = placement.entry.key
+        if placement.already_stored:
+            assert self.acknowledged[key] == body
+        else:
+            assert key not in self.acknowledged
+            assert self.bodies.setdefault(key, body) == body  # one key, one content, for ever
+            self.in_flight.append(placement)
+        assert placement.batch_id not in self.closed_ids
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data(), success=st.booleans())
+    def land(self, data: st.DataObject, success: bool) -> None:
+        placement = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+        if success:
+            self.book.stored(placement, self.now)
+            self.acknowledged[placement.entry.key] = self.bodies[placement.entry.key]
+        else:
+            self.book.failed(placement, self.now)
+
+    @rule(seconds=st.sampled_from([1, 5, 31, 901]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(association=st.sampled_from(["a1", "a2"]))
+    def end_association(self, association: str) -> None:
+        self.book.association_ended(association)
+
+    @rule(success=st.booleans())
+    def write_manifests(self, success: bool) -> None:
+        for manifest in self.book.due(self.now, UTC_NOW):
+            self.closed_ids.add(manifest.batch_id)
+            assert manifest.batch_id not in {each.batch_id for each in self.in_flight}
+            assert len(manifest.instances) <= LIMITS.max_files
+            size = sum(each.size for each in manifest.instances)
+            assert size <= LIMITS.max_bytes or len(manifest.instances) == 1
+            if success:
+                self.written.append(manifest)
+                self.book.manifest_written(manifest.batch_id)
+            else:
+                self.book.manifest_failed(manifest.batch_id, self.now + 10)
+
+    @invariant()
+    def nothing_overdue_is_forgotten(self) -> None:
+        if not self.in_flight and not self.book.is_empty:
+            assert self.book.next_due() < math.inf
+
+    def teardown(self) -> None:
+        self.book.close_all()
+        for placement in self.in_flight:
+            self.book.failed(placement, self.now)
+        for manifest in self.book.due(self.now + 1_000, UTC_NOW):
+            self.written.append(manifest)
+            self.book.manifest_written(manifest.batch_id)
+        keys = Counter(each.key for manifest in self.written for each in manifest.instances)
+        assert keys == dict.fromkeys(self.acknowledged, 1)
+        assert self.book.is_empty
+
+
+TestAnyLifeOfABook = BatchBookMachine.TestCase
+TestAnyLifeOfABook.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,274 @@
+import contextlib
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import data_store  # type: ignore[import-untyped]
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.filereader import dcmread, read_preamble
+from pydicom.uid import UID
+from store_scp.dimse.status import Status
+from store_scp.errors import StoreRefused
+from store_scp.part10 import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MAX_ELEMENTS,
+    MAX_NESTING,
+    Header,
+    file_meta,
+    read_header,
+)
+
+from tests.unit.store_scp.builders import (
+    DEFLATED,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    SERIES,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    STUDY,
+    STUDY_DATE,
+    UNDEFINED,
+    data_set,
+    element,
+)
+
+EXPECTED = Header("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.3", "1.2.3.3", "20240131")
+JPEG = "1.2.840.10008.1.2.4.50"
+GE_PRIVATE = "1.2.840.113619.5.2"
+
+
+def deflate(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
+
+
+def read(data: bytes, transfer_syntax: str = EXPLICIT_LE) -> Header:
+    return read_header(memoryview(data), transfer_syntax)
+
+
+def refusal(data: bytes, transfer_syntax: str = EXPLICIT_LE) -> Status:
+    with pytest.raises(StoreRefused) as caught:
+        read(data, transfer_syntax)
+    return caught.value.status
+
+
+def assert_header_or_refusal(data: bytes, transfer_syntax: str) -> None:
+    """Whatever else is raised fails the test."""
+    with contextlib.suppress(StoreRefused):
+        assert read(data, transfer_syntax).sop_instance_uid
+
+
+@pytest.mark.parametrize(
+    ("encoded", "transfer_syntax"),
+    [
+        (data_set(), EXPLICIT_LE),
+        (data_set(), JPEG),
+        (data_set(explicit=False), IMPLICIT_LE),
+        (data_set(order=">"), EXPLICIT_BE),
+        (deflate(data_set()), DEFLATED),
+        (data_set(explicit=False), GE_PRIVATE),
+        (data_set(), "1.3.12.2.99.1"),
+        # What some senders do: implicit data under an explicit transfer syntax.
+        (data_set(explicit=False), JPEG),
+    ],
+)
+def test_the_header_is_read_in_every_encoding(encoded: bytes, transfer_syntax: str) -> None:
+    assert read(encoded, transfer_syntax) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("tag", "status"),
+    [
+        (SOP_CLASS, Status.NO_SOP_CLASS_UID),
+        (SOP_INSTANCE, Status.NO_SOP_INSTANCE_UID),
+        (STUDY, Status.NO_STUDY_INSTANCE_UID),
+        (SERIES, Status.NO_SERIES_INSTANCE_UID),
+    ],
+)
+@pytest.mark.parametrize(
+    "value", [None, b"", b"../..\x00", b"1.2\n", b"1" * 66, b"1.2\\1.3 ", b";$(x)", b"\xff\xfe"]
+)
+def test_a_missing_or_hostile_uid_has_its_own_status(
+    tag: tuple[int, int], status: Status, value: bytes | None
+) -> None:
+    encoded = data_set(without=tag) if value is None else data_set(replaced={tag: value})
+    assert refusal(encoded) is status
+
+
+@pytest.mark.parametrize("date", [b"", b"1997.07.01", b"2024013 ", b"DOE^JANE"])
+def test_a_study_date_is_kept_only_if_it_is_one(date: bytes) -> None:
+    assert read(data_set(replaced={STUDY_DATE: date})).study_date is None
+
+
+def test_no_study_date_is_no_error() -> None:
+    assert read(data_set(without=STUDY_DATE)).study_date is None
+
+
+def test_every_truncation_before_the_series_uid_is_refused_and_none_behind_it() -> None:
+    whole = data_set()
+    header_ends = whole.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    for size in range(header_ends):
+        refusal(whole[:size])
+    for size in range(header_ends, len(whole)):
+        assert read(whole[:size]) == EXPECTED
+
+
+def test_a_pixel_data_length_beyond_the_end_is_left_to_the_import() -> None:
+    huge = element((0x7FE0, 0x0010), b"OW", b"", length=0xFFFFFFF0)
+    assert read(data_set(pixels=b"") + huge) == EXPECTED
+
+
+def sequence(depth: int, tag: tuple[int, int] = (0x0008, 0x1140)) -> bytes:
+    opening = element(tag, b"SQ", b"", length=UNDEFINED) + ITEM
+    return opening * depth + (ITEM_END + SEQUENCE_END) * depth
+
+
+def with_sequence(encoded: bytes) -> bytes:
+    whole = data_set()
+    at = whole.index(struct.pack("<HH", *STUDY))
+    return whole[:at] + encoded + whole[at:]
+
+
+def test_sequences_of_undefined_length_are_stepped_over() -> None:
+    inner = element((0x0020, 0x000D), b"UI", b"9.9.9\x00")  # an element inside is not the header's
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    body = ITEM + inner + ITEM_END + item + SEQUENCE_END
+    encoded = element((0x0008, 0x1140), b"SQ", body, length=UNDEFINED)
+    assert read(with_sequence(encoded)) == EXPECTED
+
+
+def test_a_sequence_written_as_un_holds_implicit_vr() -> None:
+    inner = element((0x0009, 0x0010), b"", b"x" * 6, explicit=False)
+    nested = element((0x0009, 0x1001), b"", ITEM + ITEM_END + SEQUENCE_END, explicit=False)
+    nested = nested[:4] + struct.pack("<I", UNDEFINED) + nested[8:]
+    body = ITEM + inner + nested + ITEM_END + SEQUENCE_END
+    encoded = element((0x0009, 0x1000), b"UN", body, length=UNDEFINED)
+    deep = element((0x0008, 0x1140), b"SQ", ITEM + encoded + ITEM_END, length=UNDEFINED)
+    assert read(with_sequence(encoded)) == EXPECTED
+    assert read(with_sequence(deep + SEQUENCE_END)) == EXPECTED
+
+
+def test_nesting_is_bounded() -> None:
+    assert read(with_sequence(sequence(MAX_NESTING))) == EXPECTED
+    assert refusal(with_sequence(sequence(MAX_NESTING + 1))) is Status.HEADER_TOO_COMPLEX
+    assert refusal(with_sequence(sequence(100_000))) is Status.HEADER_TOO_COMPLEX
+
+
+def test_the_number_of_elements_is_bounded() -> None:
+    many = element((0x0009, 0x1000), b"LO", b"") * (MAX_ELEMENTS + 1)
+    assert refusal(with_sequence(many)) is Status.HEADER_TOO_COMPLEX
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ITEM_END,
+        ITEM + SEQUENCE_END,
+        element((0x0008, 0x0018), b"UI", b"1.2\x00"),
+        ITEM + ITEM + ITEM_END,
+        ITEM,
+    ],
+)
+def test_items_that_do_not_close_are_unreadable(body: bytes) -> None:
+    encoded = element((0x0008, 0x1140), b"SQ", body, length=UNDEFINED)
+    assert refusal(with_sequence(encoded)) is Status.UNREADABLE_HEADER
+
+
+def test_an_element_given_twice_is_unreadable() -> None:
+    second = element(SOP_INSTANCE, b"UI", b"6.6.6\x00")
+    assert refusal(with_sequence(second)) is Status.UNREADABLE_HEADER
+
+
+def test_only_a_prefix_of_deflated_data_is_inflated() -> None:
+    bomb = deflate(data_set(pixels=bytes(100_000_000)))
+    assert read(bomb, DEFLATED) == EXPECTED
+    assert refusal(deflate(bytes(100_000_000)), DEFLATED) is not Status.SUCCESS
+
+
+def test_what_cannot_be_inflated_has_its_own_status() -> None:
+    assert refusal(b"\xff" * 40, DEFLATED) is Status.CANNOT_INFLATE
+
+
+@given(st.binary(max_size=300), st.sampled_from([IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED]))
+def test_any_bytes_give_a_header_or_a_refusal(garbage: bytes, transfer_syntax: str) -> None:
+    assert_header_or_refusal(garbage, transfer_syntax)
+
+
+@given(st.data())
+def test_a_damaged_data_set_gives_a_header_or_a_refusal(data: st.DataObject) -> None:
+    whole = bytearray(with_sequence(sequence(3)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    assert_header_or_refusal(bytes(whole), EXPLICIT_LE)
+
+
+def test_the_file_meta_is_what_pydicom_reads_back() -> None:
+    meta = dcmread(io.BytesIO(file_meta("1.2.3", "1.2.33", EXPLICIT_LE) + data_set())).file_meta
+    assert meta.FileMetaInformationVersion == b"\x00\x01"
+    assert meta.MediaStorageSOPClassUID == "1.2.3"
+    assert meta.MediaStorageSOPInstanceUID == "1.2.33"
+    assert meta.TransferSyntaxUID == EXPLICIT_LE
+    assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
+    assert "SourceApplicationEntityTitle" not in meta
+    assert UID(IMPLEMENTATION_CLASS_UID).is_valid
+
+
+def test_equal_instances_give_equal_files_whatever_the_release() -> None:
+    """The bytes are fixed: a change here gives every stored instance a second identity."""
+    meta = file_meta("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", EXPLICIT_LE)
+    digest = "aaff287b95d03a4bde0bf83c8e15da4b22bd5c326b9aa7eafa077db4f61e0ed2"
+    assert hashlib.sha256(meta).hexdigest() == digest
+
+
+def part10_files() -> Iterator[Path]:
+    roots = (Path(pydicom.__file__).parent / "data", Path(str(data_store.__file__)).parent)
+    for root in roots:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.read_bytes()[128:132] == b"DICM":
+                yield path
+
+
+def split(path: Path) -> tuple[str, bytes] | None:
+    """A file's transfer syntax and data set; None where it names none."""
+    raw = path.read_bytes()
+    stream = io.BytesIO(raw)
+    read_preamble(stream, force=False)
+    meta = pydicom.filereader._read_file_meta_info(stream)
+    return (
+        (str(meta.TransferSyntaxUID), raw[stream.tell() :]) if "TransferSyntaxUID" in meta else None
+    )
+
+
+def test_pydicom_reads_the_same_uids_in_every_file_it_ships() -> None:
+    names = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    compared = 0
+    for path in part10_files():
+        parts = split(path)
+        if parts is None:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # many of these files are there to be warned about
+            theirs = dcmread(path, stop_before_pixels=True)
+            expected = [str(theirs.get(name, "")) for name in names]
+        try:
+            ours = read(parts[1], parts[0])
+        except StoreRefused:
+            assert not all(uid.replace(".", "").isdigit() for uid in expected), path.name
+            continue
+        found = [ours.sop_class_uid, ours.sop_instance_uid]
+        assert [*found, ours.study_instance_uid, ours.series_instance_uid] == expected, path.name
+        compared += 1
+    assert compared > 200
