@@ -10,7 +10,7 @@ from typing import Any
 from chalice.app import Chalice, IAMAuthorizer, SQSEvent
 from chalicelib import VERSION, wiring
 from chalicelib.api import resources
-from chalicelib.api.problems import answer_problems
+from chalicelib.api.problems import answer_problems, raises_problems
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.failure import record_failure as record_import_failure
 from chalicelib.imports.start import start_import
@@ -62,18 +62,21 @@ def record_failure(event: Json, context: object) -> Json:
 
 
 @app.route("/jobs", authorizer=_authorizer)
+@raises_problems
 def list_jobs() -> Json:
     """Import jobs, newest first."""
     return resources.list_jobs(wiring.stores(), _query())
 
 
 @app.route("/jobs/{job_id}", authorizer=_authorizer)
+@raises_problems
 def get_job(job_id: str) -> Json:
     """One import job."""
     return resources.get_job(wiring.stores(), job_id)
 
 
 @app.route("/jobs/{job_id}/instances", authorizer=_authorizer)
+@raises_problems
 def list_job_instances(job_id: str) -> Json:
     """What became of each instance of one job."""
     bucket = wiring.settings(ApiSettings).dicom_bucket
@@ -81,12 +84,14 @@ def list_job_instances(job_id: str) -> Json:
 
 
 @app.route("/studies/{study_instance_uid}", authorizer=_authorizer)
+@raises_problems
 def get_study(study_instance_uid: str) -> Json:
     """Is my study there?"""
     return resources.get_study(wiring.stores(), study_instance_uid)
 
 
 @app.route("/health")
+@raises_problems
 def health() -> Json:
     """Whether the API runs; asks no other service."""
     return {"status": "ok", "version": VERSION}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import boto3
 import structlog
+import urllib3
 from chalicelib import wiring
 from moto.core.config import default_user_config
 from moto.server import ThreadedMotoServer
@@ -96,6 +97,8 @@ class Cloud:
         host, port = server.get_host_and_port()
         self.aws_url = f"http://{host}:{port}"
         os.environ.update(aws_environment(self.aws_url))
+        # moto keeps its state for as long as the process lives; each cloud starts empty.
+        urllib3.request("POST", f"{self.aws_url}/moto-api/reset")
 
     def _start_lambdas(self, queue_url: str) -> None:
         app_module = importlib.import_module("app")

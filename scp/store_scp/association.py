@@ -40,8 +40,7 @@ _INSIGNIFICANT = "1.2.840.10008.1.2"
 def prepare_libraries() -> None:
     """Make pynetdicom and pydicom silent and tolerant; what is tolerated is judged by our code."""
     # Their log lines and warnings repeat what the peer wrote.
-    logger = logging.getLogger("pynetdicom")
-    logger.setLevel(logging.CRITICAL + 1)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     _config.LOG_HANDLER_LEVEL = "none"
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     # An over-long UID would end the association; ours answers it with 0117H.

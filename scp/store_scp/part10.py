@@ -46,7 +46,7 @@ _SERIES_INSTANCE_UID = 0x0020000E
 _WANTED = frozenset(
     {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_DATE, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID}
 )
-# Longer than a UID of 64 characters with any padding; what is longer is not read.
+# Longer than a UID of 64 characters with any padding.
 _MAX_VALUE = 128
 
 # PS3.5 Table 7.1-1: VRs with a 32-bit length after two reserved bytes.
@@ -193,9 +193,11 @@ class _Reader:
         return vr, self._length16(self._data, self._at + 6)[0], 8
 
     def _value(self, length: int) -> bytes:
+        if length > _MAX_VALUE:
+            raise _unreadable("a UID or date is far too long")
         start = self._at
         self._skip(length)
-        return bytes(self._data[start : start + min(length, _MAX_VALUE)])
+        return bytes(self._data[start : self._at])
 
     def _skip(self, length: int) -> None:
         self._at += length

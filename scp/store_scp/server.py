@@ -82,6 +82,8 @@ class _Listener(ThreadedAssociationServer):
         super().__init__(
             _entity(settings), address, settings.ae_title, [], request_handler=_Handler
         )
+        # pynetdicom collects garbage every so many polls, and expects one each half second.
+        self._gc = [0, 299]
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """One connection could not be served; the others are."""

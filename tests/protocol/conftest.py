@@ -14,14 +14,14 @@ TEST_CREDENTIALS = {
 }
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    return tmp_path / "storage"
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def receiver(storage: Path) -> Iterator[ReceiverProcess]:
-    """A receiver with the default settings and a directory."""
+    """A receiver with the default settings and a directory, shared by a module's tests."""
     with ReceiverProcess(STORAGE_DIR=str(storage)) as process:
         yield process
 

@@ -1,6 +1,5 @@
 """faults.md rows 14 to 19 as a peer sees them: the status, nothing stored, and life goes on."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,17 +64,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
-
-
-@pytest.fixture(scope="module")
-def shared(place: Path) -> Iterator[ReceiverProcess]:
-    with ReceiverProcess(STORAGE_DIR=str(place)) as process:
-        yield process
-
-
 def propose(process: ReceiverProcess, calling: str = "TESTER") -> Peer:
     contexts = [
         (CT_IMAGE, [EXPLICIT_LE]),
@@ -86,48 +74,48 @@ def propose(process: ReceiverProcess, calling: str = "TESTER") -> Peer:
     return Peer(process.port, contexts, calling)
 
 
-def files(place: Path) -> list[Path]:
-    return [each for each in place.rglob("*") if each.is_file()]
+def files(storage: Path) -> list[Path]:
+    return [each for each in storage.rglob("*") if each.is_file()]
 
 
-def assert_only_the_good_one_is_stored(process: ReceiverProcess, place: Path) -> None:
+def assert_only_the_good_one_is_stored(process: ReceiverProcess, storage: Path) -> None:
     """After each case: a good C-STORE works at once, and it alone is in the sink."""
     with propose(process) as peer:
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
-    (stored,) = files(place)
-    assert stored.relative_to(place) == Path("1.2.3/1.2.3.3/1.2.3.4.dcm")
+    (stored,) = files(storage)
+    assert stored.relative_to(storage) == Path("1.2.3/1.2.3.3/1.2.3.4.dcm")
     assert stored.read_bytes().endswith(GOOD)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_a_bad_request_gets_its_status(shared: ReceiverProcess, place: Path, case: Bad) -> None:
-    with propose(shared) as peer:
+def test_a_bad_request_gets_its_status(receiver: ReceiverProcess, storage: Path, case: Bad) -> None:
+    with propose(receiver) as peer:
         response = peer.store(case.data, case.sop_class, case.sop_instance, case.context_id)
         assert response.status == case.status
         assert 0 < len(response.comment) <= 64
         again = peer.store(GOOD, CT_IMAGE, "1.2.3.4")
         assert again.status == 0x0000
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
 @pytest.mark.parametrize("uid", HOSTILE)
 def test_a_hostile_uid_in_the_command_is_0117(
-    shared: ReceiverProcess, place: Path, uid: str
+    receiver: ReceiverProcess, storage: Path, uid: str
 ) -> None:
-    with propose(shared) as peer:
+    with propose(receiver) as peer:
         response = peer.store(GOOD, CT_IMAGE, uid)
         assert response.status == 0x0117
         assert 0x1000 not in response.elements  # and is not sent back
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
 @pytest.mark.parametrize("uid", HOSTILE)
 def test_a_hostile_class_in_the_command_is_0122(
-    shared: ReceiverProcess, place: Path, uid: str
+    receiver: ReceiverProcess, storage: Path, uid: str
 ) -> None:
-    with propose(shared) as peer:
+    with propose(receiver) as peer:
         assert peer.store(GOOD, uid, "1.2.3.4").status == 0x0122
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
 @pytest.mark.parametrize("uid", HOSTILE)
@@ -136,38 +124,38 @@ def test_a_hostile_class_in_the_command_is_0122(
     [(SOP_CLASS, 0xC002), (SOP_INSTANCE, 0xC003), (STUDY, 0xC004), (SERIES, 0xC005)],
 )
 def test_a_hostile_uid_in_the_data_set_cannot_be_understood(
-    shared: ReceiverProcess, place: Path, uid: str, tag: tuple[int, int], status: int
+    receiver: ReceiverProcess, storage: Path, uid: str, tag: tuple[int, int], status: int
 ) -> None:
-    with propose(shared) as peer:
+    with propose(receiver) as peer:
         encoded = data_set(replaced={tag: uid.encode()})
         assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == status
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
-def test_a_refusal_is_logged_without_what_the_peer_wrote(shared: ReceiverProcess) -> None:
-    with propose(shared) as peer:
+def test_a_refusal_is_logged_without_what_the_peer_wrote(receiver: ReceiverProcess) -> None:
+    with propose(receiver) as peer:
         peer.store(GOOD, CT_IMAGE, "1.2.3.99")
-    line = shared.wait_for("store_refused", status="A900H", sop_instance="047ad3e497a6")
+    line = receiver.wait_for("store_refused", status="A900H", sop_instance="047ad3e497a6")
     assert "1.2.3.99" not in str(line)
-    shared.wait_for("association", association_id=line["association_id"], refused=1, stored=0)
+    receiver.wait_for("association", association_id=line["association_id"], refused=1, stored=0)
 
 
-def test_an_instance_over_the_cap_is_out_of_resources(storage: Path) -> None:
-    small = ReceiverProcess(STORAGE_DIR=str(storage), MAX_INSTANCE_BYTES="1000")
+def test_an_instance_over_the_cap_is_out_of_resources(tmp_path: Path) -> None:
+    small = ReceiverProcess(STORAGE_DIR=str(tmp_path), MAX_INSTANCE_BYTES="1000")
     with small as process, propose(process) as peer:
         large = data_set(pixels=bytes(1_000))
         assert peer.store(large, CT_IMAGE, "1.2.3.4").status == 0xA700
-        assert files(storage) == []
+        assert files(tmp_path) == []
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
 
 
 def test_a_message_on_a_context_that_was_not_accepted_aborts(
-    shared: ReceiverProcess, place: Path
+    receiver: ReceiverProcess, storage: Path
 ) -> None:
-    with propose(shared) as peer:
+    with propose(receiver) as peer:
         peer.send_store(GOOD, CT_IMAGE, "1.2.3.4", context_id=99)
         assert peer.closed_with()[0] == ABORT
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
 C_FIND_RQ = (0x0020, 0x0110)
@@ -177,21 +165,21 @@ UNKNOWN = (0x7777, 0x0110)
 
 @pytest.mark.parametrize(("field", "message_id"), [C_FIND_RQ, C_STORE_RSP, UNKNOWN])
 def test_a_command_that_is_no_service_of_ours_ends_the_association(
-    shared: ReceiverProcess, place: Path, field: int, message_id: int
+    receiver: ReceiverProcess, storage: Path, field: int, message_id: int
 ) -> None:
     elements = [(0x0100, field), (message_id, 1), (0x0800, NO_DATA_SET)]
-    with propose(shared) as peer:
+    with propose(receiver) as peer:
         peer.send_command([(tag, value.to_bytes(2, "little")) for tag, value in elements], 1)
         assert peer.closed_with()[0] in (ABORT, 0)
-    assert_only_the_good_one_is_stored(shared, place)
+    assert_only_the_good_one_is_stored(receiver, storage)
 
 
 def test_a_peer_that_vanishes_in_a_data_set_leaves_nothing(
-    shared: ReceiverProcess, place: Path
+    receiver: ReceiverProcess, storage: Path
 ) -> None:
-    with propose(shared, calling="VANISHER") as peer:
+    with propose(receiver, calling="VANISHER") as peer:
         peer.start_store(CT_IMAGE, "1.2.3.77", 1)
         peer.send_data(GOOD, 1, last=False)
         peer.vanish()
-    shared.wait_for("association", outcome="aborted", stored=0, refused=0, calling_ae="VANISHER")
-    assert_only_the_good_one_is_stored(shared, place)
+    receiver.wait_for("association", outcome="aborted", stored=0, refused=0, calling_ae="VANISHER")
+    assert_only_the_good_one_is_stored(receiver, storage)

@@ -22,10 +22,10 @@ def test_bad_settings_are_one_readable_message_and_exit_2() -> None:
     assert len(ended.stderr.splitlines()) == 3
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_1(storage: Path) -> None:
+def test_a_port_that_is_taken_is_one_line_and_exit_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run_to_exit(SCP_PORT=str(port), STORAGE_DIR=str(storage))
+        ended = run_to_exit(SCP_PORT=str(port), STORAGE_DIR=str(tmp_path))
     assert ended.returncode == 1
     assert ended.stderr == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
@@ -43,16 +43,16 @@ def test_the_settings_in_force_are_logged_by_their_variables(receiver: ReceiverP
     assert line["DICOM_BUCKET"] is None
 
 
-def test_the_console_format_is_for_people(storage: Path) -> None:
+def test_the_console_format_is_for_people(tmp_path: Path) -> None:
     # An address that is not this machine's: the receiver logs its settings, and ends.
     elsewhere = "192.0.2.1"
-    ended = run_to_exit(LOG_FORMAT="console", STORAGE_DIR=str(storage), SCP_BIND_ADDRESS=elsewhere)
+    ended = run_to_exit(LOG_FORMAT="console", STORAGE_DIR=str(tmp_path), SCP_BIND_ADDRESS=elsewhere)
     assert ended.returncode == 1
     assert "AE_TITLE=STORESCP" in ended.stdout
 
 
-def test_sigterm_lets_a_transfer_finish(storage: Path) -> None:
-    with ReceiverProcess(STORAGE_DIR=str(storage), DRAIN_SECONDS="20") as process:
+def test_sigterm_lets_a_transfer_finish(tmp_path: Path) -> None:
+    with ReceiverProcess(STORAGE_DIR=str(tmp_path), DRAIN_SECONDS="20") as process:
         with Peer(process.port, CT) as peer:
             peer.start_store(CT_IMAGE, "1.2.3.4", 1)
             peer.send_data(GOOD[:60], 1, last=False)
@@ -61,12 +61,12 @@ def test_sigterm_lets_a_transfer_finish(storage: Path) -> None:
             peer.send_data(GOOD[60:], 1)
             assert peer.response().status == 0x0000
         process.wait_for("stopped")
-    assert (storage / "1.2.3" / "1.2.3.3" / "1.2.3.4.dcm").read_bytes().endswith(GOOD)
+    assert (tmp_path / "1.2.3" / "1.2.3.3" / "1.2.3.4.dcm").read_bytes().endswith(GOOD)
 
 
-def test_sigterm_stops_listening_at_once_and_aborts_at_the_deadline(storage: Path) -> None:
+def test_sigterm_stops_listening_at_once_and_aborts_at_the_deadline(tmp_path: Path) -> None:
     with (
-        ReceiverProcess(STORAGE_DIR=str(storage), DRAIN_SECONDS="1") as process,
+        ReceiverProcess(STORAGE_DIR=str(tmp_path), DRAIN_SECONDS="1") as process,
         Peer(process.port, [(VERIFICATION, [IMPLICIT_LE])]) as peer,
     ):
         process.terminate()
@@ -76,9 +76,9 @@ def test_sigterm_stops_listening_at_once_and_aborts_at_the_deadline(storage: Pat
         process.wait_for("association", outcome="aborted")
 
 
-def test_a_peer_stuck_in_a_pdu_does_not_hold_up_the_end(storage: Path) -> None:
+def test_a_peer_stuck_in_a_pdu_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with (
-        ReceiverProcess(STORAGE_DIR=str(storage), DRAIN_SECONDS="0") as process,
+        ReceiverProcess(STORAGE_DIR=str(tmp_path), DRAIN_SECONDS="0") as process,
         Peer(process.port, CT) as peer,
     ):
         peer.connection.sendall(b"\x04\x00\x00\x00\xff\xff")

@@ -1,4 +1,4 @@
-"""S3 refuses, falters or is gone: never 0000, and the next good C-STORE works (faults.md row 21)."""
+"""S3 refuses, falters or is gone: never 0000, and the next C-STORE works (faults.md row 21)."""
 
 from tests.protocol.conftest import TEST_CREDENTIALS
 from tests.protocol.fake_s3 import FakeS3, fake_s3
@@ -11,13 +11,8 @@ CT = [(CT_IMAGE, [EXPLICIT_LE])]
 
 
 def receiver(s3: FakeS3, **settings: str) -> ReceiverProcess:
-    return ReceiverProcess(
-        **TEST_CREDENTIALS,
-        **s3.environment,
-        DIMSE_TIMEOUT="10",
-        BATCH_QUIET_SECONDS="0.2",
-        **settings,
-    )
+    quick = {"DIMSE_TIMEOUT": "10", "BATCH_QUIET_SECONDS": "0.2"}
+    return ReceiverProcess(**TEST_CREDENTIALS, **s3.environment, **quick, **settings)
 
 
 def test_each_refusal_has_its_status_and_nothing_is_lost() -> None:
@@ -56,14 +51,10 @@ def test_s3_that_is_not_there_is_out_of_resources() -> None:
 
 
 def test_without_credentials_nothing_is_acknowledged() -> None:
+    none = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1", "HOME": "/"}
     with (
         fake_s3() as s3,
-        ReceiverProcess(
-            **s3.environment,
-            AWS_DEFAULT_REGION="us-east-1",
-            AWS_EC2_METADATA_DISABLED="true",
-            HOME="/",
-        ) as process,
+        ReceiverProcess(**s3.environment, **none) as process,
         Peer(process.port, CT) as peer,
     ):
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0110

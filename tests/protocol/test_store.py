@@ -172,11 +172,11 @@ def test_a_conflicting_instance_is_kept_beside_the_first(
     receiver.wait_for("instance_conflict")
 
 
-def test_what_a_crashed_run_left_unfinished_is_removed(storage: Path) -> None:
-    leftover = storage / ".incoming" / "0123"
+def test_what_a_crashed_run_left_unfinished_is_removed(tmp_path: Path) -> None:
+    leftover = tmp_path / ".incoming" / "0123"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half an image")
-    with ReceiverProcess(STORAGE_DIR=str(storage)) as process, Peer(process.port, CT) as peer:
+    with ReceiverProcess(STORAGE_DIR=str(tmp_path)) as process, Peer(process.port, CT) as peer:
         assert not leftover.exists()
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
     assert list(leftover.parent.iterdir()) == []

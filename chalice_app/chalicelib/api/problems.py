@@ -1,15 +1,17 @@
 """RFC 9457 problem details, for every answer that is not a success."""
 
+import functools
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from chalice.app import ChaliceViewError, Request, Response
+from chalice.app import ChaliceUnhandledError, Request, Response
 
 from chalicelib.errors import ApiProblem, BadParameter, ServiceUnavailable
 from chalicelib.logs import describe
 
+Json = dict[str, Any]
 _MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger()
 
@@ -29,20 +31,35 @@ def problem(
     return Response(body | extension, {"Content-Type": _MEDIA_TYPE}, int(status))
 
 
+def raises_problems(view: Callable[..., Json]) -> Callable[..., Json]:
+    """Let a view's errors reach :func:`answer_problems`; Chalice would answer them itself."""
+
+    @functools.wraps(view)
+    def raising(**arguments: str) -> Json:
+        try:
+            return view(**arguments)
+        except Exception as error:
+            raise ChaliceUnhandledError from error
+
+    return raising
+
+
 def answer_problems(event: Request, get_response: Callable[[Any], Response]) -> Response:
     """Chalice's http middleware: errors become problems, and unexpected ones a log line."""
-    where = event.path
     try:
         return get_response(event)
-    except BadParameter as error:
+    except ChaliceUnhandledError as error:
+        return _answer(error.__cause__ or error, (event.context or {}).get("path", event.path))
+
+
+def _answer(error: BaseException, where: str) -> Response:
+    if isinstance(error, BadParameter):
         return problem(error.status, str(error), where, error.parameter)
-    except ApiProblem as error:
+    if isinstance(error, ApiProblem):
         return problem(error.status, str(error), where)
-    except ChaliceViewError as error:
-        return problem(HTTPStatus(error.STATUS_CODE), str(error), where)
-    except ServiceUnavailable as error:
+    if isinstance(error, ServiceUnavailable):
         _log.warning("api_unavailable", **describe(error))
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "try again in a moment", where)
-    except Exception as error:  # noqa: BLE001 - a caller must not be shown our insides
-        _log.error("api_failed", **describe(error))
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the error was logged", where)
+    # A caller must not be shown our insides.
+    _log.error("api_failed", **describe(error))
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the error was logged", where)

@@ -89,13 +89,13 @@ class Keeper:
     def _wait(self) -> tuple[Manifest, ...]:
         """The manifests that are due; empty once the keeper has to stop."""
         with self._changed:
-            while not self._has_to_stop():
-                if manifests := self._book.due(time.monotonic(), datetime.now(UTC)):
+            while True:
+                manifests = self._book.due(time.monotonic(), datetime.now(UTC))
+                if manifests or self._has_to_stop():
                     return manifests
                 self._wakes_at = min(self._book.next_due(), self._stops_at)
                 pause = self._wakes_at - time.monotonic()
                 self._changed.wait(None if pause == math.inf else max(0, pause))
-        return ()
 
     def _has_to_stop(self) -> bool:
         closing = self._stops_at < math.inf

@@ -9,7 +9,7 @@ from local.follow import RestClient
 from tests.pipeline.local.support import FAST
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     """The whole product, with batches that close after one quiet second."""
     options = CloudOptions(emulator=FAST, receiver_environment={"BATCH_QUIET_SECONDS": "1"})

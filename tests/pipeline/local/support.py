@@ -7,12 +7,12 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 
 from local.cloud import Cloud
 from local.follow import Ledger, RestClient, until_complete
-from local.healthimaging import EmulatorOptions
+from local.healthimaging import EmulatorOptions, QuotaProfile
 from local.names import LOOPBACK
 from local.samples import Sample
 from local.scu import Sent, send
 
-FAST = EmulatorOptions(seconds_per_job=0.1)
+FAST = EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=0.1)
 
 
 def send_all(cloud: Cloud, samples: Sequence[Sample]) -> list[Sent]:

@@ -1,0 +1,124 @@
+"""The Chalice app as Lambda and API Gateway call it, on moto's services."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import app
+import boto3
+import pytest
+from chalice.app import IAMAuthorizer
+from chalice.test import Client
+from chalicelib import wiring
+from chalicelib.errors import MessagesFailed, ServiceUnavailable, SettingsError
+from chalicelib.stores.schema import table_definitions
+from moto import mock_aws
+
+STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import"
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("DICOM_BUCKET", "dicom")
+    monkeypatch.setenv("STATE_MACHINE_ARN", STATE_MACHINE)
+    wiring.forget()
+    with mock_aws():
+        for definition in table_definitions():
+            boto3.client("dynamodb").create_table(**definition)
+        boto3.client("s3").create_bucket(Bucket="dicom")
+        boto3.client("sqs").create_queue(QueueName="dicom-import")
+        yield
+    wiring.forget()
+
+
+def get(path: str) -> tuple[int, str, Any]:
+    with Client(app.app) as client:
+        answer = client.http.get(path)
+    return answer.status_code, answer.headers.get("Content-Type", ""), answer.json_body
+
+
+@pytest.mark.filterwarnings("ignore:IAMAuthorizer")
+@pytest.mark.parametrize(
+    ("path", "status", "parameter"),
+    [
+        ("/jobs/nope", 404, None),
+        ("/jobs/nope/instances", 404, None),
+        ("/studies/1.2.3", 404, None),
+        ("/studies/abc", 400, "studyInstanceUID"),
+        ("/jobs?limit=abc", 400, "limit"),
+        ("/jobs?limit=0", 400, "limit"),
+        ("/jobs?status=DONE", 400, "status"),
+        ("/jobs?study=a", 400, "study"),
+        ("/jobs?from=yesterday", 400, "from"),
+        ("/jobs?cursor=x", 400, "cursor"),
+        ("/jobs?colour=red", 400, "colour"),
+    ],
+)
+def test_what_is_wrong_is_answered_as_a_problem(
+    path: str, status: int, parameter: str | None
+) -> None:
+    code, media_type, body = get(path)
+    assert (code, media_type, body["status"]) == (status, "application/problem+json", status)
+    assert body.get("parameter") == parameter
+    assert body["title"]
+    assert body["instance"].startswith("/")
+
+
+@pytest.mark.filterwarnings("ignore:IAMAuthorizer")
+def test_an_unexpected_error_shows_no_insides_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr("chalicelib.api.resources.list_jobs", broken)
+    code, media_type, body = get("/jobs")
+    assert (code, media_type) == (500, "application/problem+json")
+    logged = capsys.readouterr().out
+    assert "secret" not in json.dumps(body) + logged
+    assert logged.count("api_failed") == 1
+
+
+@pytest.mark.filterwarnings("ignore:IAMAuthorizer")
+def test_a_service_that_is_away_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise ServiceUnavailable("Query failed")
+
+    monkeypatch.setattr("chalicelib.api.resources.list_jobs", away)
+    assert get("/jobs")[0] == 503
+
+
+def test_health_needs_no_service_and_no_authorizer() -> None:
+    assert get("/health")[2]["status"] == "ok"
+    assert app.app.routes["/health"]["GET"].authorizer is None
+
+
+def test_every_other_route_asks_iam() -> None:
+    others = {path: methods["GET"] for path, methods in app.app.routes.items() if path != "/health"}
+    assert len(others) == 4
+    assert all(isinstance(each.authorizer, IAMAuthorizer) for each in others.values())
+
+
+def test_a_poison_message_is_raised_after_its_neighbour_is_deleted() -> None:
+    sqs = boto3.client("sqs")
+    url = sqs.get_queue_url(QueueName="dicom-import")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"Event": "s3:TestEvent"}))
+    (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    with Client(app.app) as client:
+        event = client.events.generate_sqs_event(["ignored", "no JSON"], "dicom-import")
+        event["Records"][0]["body"] = message["Body"]
+        event["Records"][0]["receiptHandle"] = message["ReceiptHandle"]
+        with pytest.raises(MessagesFailed, match="1 of 2"):
+            client.lambda_.invoke("trigger_import", event)
+    counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+def test_a_function_names_the_settings_it_misses() -> None:
+    event = {"batchId": "x", "bucket": "dicom", "manifestKey": "batches/x.json"}
+    with (
+        Client(app.app) as client,
+        pytest.raises(SettingsError, match=r"DATASTORE_ID is not set.*RESULTS_BUCKET is not set"),
+    ):
+        client.lambda_.invoke("start_import_job", event)
