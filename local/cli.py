@@ -97,6 +97,7 @@ def _print_directions(cloud: Cloud) -> None:
         f"  make send FILES=path/to/folder\n\n"
         "Everything is kept in memory and gone after Ctrl-C."
     )
+    sys.stdout.flush()  # also for whoever reads it through a pipe
 
 
 def _an_image() -> Path:

@@ -50,10 +50,13 @@ class Receiver:
         )
         self._reader = threading.Thread(target=self._read, name="receiver-log", daemon=True)
         self._reader.start()
-        self._settled.wait(_START_SECONDS)
-        if not self.port:
+        try:
+            self._settled.wait(_START_SECONDS)
+            if not self.port:
+                raise LocalCloudError(f"The Store SCP did not start. {self._complaint()}")
+        except BaseException:  # Ctrl-C included: no receiver is left behind
             self._stop()
-            raise LocalCloudError(f"The Store SCP did not start. {self._complaint()}")
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -29,7 +29,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 INFLATED_PREFIX_BYTES = 4 * 1024 * 1024
 # Sequences in sequences; DCMTK's limit. A level takes two places on the stack: sequence and item.
 MAX_NESTING = 64
-# Bounds the time one header takes to about a quarter of a second.
+# Bounds the time one header takes to about a third of a second.
 MAX_ELEMENTS = 200_000
 
 _UNDEFINED = 0xFFFFFFFF

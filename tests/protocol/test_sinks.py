@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,21 @@ def test_a_batch_is_imported_once_its_association_has_ended(s3: FakeS3) -> None:
     (manifest,) = manifests(s3)
     assert f"/bucket/{manifest.instances[0].key}" in s3.objects
     sink.close(5)
+
+
+def test_many_associations_at_once_fill_one_batch(s3: FakeS3) -> None:
+    sink = s3_sink(BATCH_QUIET_SECONDS="5")
+    numbers = range(200)
+
+    def store(number: int) -> None:
+        sink.store(instance(f"1.{number}", association_id=f"a{number % 8}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store, numbers))
+    sink.close(10)
+    (manifest,) = manifests(s3)
+    assert {each.sop_instance_uid for each in manifest.instances} == {f"1.{n}" for n in numbers}
+    assert len(manifest.instances) == len(numbers)
 
 
 def test_a_refused_instance_is_in_no_manifest(s3: FakeS3) -> None:
