@@ -109,6 +109,7 @@ class Cloud:
         app: Chalice = app_module.app
         tasks = {name: getattr(app_module, name) for name in _TASKS}
         self._stack.enter_context(StateMachineTasks(tasks))
+        self._stack.callback(resources.stop_executions)
         consumer = getattr(app_module, _QUEUE_CONSUMER)
         self._stack.enter_context(
             EventSourceMapping(boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer)

@@ -39,6 +39,16 @@ def create_datastore() -> str:
     ]
 
 
+def stop_executions() -> None:
+    """Stop what still runs: moto's threads would outlive the cloud that they work for."""
+    client = boto3.client("stepfunctions")
+    pages = client.get_paginator("list_executions").paginate(
+        stateMachineArn=names.STATE_MACHINE_ARN, statusFilter="RUNNING"
+    )
+    for each in [execution for page in pages for execution in page["executions"]]:
+        client.stop_execution(executionArn=each["executionArn"])
+
+
 def _create_queues(sqs: "SQSClient") -> str:
     dead_letters = sqs.create_queue(QueueName=names.DEAD_LETTER_QUEUE)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])
