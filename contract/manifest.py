@@ -110,8 +110,10 @@ class Manifest:
             return _manifest_from_json(document)
         except InvalidManifest:
             raise
-        except (ContractError, ValueError) as error:
+        except ContractError as error:
             raise InvalidManifest(f"the manifest is malformed: {error}") from None
+        except ValueError:  # whose message would repeat the value
+            raise InvalidManifest("the manifest's closedAt or closeReason is malformed") from None
 
 
 def _instance_to_json(instance: ManifestInstance) -> dict[str, str | int | None]:

@@ -12,7 +12,8 @@ def to_iso(moment: datetime) -> str:
     """
     if moment.tzinfo is None:
         raise ValueError("a time needs its time zone")
-    return moment.astimezone(UTC).strftime(_FORMAT)
+    # strftime would write the year 999 with three digits.
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def from_iso(text: str) -> datetime:

@@ -70,9 +70,9 @@ def _time(query: Query, name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(query[name])
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # a day that begins in the year 0 or 10000 in UTC
         raise BadParameter(name, "a time in ISO 8601, such as 2026-11-23T09:30:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(query: Query, name: str, default: int, least: int, most: int) -> int:

@@ -14,6 +14,7 @@ from contract.records import JobRecord
 
 _JOB_FILTERS = frozenset({"status", "study", "from", "to", "limit", "cursor"})
 _PAGE = frozenset({"limit", "cursor"})
+_MAX_JOB_ID = 64
 
 
 def list_jobs(stores: Stores, query: Query) -> Json:
@@ -57,7 +58,8 @@ def get_study(stores: Stores, study_instance_uid: str) -> Json:
 
 
 def _job(stores: Stores, job_id: str) -> JobRecord:
-    job = stores.jobs.get(job_id)
+    # DynamoDB refuses a key of more than 2,048 bytes: no job has such an id.
+    job = stores.jobs.get(job_id) if len(job_id) <= _MAX_JOB_ID else None
     if job is None:
         raise NotFound("there is no import job of this id")
     return job

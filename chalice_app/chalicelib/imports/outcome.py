@@ -21,14 +21,16 @@ MAX_LINE_BYTES = 65_536
 MAX_WARNINGS = 20
 NOT_REPORTED = "not reported by HealthImaging"
 
-_PYTHON_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\b(?:True|False|None)\b')
+# The closing quote is optional, so that text without one is read once and not once per quote.
+_PYTHON_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\b(?:True|False|None)\b')
 _AS_JSON = {"True": "true", "False": "false", "None": "null"}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WARNING_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _OTHER = "OTHER"
 
 # https://docs.aws.amazon.com/healthimaging/latest/devguide/reference-warning-codes.html
-# The page's decimals of the last three differ from its hexadecimals: both are listed.
+# The page's decimals of the last three are not its hexadecimals: either is understood, and 45570,
+# which then means two things, means what its hexadecimal says.
 _WARNING_CODES = {
     0xB000: "COERCION_OF_DATA_ELEMENTS",
     0xB006: "ELEMENTS_DISCARDED",
@@ -39,7 +41,7 @@ _WARNING_CODES = {
     0xB112: "INVALID_OFFSET_TABLE",
     0xB120: "UNSUPPORTED_TRANSFER_SYNTAX",
     0xB201: "INVALID_UID_FORMAT",
-    45570: "INVALID_DICOM_VALUE_LENGTH",  # 0xB202, and what the page says of 0xB201: see _warning
+    0xB202: "INVALID_DICOM_VALUE_LENGTH",
     45571: "INVALID_DICOM_VALUE_LENGTH",
     0xBFFF: _OTHER,
     47513: _OTHER,

@@ -48,7 +48,9 @@ class Workflow(Protocol):
 def created_keys(body: str, bucket: str) -> list[str]:
     """The keys of the objects that an S3 event says were created in ``bucket``, decoded.
 
-    Keys come quote_plus'ed; the message may hold several records, or none (``s3:TestEvent``).
+    Only those where manifests stand: whatever the queue was wired to, instances are not ours to
+    move, and quarantine must not send itself events. Keys come quote_plus'ed; the message may hold
+    several records, or none (``s3:TestEvent``).
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     Raises InvalidEvent for a text that is no S3 event.
     """
@@ -125,7 +127,9 @@ def _created_key(record: object, bucket: str) -> str | None:
             raise TypeError("not texts")
     except (KeyError, TypeError):
         raise InvalidEvent("a record is not S3's") from None
-    return unquote_plus(key) if name.startswith(_CREATED) and where == bucket else None
+    key = unquote_plus(key)
+    ours = where == bucket and key.startswith(MANIFESTS_PREFIX)
+    return key if ours and name.startswith(_CREATED) else None
 
 
 def _event_name(record: object) -> str:

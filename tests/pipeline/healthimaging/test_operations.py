@@ -1,0 +1,275 @@
+"""Every operation of the emulator, called by boto3 and held against botocore's own shapes."""
+
+import gzip
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pydicom
+import pytest
+import urllib3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
+from moto.server import ThreadedMotoServer
+from pydicom.data import get_testdata_file
+
+from local.healthimaging import Emulator, EmulatorOptions, QuotaProfile, install
+
+FAST = EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=0.0)
+ROLE = "arn:aws:iam::123456789012:role/import"
+
+
+def conforms(value: Any, shape: Shape, where: str = "answer") -> None:
+    """Fails unless ``value`` has the shape's required members, types, enums and patterns."""
+    if isinstance(shape, StructureShape):
+        missing = set(shape.required_members) - value.keys()
+        assert not missing, f"{where} lacks {missing}"
+        for name in value.keys() - {"ResponseMetadata"}:
+            conforms(value[name], shape.members[name], f"{where}.{name}")
+    elif isinstance(shape, ListShape):
+        for each in value:
+            conforms(each, shape.member, f"{where}[]")
+    elif isinstance(shape, MapShape):
+        for each in value.values():
+            conforms(each, shape.value, f"{where}{{}}")
+    elif isinstance(shape, StringShape):
+        assert not shape.enum or value in shape.enum, f"{where} is {value}"
+        pattern = shape.metadata.get("pattern")
+        if pattern and "\\p" not in pattern:  # Python's re knows no Unicode categories
+            assert re.fullmatch(pattern, value), f"{where} is {value}"
+
+
+class Caller:
+    """Calls an operation and checks its answer's shape."""
+
+    def __init__(self, endpoint: str) -> None:
+        session = boto3.Session("a", "b", region_name="us-east-1")
+        config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1})
+        self.client: Any = session.client("medical-imaging", endpoint_url=endpoint, config=config)
+        self.s3 = session.client("s3", endpoint_url=endpoint)
+
+    def __call__(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
+        name = self.client.meta.method_to_api_mapping[operation]
+        conforms(answer, self.client.meta.service_model.operation_model(name).output_shape)
+        return answer
+
+    def put(self, key: str, name: str) -> None:
+        path = Path(str(get_testdata_file(name, download=False)))
+        self.s3.put_object(Bucket="input", Key=key, Body=path.read_bytes())
+
+    def import_all(self, datastore: str, prefix: str, token: str) -> dict[str, Any]:
+        """Start a job over ``prefix`` and return its properties once it has ended."""
+        started = self.start(datastore, prefix, token)
+        deadline = time.monotonic() + 20
+        while True:
+            job = self("get_dicom_import_job", datastoreId=datastore, jobId=started["jobId"])
+            properties: dict[str, Any] = job["jobProperties"]
+            if properties["jobStatus"] in ("COMPLETED", "FAILED"):
+                return properties
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def start(self, datastore: str, prefix: str, token: str, **more: str) -> dict[str, Any]:
+        arguments = {
+            "datastoreId": datastore,
+            "clientToken": token,
+            "jobName": token,
+            "dataAccessRoleArn": ROLE,
+            "inputS3Uri": f"s3://input/{prefix}",
+            "outputS3Uri": "s3://output/results/",
+        }
+        return self("start_dicom_import_job", **(arguments | more))
+
+    def result(self, job: dict[str, Any], name: str) -> bytes:
+        key = job["outputS3Uri"].removeprefix("s3://output/") + name
+        return bytes(self.s3.get_object(Bucket="output", Key=key)["Body"].read())
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    emulator = install()
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    emulator.shutdown()
+    server.stop()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    emulator = install()
+    emulator.configure(FAST)
+    yield emulator
+    emulator.configure(EmulatorOptions())
+
+
+@pytest.fixture
+def aws(endpoint: str, emulator: Emulator) -> Caller:
+    urllib3.request("POST", f"{endpoint}/moto-api/reset")
+    caller = Caller(endpoint)
+    caller.s3.create_bucket(Bucket="input")
+    caller.s3.create_bucket(Bucket="output")
+    return caller
+
+
+@pytest.fixture
+def datastore(aws: Caller) -> str:
+    return str(aws("create_datastore", datastoreName="one", clientToken="t")["datastoreId"])
+
+
+def refusal(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
+    response = error.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def test_a_data_store_lives_is_tagged_and_goes(aws: Caller, datastore: str) -> None:
+    properties = aws("get_datastore", datastoreId=datastore)["datastoreProperties"]
+    assert properties["datastoreStatus"] == "ACTIVE"
+    arn = properties["datastoreArn"]
+    aws("tag_resource", resourceArn=arn, tags={"a": "1", "b": "2"})
+    aws("untag_resource", resourceArn=arn, tagKeys=["a"])
+    assert aws("list_tags_for_resource", resourceArn=arn)["tags"] == {"b": "2"}
+    assert len(aws("list_datastores")["datastoreSummaries"]) == 1
+    aws("delete_datastore", datastoreId=datastore)
+
+
+def test_an_import_groups_instances_and_writes_its_result_files(
+    aws: Caller, datastore: str
+) -> None:
+    aws.put("in/ct.dcm", "CT_small.dcm")
+    aws.put("in/mr.dcm", "MR_small.dcm")
+    aws.s3.put_object(Bucket="input", Key="in/notes.txt", Body=b"not DICOM")
+    job = aws.import_all(datastore, "in/", "first")
+    assert job["jobStatus"] == "COMPLETED"
+    assert job["outputS3Uri"] == f"s3://output/results/{datastore}-DicomImport-{job['jobId']}/"
+    summary = json.loads(aws.result(job, "job-output-manifest.json"))["jobSummary"]
+    assert summary["numberOfScannedFiles"] == 3
+    assert summary["numberOfImportedFiles"] == 2
+    assert summary["numberOfFilesWithCustomerError"] == 1
+    assert summary["numberOfGeneratedImageSets"] == 2
+    lines = aws.result(job, "SUCCESS/success.ndjson").splitlines()
+    assert {json.loads(line)["inputFile"] for line in lines} == {"in/ct.dcm", "in/mr.dcm"}
+    (failure,) = map(json.loads, aws.result(job, "FAILURE/failure.ndjson").splitlines())
+    assert failure["inputFile"] == "in/notes.txt"
+    assert failure["exception"]["exceptionType"] == "ValidationException"
+
+
+def test_image_sets_are_found_read_and_versioned(aws: Caller, datastore: str) -> None:
+    aws.put("in/ct.dcm", "CT_small.dcm")
+    aws.import_all(datastore, "in/", "first")
+    aws.import_all(datastore, "in/", "again")
+    patient = str(pydicom.dcmread(str(get_testdata_file("CT_small.dcm"))).PatientID)
+    criteria = {"filters": [{"values": [{"DICOMPatientId": patient}], "operator": "EQUAL"}]}
+    found = aws("search_image_sets", datastoreId=datastore, searchCriteria=criteria)
+    (summary,) = found["imageSetsMetadataSummaries"]
+    where = {"datastoreId": datastore, "imageSetId": summary["imageSetId"]}
+    assert aws("get_image_set", **where)["versionId"] == "2"
+    versions = aws("list_image_set_versions", **where)["imageSetPropertiesList"]
+    assert [each["versionId"] for each in versions] == ["1", "2"]
+    blob = aws("get_image_set_metadata", **where)["imageSetMetadataBlob"].read()
+    document = json.loads(gzip.decompress(blob))
+    (series,) = document["Study"]["Series"].values()
+    (instance,) = series["Instances"].values()
+    frame = instance["ImageFrames"][0]["ID"]
+    pixels = aws("get_image_frame", **where, imageFrameInformation={"imageFrameId": frame})
+    expected = pydicom.dcmread(str(get_testdata_file("CT_small.dcm"))).PixelData
+    assert pixels["imageFrameBlob"].read() == expected
+
+
+def test_a_client_token_starts_one_job_and_refuses_another_body(
+    aws: Caller, datastore: str
+) -> None:
+    first = aws.start(datastore, "in/", "token")
+    assert aws.start(datastore, "in/", "token")["jobId"] == first["jobId"]
+    with pytest.raises(ClientError) as error:
+        aws.start(datastore, "other/", "token")
+    assert refusal(error) == ("ConflictException", 409)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("dataAccessRoleArn", "arn:aws:iam::123456789012:user/somebody"),
+        ("inputS3Uri", "https://input/in/"),
+        ("jobName", "a name with spaces"),
+        ("clientToken", "a/b"),
+        ("outputS3Uri", "s3://O"),
+    ],
+)
+def test_a_member_that_breaks_its_pattern_is_named(
+    aws: Caller, datastore: str, member: str, value: str
+) -> None:
+    with pytest.raises(ClientError, match=member) as error:
+        aws.start(datastore, "in/", "t1", **{member: value})
+    assert refusal(error) == ("ValidationException", 400)
+
+
+def test_what_does_not_exist_is_a_404(aws: Caller, datastore: str) -> None:
+    with pytest.raises(ClientError) as error:
+        aws("get_dicom_import_job", datastoreId=datastore, jobId="0" * 32)
+    assert refusal(error) == ("ResourceNotFoundException", 404)
+    with pytest.raises(ClientError) as error:
+        aws("get_datastore", datastoreId="f" * 32)
+    assert refusal(error) == ("ResourceNotFoundException", 404)
+
+
+def test_starts_beyond_the_published_rate_are_throttled(
+    aws: Caller, datastore: str, emulator: Emulator
+) -> None:
+    emulator.configure(EmulatorOptions(quota_profile=QuotaProfile.Y2026, seconds_per_job=0.0))
+
+    def burst() -> None:
+        for number in range(8):  # one a second, two at once
+            aws.start(datastore, "in/", f"t{number}")
+
+    with pytest.raises(ClientError) as error:
+        burst()
+    assert refusal(error) == ("ThrottlingException", 429)
+
+
+def test_jobs_are_listed_page_by_page(aws: Caller, datastore: str, emulator: Emulator) -> None:
+    emulator.configure(EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=60))
+    for number in range(3):
+        aws.start(datastore, "in/", f"n{number}")
+    listed = aws("list_dicom_import_jobs", datastoreId=datastore, maxResults=2)
+    assert len(listed["jobSummaries"]) == 2
+    rest = aws("list_dicom_import_jobs", datastoreId=datastore, nextToken=listed["nextToken"])
+    assert len(rest["jobSummaries"]) == 1
+
+
+def test_a_prefix_with_too_many_files_fails_the_job(
+    aws: Caller, datastore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.healthimaging.limits.MAX_FILES", 2)
+    for number in range(3):
+        aws.put(f"in/{number}.dcm", "CT_small.dcm")
+    job = aws.import_all(datastore, "in/", "many")
+    assert job["jobStatus"] == "FAILED"
+    assert "FILE_COUNTS_LIMIT" in job["message"]
+
+
+def test_a_forced_failure_has_the_message_it_was_given(
+    aws: Caller, datastore: str, emulator: Emulator
+) -> None:
+    options = EmulatorOptions(
+        quota_profile=QuotaProfile.NONE,
+        seconds_per_job=0.0,
+        failing_jobs=1,
+        failure_message="BROKE",
+    )
+    emulator.configure(options)
+    assert aws.import_all(datastore, "in/", "one")["message"] == "BROKE"
+    assert aws.import_all(datastore, "in/", "two")["jobStatus"] == "COMPLETED"
+
+
+def test_an_operation_that_is_not_emulated_says_so(aws: Caller, datastore: str) -> None:
+    with pytest.raises(ClientError) as error:
+        aws.client.delete_image_set(datastoreId=datastore, imageSetId="0" * 32)
+    assert refusal(error)[1] == 501
