@@ -1,0 +1,136 @@
+"""Batches, result files and a HealthImaging in memory, for the tests of the Lambdas."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.imports.execution import Execution
+from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.settings import ImportSettings
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+
+from contract.checksums import Checksum
+from contract.errors import ProductError
+from contract.keys import InstanceKey, manifest_key
+from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
+from contract.records import JobStatus
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+BATCH = "20261123T093000Z-0001020304050607"
+NEWER_BATCH = "20261123T094000Z-0001020304050607"
+BUCKET, RESULTS = "dicom", "results"
+DATASTORE = "0123456789abcdef0123456789abcdef"
+ARN = "arn:aws:states:us-east-1:123456789012:execution:dicom-import:" + BATCH
+SETTINGS = ImportSettings(
+    datastore_id=DATASTORE,
+    data_access_role_arn="arn:aws:iam::123456789012:role/import",
+    results_bucket=RESULTS,
+)
+EXECUTION = Execution(BATCH, BUCKET, manifest_key(BATCH), ARN)
+EVENT: dict[str, Any] = {
+    "batchId": BATCH,
+    "bucket": BUCKET,
+    "manifestKey": manifest_key(BATCH),
+    "executionArn": ARN,
+}
+
+
+def an_instance(sop: str) -> ManifestInstance:
+    return ManifestInstance(
+        key=str(InstanceKey(BATCH, "1.2", "1.2.3", sop)),
+        size=10,
+        checksum=Checksum.of(sop.encode()),
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        sop_instance_uid=sop,
+        series_instance_uid="1.2.3",
+        study_instance_uid="1.2",
+        study_date="20261123",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+    )
+
+
+def a_manifest(count: int = 2, datastore_id: str | None = None) -> Manifest:
+    return Manifest(
+        batch_id=BATCH,
+        closed_at=NOW,
+        close_reason=CloseReason.QUIET,
+        source=Source("CT1", "STORESCP", ("10.0.0.1",), ("a1",)),
+        datastore_id=datastore_id,
+        instances=tuple(an_instance(f"1.2.3.{number + 1}") for number in range(count)),
+    )
+
+
+def memory_stores(manifest: Manifest | None = None) -> Stores:
+    objects = MemoryObjects()
+    if manifest is not None:
+        objects.bodies[BUCKET, manifest_key(manifest.batch_id)] = manifest.to_json()
+    return Stores(objects, MemoryJobs(), MemoryBatches(), MemoryInstances())
+
+
+RUNNING = ImportView(JobStatus.IN_PROGRESS, f"s3://{RESULTS}/{BATCH}/")
+
+
+@dataclass
+class FakeHealthImaging:
+    """An ImportService: ``faults`` are raised first, one a call; jobs then stand as ``view``."""
+
+    faults: list[ProductError] = field(default_factory=list)
+    view: ImportView = RUNNING
+    started: list[ImportRequest] = field(default_factory=list)
+    on_start: Callable[[], None] = lambda: None
+
+    def start(self, request: ImportRequest) -> str:
+        """The same job for the same batch, as the clientToken has it."""
+        if self.faults:
+            raise self.faults.pop(0)
+        self.started.append(request)
+        self.on_start()
+        return "job1"
+
+    def look(self, datastore_id: str, job_id: str) -> ImportView:
+        """See ImportService."""
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.view
+
+
+def lines(*documents: object) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in documents)
+
+
+def success(key: str, image_set: str = "a" * 32, primary: bool | None = True) -> dict[str, Any]:
+    return {
+        "inputFile": key,
+        "importResponse": {"imageSetId": image_set, "isPrimary": primary},
+    }
+
+
+def failed(key: str, message: str = "DICOM attributes does not exist") -> dict[str, Any]:
+    exception = {"exceptionType": "ValidationException", "message": message}
+    return {"inputFile": key, "exception": exception}
+
+
+def summary(imported: int = 0, customer_errors: int = 0, server_errors: int = 0) -> bytes:
+    document = {
+        "numberOfImportedFiles": imported,
+        "numberOfFilesWithCustomerError": customer_errors,
+        "numberOfFilesWithServerError": server_errors,
+    }
+    return json.dumps({"jobSummary": document}).encode()
+
+
+def keep_results(stores: Stores, **files: bytes) -> None:
+    """Put result files where HealthImaging puts those of job ``job1``."""
+    where = {
+        "summary": "job-output-manifest.json",
+        "success": "SUCCESS/success.ndjson",
+        "failure": "FAILURE/failure.ndjson",
+        "warning": "WARNING/warning.ndjson",
+    }
+    assert isinstance(stores.objects, MemoryObjects)
+    for name, body in files.items():
+        key = f"{BATCH}/{DATASTORE}-DicomImport-job1/{where[name]}"
+        stores.objects.bodies[RESULTS, key] = body

@@ -1,0 +1,90 @@
+import json
+
+from chalicelib.imports.execution import (
+    MAX_REASON,
+    Execution,
+    bounded,
+    failure,
+    job_state,
+    wait_seconds,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.records import JobStatus
+from tests.unit.chalicelib.builders import BATCH, EVENT, EXECUTION
+
+
+def caught(error: str, message: str) -> dict[str, object]:
+    cause = json.dumps({"errorType": error, "errorMessage": message, "stackTrace": ["secret"]})
+    return EVENT | {"error": {"Error": error, "Cause": cause}}
+
+
+def test_an_execution_survives_its_input() -> None:
+    given_back = Execution.parse(json.loads(EXECUTION.to_input()))
+    assert (given_back.batch_id, given_back.arn) == (BATCH, None)
+    assert Execution.parse(EVENT) == EXECUTION
+
+
+@given(st.floats(0, 1e9), st.integers(1, 60), st.integers(60, 3600))
+def test_the_wait_grows_with_the_age_between_its_bounds(
+    age: float, shortest: int, longest: int
+) -> None:
+    wait = wait_seconds(age, shortest, longest)
+    assert shortest <= wait <= longest
+    assert wait <= wait_seconds(age * 2, shortest, longest)
+
+
+def test_a_day_of_polling_stays_far_below_the_execution_history() -> None:
+    age, polls = 0, 0
+    while age < 86_400:
+        age += wait_seconds(age, 5, 60)
+        polls += 1
+    assert polls * 9 < 15_000
+
+
+def test_the_job_member_has_a_message_only_if_there_is_one() -> None:
+    assert "message" not in job_state("j", "d", 5)
+    assert job_state("j", "d", 5, JobStatus.FAILED, "why") == {
+        "jobId": "j",
+        "datastoreId": "d",
+        "status": "FAILED",
+        "waitSeconds": 5,
+        "message": "why",
+    }
+
+
+def test_an_error_of_ours_is_told_with_its_message_and_nothing_else() -> None:
+    why = failure(caught("ImportRefused", "AccessDeniedException: no role"))
+    assert why.error == "ImportRefused"
+    assert why.reason == "ImportRefused: AccessDeniedException: no role"
+
+
+def test_the_message_of_an_error_that_is_not_ours_is_not_repeated() -> None:
+    why = failure(caught("KeyError", "DOE^JOHN"))
+    assert "DOE" not in why.reason
+    assert "KeyError" in why.reason
+
+
+def test_healthimagings_own_message_is_told() -> None:
+    why = failure(EVENT | {"job": {"status": "FAILED", "message": "FILE_COUNTS_LIMIT"}})
+    assert why.reason == "HealthImaging: FILE_COUNTS_LIMIT"
+    assert "unknown" in failure(EVENT).reason
+
+
+any_json = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+)
+
+
+@given(st.sampled_from(["ImportRefused", "States.Timeout"]) | st.text(), any_json)
+def test_any_cause_becomes_a_bounded_printable_reason(name: str, cause: object) -> None:
+    why = failure(EVENT | {"error": {"Error": name, "Cause": cause}})
+    assert why.reason.isprintable()
+    assert len(why.reason) <= 2 * MAX_REASON + 100
+
+
+@given(st.text())
+def test_bounded_text_is_printable(text: str) -> None:
+    assert bounded(text).isprintable()

@@ -1,0 +1,115 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.stub import Stubber
+from chalicelib.aws import mapped_errors
+from chalicelib.errors import (
+    ImportQuotaExceeded,
+    ImportRefused,
+    ImportThrottled,
+    ServiceUnavailable,
+)
+from chalicelib.imports.healthimaging import HealthImaging, ImportRequest, ImportView
+
+from contract.errors import ProductError
+from contract.records import JobStatus
+from tests.unit.chalicelib.builders import BATCH, DATASTORE, NOW
+
+ROLE = "arn:aws:iam::123456789012:role/import"
+STARTED = {
+    "datastoreId": DATASTORE,
+    "jobId": "job1",
+    "jobStatus": "SUBMITTED",
+    "submittedAt": NOW,
+}
+REQUEST = ImportRequest(BATCH, DATASTORE, ROLE, "s3://dicom/x/", "s3://results/x/")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return boto3.client("medical-imaging", region_name="us-east-1")
+
+
+@pytest.fixture
+def answers(client: Any) -> Iterator[Stubber]:
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def test_the_batchs_id_is_the_jobs_name_and_its_client_token(client: Any, answers: Stubber) -> None:
+    expected = {
+        "jobName": BATCH,
+        "clientToken": BATCH,
+        "datastoreId": DATASTORE,
+        "dataAccessRoleArn": ROLE,
+        "inputS3Uri": "s3://dicom/x/",
+        "outputS3Uri": "s3://results/x/",
+    }
+    answers.add_response("start_dicom_import_job", STARTED, expected)
+    assert HealthImaging(client).start(REQUEST) == "job1"
+
+
+def test_a_job_is_looked_at(client: Any, answers: Stubber) -> None:
+    properties = {
+        "jobId": "job1",
+        "jobName": BATCH,
+        "jobStatus": "FAILED",
+        "datastoreId": DATASTORE,
+        "dataAccessRoleArn": ROLE,
+        "inputS3Uri": "s3://dicom/x/",
+        "outputS3Uri": "s3://results/x/",
+        "message": "it broke",
+    }
+    answers.add_response(
+        "get_dicom_import_job",
+        {"jobProperties": properties},
+        {"datastoreId": DATASTORE, "jobId": "job1"},
+    )
+    view = HealthImaging(client).look(DATASTORE, "job1")
+    assert view == ImportView(JobStatus.FAILED, "s3://results/x/", "it broke")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        ("ThrottlingException", 429, ImportThrottled),
+        ("ServiceQuotaExceededException", 402, ImportQuotaExceeded),
+        ("InternalServerException", 500, ServiceUnavailable),
+        ("ServiceUnavailable", 503, ServiceUnavailable),
+        ("ValidationException", 400, ImportRefused),
+        ("AccessDeniedException", 403, ImportRefused),
+        ("ResourceNotFoundException", 404, ImportRefused),
+        ("ConflictException", 409, ImportRefused),
+    ],
+)
+def test_each_of_awss_errors_becomes_one_the_state_machine_knows(
+    client: Any, answers: Stubber, code: str, status: int, error: type[ProductError]
+) -> None:
+    for _ in range(2):
+        answers.add_client_error(
+            "start_dicom_import_job", code, "said by AWS", http_status_code=status
+        )
+    with pytest.raises(error):
+        HealthImaging(client).start(REQUEST)
+    with pytest.raises(error) as raised:
+        HealthImaging(client).start(REQUEST)
+    assert ("said by AWS" in str(raised.value)) == (error is ImportRefused)
+
+
+def test_a_request_that_botocore_refuses_is_permanent(client: Any) -> None:
+    with pytest.raises(ImportRefused, match="malformed"):
+        HealthImaging(client).start(replace(REQUEST, datastore_id=7))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lost", [EndpointConnectionError, ReadTimeoutError])
+def test_a_lost_connection_may_work_later(lost: type[Exception]) -> None:
+    error = lost(endpoint_url="http://127.0.0.1")  # type: ignore[call-arg]
+    with pytest.raises(ServiceUnavailable), mapped_errors():
+        raise error

@@ -1,0 +1,389 @@
+"""One batch through StartImportJob, CheckStatus and RecordFailure, with crashes between writes."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from chalicelib.errors import (
+    ImportQuotaExceeded,
+    ImportRefused,
+    ImportStalled,
+    ImportThrottled,
+    ObjectMissing,
+    ResultsNotReady,
+    ServiceUnavailable,
+)
+from chalicelib.imports.failure import record_failure
+from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.results import results_folder
+from chalicelib.imports.start import start_import
+from chalicelib.imports.status import check_status
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+
+from contract.errors import InvalidManifest, ProductError
+from contract.keys import manifest_key
+from contract.records import BatchState, Counts, InstanceState, JobStatus
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    DATASTORE,
+    EVENT,
+    EXECUTION,
+    NEWER_BATCH,
+    NOW,
+    RESULTS,
+    SETTINGS,
+    FakeHealthImaging,
+    a_manifest,
+    failed,
+    keep_results,
+    lines,
+    memory_stores,
+    success,
+    summary,
+)
+
+FOLDER = f"s3://{RESULTS}/{BATCH}/{DATASTORE}-DicomImport-job1/"
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return memory_stores(a_manifest(2))
+
+
+@pytest.fixture
+def service() -> FakeHealthImaging:
+    return FakeHealthImaging()
+
+
+def start(stores: Stores, service: FakeHealthImaging) -> dict[str, Any]:
+    return start_import(EXECUTION, stores, service, SETTINGS, NOW)
+
+
+def check(stores: Stores, service: FakeHealthImaging, seconds: float = 0) -> dict[str, Any]:
+    now = NOW + timedelta(seconds=seconds)
+    return check_status(EXECUTION, "job1", stores, service, SETTINGS, now)
+
+
+def fail(stores: Stores, message: str = "it broke", **more: Any) -> dict[str, str]:
+    event = EVENT | {"job": {"jobId": "job1", "status": "FAILED", "message": message}} | more
+    return record_failure(event, stores, SETTINGS, NOW)
+
+
+def states(stores: Stores) -> list[InstanceState]:
+    return [row.state for row in stores.instances.by_study("1.2")]
+
+
+def test_a_started_batch_stands_in_every_table(stores: Stores, service: FakeHealthImaging) -> None:
+    state = start(stores, service)
+    assert state == {
+        "jobId": "job1",
+        "datastoreId": DATASTORE,
+        "status": "SUBMITTED",
+        "waitSeconds": 5,
+    }
+    (request,) = service.started
+    assert request.input_s3_uri == f"s3://{BUCKET}/instances/{BATCH}/"
+    assert request.output_s3_uri == f"s3://{RESULTS}/{BATCH}/"
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, job.calling_ae_title, job.study_instance_uid, job.study_date) == (
+        JobStatus.SUBMITTED,
+        "CT1",
+        "1.2",
+        "20261123",
+    )
+    assert job.sop_instance_uid is None  # it has two
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+    assert states(stores) == [InstanceState.IMPORTING] * 2
+
+
+def test_a_manifest_may_name_its_own_data_store(service: FakeHealthImaging) -> None:
+    stores = memory_stores(a_manifest(1, datastore_id="f" * 32))
+    assert start(stores, service)["datastoreId"] == "f" * 32
+
+
+@pytest.mark.parametrize("fault", [ImportThrottled, ImportQuotaExceeded, ServiceUnavailable])
+def test_a_batch_that_must_wait_is_shown_as_received_and_starts_later(
+    stores: Stores, service: FakeHealthImaging, fault: type[ProductError]
+) -> None:
+    service.faults = [fault("later"), fault("later")]
+    for _ in range(2):
+        with pytest.raises(fault):
+            start(stores, service)
+        assert states(stores) == [InstanceState.RECEIVED] * 2
+    start(stores, service)
+    assert states(stores) == [InstanceState.IMPORTING] * 2
+
+
+def test_a_refused_start_registers_nothing(stores: Stores, service: FakeHealthImaging) -> None:
+    service.faults = [ImportRefused("AccessDeniedException: no")]
+    with pytest.raises(ImportRefused):
+        start(stores, service)
+    assert states(stores) == []
+
+
+def test_a_repeated_start_starts_nothing_and_answers_the_same(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    assert start(stores, service) == start(stores, service)
+    assert len(service.started) == 1
+
+
+def test_the_first_of_two_starts_at_once_decides_the_job(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    other = FakeHealthImaging()
+    service.on_start = lambda: None if other.started else void(start(stores, other))
+    assert start(stores, service)["jobId"] == "job1"
+    assert isinstance(stores.jobs, MemoryJobs)
+    assert list(stores.jobs.rows) == ["job1"]
+
+
+def void(_: object) -> None:
+    return None
+
+
+def test_a_manifest_that_is_gone_or_another_batchs_is_permanent(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    with pytest.raises(ObjectMissing):
+        start(memory_stores(), service)
+    assert isinstance(stores.objects, MemoryObjects)
+    newer = replace(EXECUTION, batch_id=NEWER_BATCH, manifest_key=manifest_key(NEWER_BATCH))
+    stores.objects.bodies[BUCKET, newer.manifest_key] = a_manifest().to_json()
+    with pytest.raises(InvalidManifest, match="another batch"):
+        start_import(newer, stores, service, SETTINGS, NOW)
+
+
+def test_a_running_job_is_kept_up_to_date_and_looked_at_less_often(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    assert check(stores, service, 1)["waitSeconds"] == 5
+    assert check(stores, service, 100)["waitSeconds"] == 25
+    assert check(stores, service, 9_999)["waitSeconds"] == 60
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.job_status is JobStatus.IN_PROGRESS
+
+
+def test_a_job_that_never_ends_is_given_up(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    with pytest.raises(ImportStalled, match="IN_PROGRESS after 86401 seconds"):
+        check(stores, service, 86_401)
+
+
+def test_a_job_without_a_record_is_refused(stores: Stores, service: FakeHealthImaging) -> None:
+    with pytest.raises(ImportRefused):
+        check(stores, service)
+
+
+def completed(
+    stores: Stores, service: FakeHealthImaging, output: str = f"s3://{RESULTS}/{BATCH}/"
+) -> None:
+    start(stores, service)
+    one, two = (each.key for each in a_manifest(2).instances)
+    service.view = ImportView(JobStatus.COMPLETED, output)
+    keep_results(
+        stores, summary=summary(1, 1), success=lines(success(one)), failure=lines(failed(two))
+    )
+
+
+@pytest.mark.parametrize("output", [f"s3://{RESULTS}/{BATCH}/", FOLDER, FOLDER.rstrip("/")])
+def test_a_completed_job_that_hides_a_failure_is_partial(
+    stores: Stores, service: FakeHealthImaging, output: str
+) -> None:
+    completed(stores, service, output)
+    assert check(stores, service, 9)["status"] == "COMPLETED"
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.counts, job.output_s3_uri) == (Counts(2, imported=1, failed=1), FOLDER)
+    assert job.message == "1 of 2 instances were not imported"
+    assert job.image_set_ids == ("a" * 32,)
+    assert (batch.state, batch.counts) == (BatchState.PARTIAL, job.counts)
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_a_repeated_check_of_an_ended_job_asks_nobody(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    check(stores, service)
+    service.faults = [ServiceUnavailable("must not be called")]
+    assert check(stores, service)["status"] == "COMPLETED"
+
+
+def test_missing_results_are_waited_for(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER)
+    with pytest.raises(ResultsNotReady):
+        check(stores, service)
+
+
+def test_a_result_file_that_was_not_written_is_empty(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    keep_results(
+        stores,
+        summary=summary(2),
+        success=lines(*(success(each.key) for each in a_manifest(2).instances)),
+        failure=b"",
+    )
+    check(stores, service)
+    assert states(stores) == [InstanceState.IMPORTED] * 2
+
+
+def test_the_results_folder_is_the_jobs_own() -> None:
+    assert results_folder("s3://r/x", "d", "j") == "s3://r/x/d-DicomImport-j/"
+    assert results_folder("s3://r/x/d-DicomImport-j", "d", "j") == "s3://r/x/d-DicomImport-j/"
+
+
+def test_a_failed_job_is_left_to_record_failure(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.FAILED, FOLDER, "INTERNAL_ERROR")
+    state = check(stores, service)
+    assert (state["status"], state["message"]) == ("FAILED", "INTERNAL_ERROR")
+    fail(stores, "INTERNAL_ERROR")
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, job.counts) == (JobStatus.FAILED, Counts(2, failed=2))
+    assert job.message == "HealthImaging: INTERNAL_ERROR"
+    assert batch.state is BatchState.FAILED
+    assert states(stores) == [InstanceState.FAILED] * 2
+
+
+def test_an_import_that_never_got_a_job_is_recorded_under_its_batch(stores: Stores) -> None:
+    event = EVENT | {"error": {"Error": "ImportThrottled", "Cause": "{}"}}
+    record_failure(event, stores, SETTINGS, NOW)
+    job = stores.jobs.get(BATCH)
+    assert job is not None
+    assert (job.batch_id, job.job_status, job.counts.failed) == (BATCH, JobStatus.FAILED, 2)
+    assert job.study_instance_uid == "1.2"
+
+
+def test_a_batch_whose_failure_is_recorded_starts_nothing_any_more(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    record_failure(EVENT, stores, SETTINGS, NOW)
+    assert start(stores, service)["jobId"] == BATCH
+    assert service.started == []
+    state = check_status(EXECUTION, BATCH, stores, service, SETTINGS, NOW)
+    assert state["status"] == "FAILED"
+
+
+def test_a_failure_is_recorded_even_if_the_manifest_cannot_be_read() -> None:
+    stores = memory_stores()
+    record_failure(EVENT, stores, SETTINGS, NOW)
+    job, batch = stores.jobs.get(BATCH), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, batch.state) == (JobStatus.FAILED, BatchState.FAILED)
+
+
+def test_a_recorded_end_stays(stores: Stores, service: FakeHealthImaging) -> None:
+    completed(stores, service)
+    check(stores, service)
+    kept = stores.jobs.get("job1")
+    fail(stores)
+    assert stores.jobs.get("job1") == kept
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_what_was_imported_before_the_failure_stays_imported(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    stores.instances.put_many([replace(row, state=InstanceState.IMPORTED)])
+    fail(stores)
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.counts == Counts(2, imported=1, failed=1)
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_an_instance_that_was_sent_again_keeps_its_newer_state(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    newer = replace(row, batch_id=NEWER_BATCH, state=InstanceState.RECEIVED)
+    stores.instances.put_many([newer])
+    fail(stores)
+    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == newer
+
+
+class Crash(Exception):
+    """The Lambda dies."""
+
+
+WRITES = [
+    (MemoryBatches, "create"),
+    (MemoryBatches, "start"),
+    (MemoryBatches, "end"),
+    (MemoryJobs, "create"),
+    (MemoryJobs, "put"),
+    (MemoryInstances, "put_many"),
+]
+
+
+@pytest.fixture(params=[(*write, after) for write in WRITES for after in (False, True)], ids=str)
+def crash_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first call of one write crashes, before or after it is done; the list has its count."""
+    store, name, after = request.param
+    real, calls = getattr(store, name), list[int]()
+
+    def crashing(self: object, value: object) -> object:
+        calls.append(1)
+        result = real(self, value) if after or len(calls) > 1 else None
+        if len(calls) == 1:
+            raise Crash
+        return result
+
+    monkeypatch.setattr(store, name, crashing)
+    return calls
+
+
+def survive(step: Any, *arguments: Any) -> None:
+    """Run one state as the state machine would: once more after a crash."""
+    try:
+        step(*arguments)
+    except Crash:
+        step(*arguments)
+
+
+@pytest.mark.usefixtures("crash_once")
+def test_a_crash_around_any_write_changes_nothing_about_the_end(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    survive(start, stores, service)
+    service.view = ImportView(JobStatus.IN_PROGRESS, FOLDER)
+    survive(check, stores, service, 5)
+    completed(stores, service)
+    survive(check, stores, service, 9)
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, job.counts) == (JobStatus.COMPLETED, Counts(2, imported=1, failed=1))
+    assert (batch.state, batch.job_id) == (BatchState.PARTIAL, "job1")
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+@pytest.mark.usefixtures("crash_once")
+def test_a_crash_around_any_write_does_not_lose_a_failure(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    survive(start, stores, service)
+    survive(fail, stores)
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, batch.state) == (JobStatus.FAILED, BatchState.FAILED)
+    assert states(stores) == [InstanceState.FAILED] * 2
