@@ -1,0 +1,172 @@
+"""The definition itself, run by moto's interpreter, with Python functions in the Lambdas' place."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from chalicelib.errors import (
+    ImportQuotaExceeded,
+    ImportRefused,
+    ImportThrottled,
+    ResultsNotReady,
+    ServiceUnavailable,
+)
+from moto import mock_aws
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
+    WaitFunction,
+)
+
+DEFINITION = Path(__file__).parents[3] / "stepfunctions" / "definition.asl.json"
+FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
+BATCH = "20261123T093000Z-0001020304050607"
+INPUT = {"batchId": BATCH, "bucket": "dicom", "manifestKey": f"batches/{BATCH}.json"}
+Answer = dict[str, Any] | Exception
+
+
+def job(status: str, wait: int = 5, **more: str) -> dict[str, Any]:
+    return {"jobId": "j", "datastoreId": "d", "status": status, "waitSeconds": wait} | more
+
+
+class Cloud:
+    """Answers each function's calls from a script; its last answer is given again."""
+
+    def __init__(self) -> None:
+        self.script: dict[str, list[Answer]] = {"RecordFailure": [{"jobId": "j", "reason": "r"}]}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.delays: list[float] = []
+        self.waits: list[int] = []
+
+    def invoke(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        name = parameters["FunctionName"].rpartition(":")[2].removesuffix("FunctionArn")
+        self.calls.append((name, json.loads(parameters["Payload"])))
+        answers = self.script[name]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if not isinstance(answer, Exception):
+            return {"StatusCode": 200, "Payload": answer}
+        error = {"errorType": type(answer).__name__, "errorMessage": str(answer)}
+        return {"StatusCode": 200, "Payload": error, "FunctionError": "Unhandled"}
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def run(self, **script: Sequence[Answer]) -> dict[str, Any]:
+        """Run one execution to its end; returns its description."""
+        self.script.update({name: list(answers) for name, answers in script.items()})
+        client = boto3.client("stepfunctions", "us-east-1")
+        text = re.sub(r"\$\{(\w+)\}", lambda found: FUNCTION + found[1], DEFINITION.read_text())
+        machine = client.create_state_machine(
+            name="dicom-import", definition=text, roleArn="arn:aws:iam::123456789012:role/states"
+        )
+        execution = client.start_execution(
+            stateMachineArn=machine["stateMachineArn"], name=BATCH, input=json.dumps(INPUT)
+        )
+        deadline = time.monotonic() + 20
+        pause = threading.Event()
+        while True:
+            found = client.describe_execution(executionArn=execution["executionArn"])
+            if found["status"] != "RUNNING":
+                return dict(found)
+            assert time.monotonic() < deadline
+            pause.wait(0.01)
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    cloud = Cloud()
+
+    def invoke(parameters: dict[str, Any], region: str, state_credentials: object) -> Any:
+        return cloud.invoke(parameters)
+
+    def wait(self: object, env: object, wait_seconds: int) -> None:
+        cloud.waits.append(wait_seconds)
+
+    monkeypatch.setattr(lambda_eval_utils, "_invoke_lambda_function", invoke)
+    monkeypatch.setattr(retrier_decl, "time", SimpleNamespace(sleep=cloud.delays.append))
+    monkeypatch.setattr(WaitFunction, "_wait_interval", wait)
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+        yield cloud
+
+
+def test_a_batch_is_started_watched_and_done(cloud: Cloud) -> None:
+    running, done = job("IN_PROGRESS", 7), job("COMPLETED", 9)
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[running, done])
+    assert found["status"] == "SUCCEEDED"
+    assert cloud.names() == ["StartImportJob", "CheckStatus", "CheckStatus"]
+    assert cloud.waits == [5, 7]
+    _, asked = cloud.calls[0]
+    assert asked == INPUT | {"executionArn": found["executionArn"]}
+    _, asked = cloud.calls[2]
+    assert asked == INPUT | {"executionArn": found["executionArn"], "job": running}
+
+
+@pytest.mark.parametrize(
+    ("fault", "longest"),
+    [(ImportThrottled, 60), (ImportQuotaExceeded, 120), (ServiceUnavailable, 300)],
+)
+def test_a_start_that_must_wait_is_tried_again_with_growing_pauses(
+    cloud: Cloud, fault: type[Exception], longest: int
+) -> None:
+    faults = [fault("later") for _ in range(20)]
+    found = cloud.run(StartImportJob=[*faults, job("SUBMITTED")], CheckStatus=[job("COMPLETED")])
+    assert found["status"] == "SUCCEEDED"
+    assert len(cloud.delays) == 20
+    assert max(cloud.delays) <= longest
+    assert sum(cloud.delays[10:]) > sum(cloud.delays[:5])
+
+
+def test_results_that_come_late_are_waited_for(cloud: Cloud) -> None:
+    late = [ResultsNotReady("not there yet")] * 5
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[*late, job("COMPLETED")])
+    assert found["status"] == "SUCCEEDED"
+    assert cloud.waits == [5]
+
+
+@pytest.mark.parametrize(
+    ("fault", "calls"), [(ImportThrottled, 601), (ImportRefused, 1), (KeyError, 1)]
+)
+def test_a_start_that_never_succeeds_is_recorded(
+    cloud: Cloud, fault: type[Exception], calls: int
+) -> None:
+    found = cloud.run(StartImportJob=[fault("no")])
+    assert found["status"] == "FAILED"
+    assert cloud.names() == ["StartImportJob"] * calls + ["RecordFailure"]
+    _, asked = cloud.calls[-1]
+    assert asked["batchId"] == BATCH
+    assert asked["error"]["Error"] == fault.__name__
+    assert "no" in json.loads(asked["error"]["Cause"])["errorMessage"]
+
+
+def test_results_that_never_come_are_recorded(cloud: Cloud) -> None:
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[ResultsNotReady("none")])
+    assert found["status"] == "FAILED"
+    _, asked = cloud.calls[-1]
+    assert (asked["error"]["Error"], asked["job"]["jobId"]) == ("ResultsNotReady", "j")
+
+
+def test_a_job_that_healthimaging_fails_is_recorded_with_its_message(cloud: Cloud) -> None:
+    end = job("FAILED", message="it broke")
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[end])
+    assert found["status"] == "FAILED"
+    assert cloud.names()[-1] == "RecordFailure"
+    _, asked = cloud.calls[-1]
+    assert asked["job"] == end
+    assert "error" not in asked
+
+
+def test_recording_a_failure_is_tried_again(cloud: Cloud) -> None:
+    record: list[Answer] = [
+        ServiceUnavailable("later"),
+        KeyError("a bug"),
+        {"jobId": "j", "reason": "r"},
+    ]
+    cloud.run(StartImportJob=[ImportRefused("no")], RecordFailure=record)
+    assert cloud.names() == ["StartImportJob", *["RecordFailure"] * 3]
