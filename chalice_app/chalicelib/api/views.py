@@ -18,11 +18,6 @@ def job_view(job: JobRecord) -> Json:
     return job_item(job)
 
 
-def instance_view(row: InstanceRecord) -> Json:
-    """One instance."""
-    return instance_item(row)
-
-
 def job_instance_view(
     instance: ManifestInstance, row: InstanceRecord | None, batch_id: str
 ) -> Json:
