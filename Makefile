@@ -4,13 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLES ?= pydicom
-CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib local tests
+CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra local bench tests
+FUZZ_SECONDS ?= 60
+SECONDS ?= 120
+IMAGE ?= store-scp
+# Those that have HealthImaging: https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
+REGIONS := us-east-1 us-west-2 ap-southeast-2 eu-west-1 eu-west-2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up send test lint format types imports coverage lock clean dcmtk
+.PHONY: help demo up send deploy test validate fuzz chaos image image-test bench-receiver bench-pipeline lint format types imports lock clean peers
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.local ## send real DICOM files through the whole pipeline on this machine (SAMPLES=pydicom|ct500)
 	@$(BIN)/python -m local demo --samples $(SAMPLES)
@@ -21,9 +26,42 @@ up: $(VENV)/.local ## keep the local cloud running until Ctrl-C
 send: $(VENV)/.local ## send FILES=... (a file or folder) to the running local cloud
 	@$(BIN)/python -m local send $(FILES)
 
-test: $(VENV)/.dev dcmtk ## every test, with branch coverage
+deploy: $(VENV)/.local ## to AWS: make deploy ARGS="plan --config prod.toml", then up (docs/deployment.md)
+	@$(BIN)/python -m infra.deploy $(ARGS)
+
+test: $(VENV)/.dev $(VENV)/.ministack peers ## every test, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --fail-under=90
+
+validate: $(VENV)/.dev $(VENV)/.checkov ## the templates: lint, posture, rights, what they promise; also the packaged Lambdas
+	@$(BIN)/cfn-lint --regions $(REGIONS) --template infra/cloudformation/*.yaml
+	@cd chalice_app && AWS_DEFAULT_REGION=us-east-1 ../$(BIN)/chalice package ../build/chalice-package >/dev/null
+	@$(BIN)/cfn-lint --regions $(REGIONS) --template build/chalice-package/sam.json
+	@$(VENV)/checkov/bin/checkov --directory infra/cloudformation --framework cloudformation --compact --quiet --skip-download
+	@$(BIN)/python -m pytest tests/infra $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of everything that parses what a peer sends (FUZZ_SECONDS=60)
+	@$(BIN)/python -m tests.fuzz.make_corpus build/fuzz/corpus
+	@$(BIN)/python -m tests.fuzz.fuzz_receiver -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus
+
+chaos: $(VENV)/.dev peers ## everything fails for SECONDS=120 while SCUs send; then every promise is checked (SEED=)
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+image: ## build the container image with docker, podman or finch (IMAGE=store-scp)
+	@$$(for each in docker podman finch; do $$each info >/dev/null 2>&1 && echo $$each && exit; done; \
+	  echo "This needs docker (its daemon running), podman or finch." >&2; echo false) \
+	  build --file scp/Dockerfile --tag $(IMAGE) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(ARGS) .
+
+image-test: $(VENV)/.dev peers ## build the image without a daemon, start it and send to it
+	@tests/install-containers.sh
+	@$(BIN)/python -m pytest -m image tests/infra/test_image.py $(ARGS)
+
+bench-receiver: $(VENV)/.dev peers ## this receiver beside its peers; the chart goes to build/ (ARGS=--quick)
+	@mkdir -p build && $(BIN)/python -m bench.receiver --chart build/receiver-benchmark.png $(ARGS)
+
+bench-pipeline: $(VENV)/.dev ## the pipeline under HealthImaging's limits, simulated; writes docs/costs.md (ARGS=--quick: seconds)
+	@mkdir -p build && $(BIN)/python -m bench.pipeline --chart build/pipeline-benchmark.png --costs docs/costs.md $(ARGS)
 
 lint: $(VENV)/.dev ## ruff: lint and format
 	@$(BIN)/ruff check $(CODE)
@@ -62,6 +100,22 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.local
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
-# The interoperability tests drive DCMTK's own storescu and echoscu.
-dcmtk:
-	@command -v storescu >/dev/null 2>&1 || tests/install-dcmtk.sh
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+# An S3 engine for the tests that pins a botocore of its own.
+$(VENV)/.ministack: requirements/ministack.txt | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/ministack
+	@$(VENV)/ministack/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ministack.txt
+	@touch $@
+
+# checkov pins its own boto3.
+$(VENV)/.checkov: requirements/checkov.txt | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
+	@touch $@
+
+# The interoperability tests and the benchmarks drive DCMTK's and Orthanc's own programs.
+peers:
+	@{ command -v storescu && command -v Orthanc; } >/dev/null 2>&1 || tests/install-peers.sh

@@ -3,100 +3,134 @@
 Chalice imports this module on the machine that packages it: nothing here needs AWS or a setting.
 """
 
+import json
 import os
-from datetime import UTC, datetime
 from typing import Any
 
-from chalice.app import Chalice, IAMAuthorizer, SQSEvent
-from chalicelib import VERSION, wiring
-from chalicelib.api import resources
+from chalice.app import Chalice, CloudWatchEvent, IAMAuthorizer, Rate, SQSEvent
+from chalicelib import wiring
 from chalicelib.api.problems import answer_problems, raises_problems
+from chalicelib.api.routes import ROUTES, Call, Route, answer
+from chalicelib.events.announce import announce
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.failure import record_failure as record_import_failure
+from chalicelib.imports.notice import import_noticed
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status as check_import
+from chalicelib.intake.dispatch import dispatch
+from chalicelib.intake.dropbox import collect
+from chalicelib.intake.recovery import recover_batches as recover_open_batches
 from chalicelib.intake.trigger import Message, trigger_imports
-from chalicelib.settings import ApiSettings, ImportSettings, IntakeSettings
+from chalicelib.operations import setup
+from chalicelib.operations.expire import expire
+from chalicelib.operations.reconcile import metrics
+from chalicelib.operations.reconcile import reconcile as reconcile_objects
+from chalicelib.settings import IntakeSettings
 
 app = Chalice(app_name="dicom-store-scp")
 app.register_middleware(answer_problems, "http")
 _authorizer = IAMAuthorizer()
 _QUEUE = os.environ.get("IMPORT_QUEUE_NAME") or "dicom-import"
+_JOB_ENDED = {
+    "source": ["aws.medical-imaging"],
+    "detail-type": ["Import Job Completed", "Import Job Failed"],
+}
 Json = dict[str, Any]
 
 
-@app.on_sqs_message(queue=_QUEUE, batch_size=10, name="trigger_import")
+@app.on_sqs_message(queue=_QUEUE, batch_size=5, name="trigger_import")
 def trigger_import(event: SQSEvent) -> None:
-    """Manifest events from the queue start executions."""
+    """Manifest events from the queue close batches, and start those whose turn it is."""
     messages = [Message(record.receipt_handle, record.body) for record in event]
+    trigger_imports(messages, wiring.intake(), wiring.queue())
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="dispatch_imports")
+def dispatch_imports(event: CloudWatchEvent) -> None:
+    """Batches that had to wait start when it is their turn."""
+    del event
+    dispatch(wiring.desk())
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="recover_batches")
+def recover_batches(event: CloudWatchEvent) -> None:
+    """Batches whose receiver died are closed for it."""
+    del event
+    recover_open_batches(wiring.recovery())
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="collect_dropbox")
+def collect_dropbox(event: CloudWatchEvent) -> None:
+    """What lies in the dropbox, though its event was lost or could not be followed."""
+    del event
+    collect(wiring.dropbox())
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS), name="reconcile")
+def reconcile(event: CloudWatchEvent) -> None:
+    """Objects that nobody accounts for become a report and a metric."""
+    del event
+    report = reconcile_objects(setup.reconciliation())
+    # A line of CloudWatch's embedded metric format stands alone.
+    print(json.dumps(metrics(report, setup.metric_namespace())))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES), name="announce_events")
+def announce_events(event: CloudWatchEvent) -> None:
+    """What has happened is told on EventBridge."""
+    del event
+    announce(wiring.announcer())
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS), name="expire_objects")
+def expire_objects(event: CloudWatchEvent) -> None:
+    """Objects of instances imported long ago are deleted."""
+    del event
+    expire(setup.expiry())
+
+
+@app.on_cw_event(_JOB_ENDED, name="on_import_event")
+def on_import_event(event: CloudWatchEvent) -> None:
+    """HealthImaging says that a job has ended."""
     bucket = wiring.settings(IntakeSettings).dicom_bucket
-    objects = wiring.stores().objects
-    trigger_imports(messages, bucket, objects, wiring.workflow(), wiring.queue())
+    import_noticed(event.detail, bucket, wiring.import_context())
 
 
 @app.lambda_function(name="start_import_job")
 def start_import_job(event: Json, context: object) -> Json:
     """StartImportJob: the execution's ``job`` member."""
     del context
-    settings, now = wiring.settings(ImportSettings), datetime.now(UTC)
-    service = wiring.import_service()
-    return start_import(Execution.parse(event), wiring.stores(), service, settings, now)
+    return start_import(Execution.parse(event), wiring.import_context())
 
 
 @app.lambda_function(name="check_status")
 def check_status(event: Json, context: object) -> Json:
     """CheckStatus: the execution's ``job`` member, updated."""
     del context
-    settings, now = wiring.settings(ImportSettings), datetime.now(UTC)
-    execution, job_id = Execution.parse(event), event["job"]["jobId"]
-    service = wiring.import_service()
-    return check_import(execution, job_id, wiring.stores(), service, settings, now)
+    job_id = event["job"]["jobId"]
+    return check_import(Execution.parse(event), job_id, wiring.import_context())
 
 
 @app.lambda_function(name="record_failure")
 def record_failure(event: Json, context: object) -> Json:
     """RecordFailure: the reason, in job, batch and instances."""
     del context
-    settings, now = wiring.settings(ImportSettings), datetime.now(UTC)
-    return dict(record_import_failure(event, wiring.stores(), settings, now))
+    return dict(record_import_failure(event, wiring.import_context()))
 
 
-@app.route("/jobs", authorizer=_authorizer)
-@raises_problems
-def list_jobs() -> Json:
-    """Import jobs, newest first."""
-    return resources.list_jobs(wiring.stores(), _query())
+def _serve(route: Route) -> None:
+    @raises_problems
+    def view(**path: str) -> Json:
+        request = app.current_request
+        query = dict(request.query_params or {}) if request else {}
+        body = request.raw_body if request else b""
+        raw = body.encode() if isinstance(body, str) else body
+        return answer(route, Call(path, query, raw))
+
+    authorizer = None if route.is_public else _authorizer
+    options = {"methods": [route.method], "content_types": ["*/*"], "authorizer": authorizer}
+    app.route(route.path, **options)(view)
 
 
-@app.route("/jobs/{job_id}", authorizer=_authorizer)
-@raises_problems
-def get_job(job_id: str) -> Json:
-    """One import job."""
-    return resources.get_job(wiring.stores(), job_id)
-
-
-@app.route("/jobs/{job_id}/instances", authorizer=_authorizer)
-@raises_problems
-def list_job_instances(job_id: str) -> Json:
-    """What became of each instance of one job."""
-    bucket = wiring.settings(ApiSettings).dicom_bucket
-    return resources.list_job_instances(wiring.stores(), bucket, job_id, _query())
-
-
-@app.route("/studies/{study_instance_uid}", authorizer=_authorizer)
-@raises_problems
-def get_study(study_instance_uid: str) -> Json:
-    """Is my study there?"""
-    return resources.get_study(wiring.stores(), study_instance_uid)
-
-
-@app.route("/health")
-@raises_problems
-def health() -> Json:
-    """Whether the API runs; asks no other service."""
-    return {"status": "ok", "version": VERSION}
-
-
-def _query() -> dict[str, str]:
-    request = app.current_request
-    return dict(request.query_params or {}) if request else {}
+for each in ROUTES:
+    _serve(each)

@@ -57,6 +57,13 @@ class Checksum:
         return cls(ChecksumAlgorithm.SHA256, base64.b64encode(digest).decode("ascii"))
 
     @classmethod
+    def crc64nvme(cls, value: int) -> "Checksum":
+        """From the number a CRC-64/NVME is."""
+        return cls(
+            ChecksumAlgorithm.CRC64NVME, base64.b64encode(value.to_bytes(8, "big")).decode("ascii")
+        )
+
+    @classmethod
     def of(cls, data: bytes) -> "Checksum":
         """The SHA-256 of ``data``."""
         return cls.sha256(hashlib.sha256(data).digest())

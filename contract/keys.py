@@ -15,6 +15,8 @@ MANIFESTS_PREFIX = "batches/"
 MANIFEST_SUFFIX = ".json"
 DROPBOX_PREFIX = "dropbox/"
 QUARANTINE_PREFIX = "quarantine/"
+# Exact copies of what another batch imports; a lifecycle rule deletes them.
+DUPLICATES_PREFIX = "duplicates/"
 
 # Also a Step Functions execution name (80 characters, no ``:/,;``), a HealthImaging clientToken and
 # jobName (64 of ``[A-Za-z0-9._-]``): one id from the association to the import job.
@@ -61,9 +63,13 @@ def parse_manifest_key(key: str) -> str:
 
 def quarantine_key(reason: str, name: str) -> str:
     """``quarantine/<reason>/<name>``, with whatever is unsafe in ``name`` replaced by ``_``."""
+    return f"{_quarantine(reason)}{_UNSAFE.sub('_', name)[-_MAX_NAME:]}"
+
+
+def _quarantine(reason: str) -> str:
     if not _REASON.fullmatch(reason):
         raise InvalidKey("a quarantine reason is lower-case words joined by hyphens")
-    return f"{QUARANTINE_PREFIX}{reason}/{_UNSAFE.sub('_', name)[-_MAX_NAME:]}"
+    return f"{QUARANTINE_PREFIX}{reason}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,14 @@ class InstanceKey:
             f"{batch_prefix(self.batch_id)}{self.study_instance_uid}/"
             f"{self.series_instance_uid}/{self.sop_instance_uid}.dcm"
         )
+
+    def quarantined(self, reason: str) -> str:
+        """Where the instance goes that cannot be imported: ``quarantine/<reason>/<batchId>/...``"""
+        return f"{_quarantine(reason)}{str(self).removeprefix(INSTANCES_PREFIX)}"
+
+    def duplicate(self) -> str:
+        """Where the instance goes that another batch imports, byte for byte."""
+        return f"{DUPLICATES_PREFIX}{str(self).removeprefix(INSTANCES_PREFIX)}"
 
     @classmethod
     def parse(cls, key: str) -> "InstanceKey":

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from contract.ae_titles import parse_ae_title
 from contract.checksums import Checksum
 from contract.errors import ContractError, InvalidManifest
+from contract.job_limits import JOB
 from contract.keys import InstanceKey, batch_prefix, parse_batch_id
 from contract.times import from_iso, to_iso
 from contract.uids import parse_uid
@@ -23,9 +24,6 @@ T = TypeVar("T")
 
 VERSION = 1
 _DATE = re.compile(r"[0-9]{8}", re.ASCII)
-# HealthImaging's quota is 5,000 files in a job; a manifest with more can only fail.
-# https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
-MAX_INSTANCES = 5_000
 
 
 class CloseReason(StrEnum):
@@ -66,7 +64,10 @@ class ManifestInstance:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A closed batch. ``datastore_id`` is None where the deployment's default is meant."""
+    """A closed batch. ``datastore_id`` is None where the deployment's default is meant.
+
+    An ``urgent`` one is imported before those that are not.
+    """
 
     batch_id: str
     closed_at: datetime
@@ -74,6 +75,7 @@ class Manifest:
     source: Source
     datastore_id: str | None
     instances: tuple[ManifestInstance, ...]
+    urgent: bool = False
 
     @property
     def prefix(self) -> str:
@@ -94,7 +96,7 @@ class Manifest:
                 "peerAddresses": list(self.source.peer_addresses),
                 "associationIds": list(self.source.association_ids),
             },
-            "target": {"datastoreId": self.datastore_id},
+            "target": {"datastoreId": self.datastore_id, "urgent": self.urgent},
             "instances": [_instance_to_json(each) for each in self.instances],
         }
         return json.dumps(document, separators=(",", ":")).encode()
@@ -138,8 +140,8 @@ def _manifest_from_json(document: object) -> Manifest:
     if _member(top, "prefix", str) != batch_prefix(batch_id):
         raise InvalidManifest("the manifest's prefix is not its batch's")
     rows = _member(top, "instances", list)
-    if not 1 <= len(rows) <= MAX_INSTANCES:
-        raise InvalidManifest(f"a manifest lists 1 to {MAX_INSTANCES} instances")
+    if not 1 <= len(rows) <= JOB.files:
+        raise InvalidManifest(f"a manifest lists 1 to {JOB.files} instances")
     instances = tuple(_instance_from_json(batch_id, row) for row in rows)
     if len({each.key for each in instances}) != len(instances):
         raise InvalidManifest("the manifest lists an instance twice")
@@ -151,6 +153,8 @@ def _manifest_from_json(document: object) -> Manifest:
         source=_source_from_json(_member(top, "source", dict)),
         datastore_id=_optional(target, "datastoreId"),
         instances=instances,
+        # Version 1 began without it.
+        urgent="urgent" in target and _member(target, "urgent", bool),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from contract.ae_titles import parse_ae_title
 from contract.checksums import Checksum
@@ -10,7 +11,7 @@ from contract.keys import InstanceKey
 from contract.manifest import ManifestInstance
 from contract.uids import parse_uid
 
-# S3 allows 2 KB of user metadata; these are below 700 bytes at their longest.
+# S3 allows 2 KB of user metadata; these are below 800 bytes at their longest.
 _SOP_CLASS = "sop-class-uid"
 _TRANSFER_SYNTAX = "transfer-syntax-uid"
 _STUDY_DATE = "study-date"
@@ -19,6 +20,10 @@ _CALLING = "calling-ae-title"
 _CALLED = "called-ae-title"
 _PEER = "peer-address"
 _ASSOCIATION = "association-id"
+_BATCH_BY = "batch-by"
+_DATASTORE = "datastore-id"
+_URGENT = "urgent"
+_YES = "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +36,68 @@ class Sender:
     association_id: str
 
 
-def to_metadata(instance: ManifestInstance, sender: Sender) -> dict[str, str]:
-    """What the receiver sends along with the object (values are printable ASCII)."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the sender's policy says of its batches.
+
+    ``batch_by``: whether a batch holds one study or whatever comes; ``datastore_id`` None: the
+    deployment's; an ``urgent`` batch is imported before those that are not.
+    """
+
+    batch_by: Literal["study", "mixed"]
+    datastore_id: str | None = None
+    urgent: bool = False
+
+
+def to_metadata(
+    key: InstanceKey,
+    sop_class_uid: str,
+    transfer_syntax_uid: str,
+    study_date: str | None,
+    checksum: Checksum | None,
+    sender: Sender,
+    target: Target,
+) -> dict[str, str]:
+    """What the receiver sends along with the object (values are printable ASCII).
+
+    ``checksum`` is None where it is not known when the upload begins; S3 has it in the end.
+    """
     metadata = {
-        "study-instance-uid": instance.study_instance_uid,
-        "series-instance-uid": instance.series_instance_uid,
-        "sop-instance-uid": instance.sop_instance_uid,
-        _SOP_CLASS: instance.sop_class_uid,
-        _TRANSFER_SYNTAX: instance.transfer_syntax_uid,
-        _CHECKSUM: str(instance.checksum),
+        "study-instance-uid": key.study_instance_uid,
+        "series-instance-uid": key.series_instance_uid,
+        "sop-instance-uid": key.sop_instance_uid,
+        _SOP_CLASS: sop_class_uid,
+        _TRANSFER_SYNTAX: transfer_syntax_uid,
         _CALLING: sender.calling_ae_title,
         _CALLED: sender.called_ae_title,
         _PEER: sender.peer_address,
         _ASSOCIATION: sender.association_id,
+        _BATCH_BY: target.batch_by,
     }
-    if instance.study_date is not None:
-        metadata[_STUDY_DATE] = instance.study_date
+    if checksum is not None:
+        metadata[_CHECKSUM] = str(checksum)
+    if study_date is not None:
+        metadata[_STUDY_DATE] = study_date
+    if target.datastore_id is not None:
+        metadata[_DATASTORE] = target.datastore_id
+    if target.urgent:
+        metadata[_URGENT] = _YES
     return metadata
 
 
 def from_metadata(
-    key: str, size: int, metadata: Mapping[str, str]
-) -> tuple[ManifestInstance, Sender]:
-    """Rebuild the manifest's entry; the UIDs come from the key. Raises InvalidMetadata."""
+    key: str, size: int, metadata: Mapping[str, str], checksum: Checksum | None = None
+) -> tuple[ManifestInstance, Sender, Target]:
+    """Rebuild a manifest's entry, sender and target; the UIDs come from the key.
+
+    Raises InvalidMetadata. ``checksum`` is what S3 itself says of the object, where it does.
+    """
     try:
         where = InstanceKey.parse(key)
         instance = ManifestInstance(
             key=key,
             size=size,
-            checksum=Checksum.parse(metadata[_CHECKSUM]),
+            checksum=checksum or Checksum.parse(metadata[_CHECKSUM]),
             sop_class_uid=parse_uid(metadata[_SOP_CLASS]),
             sop_instance_uid=where.sop_instance_uid,
             series_instance_uid=where.series_instance_uid,
@@ -73,8 +111,13 @@ def from_metadata(
             peer_address=metadata[_PEER],
             association_id=metadata[_ASSOCIATION],
         )
+        target = Target(
+            batch_by="mixed" if metadata.get(_BATCH_BY) == "mixed" else "study",
+            datastore_id=metadata.get(_DATASTORE),
+            urgent=metadata.get(_URGENT) == _YES,
+        )
     except KeyError as missing:
         raise InvalidMetadata(f"the object's metadata lacks {missing.args[0]}") from None
     except ContractError as error:
         raise InvalidMetadata(f"the object's metadata is malformed: {error}") from None
-    return instance, sender
+    return instance, sender, target

@@ -33,10 +33,14 @@ class BatchState(StrEnum):
     IMPORTED = "IMPORTED"
     PARTIAL = "PARTIAL"
     FAILED = "FAILED"
+    QUARANTINED = "QUARANTINED"
 
 
 class InstanceState(StrEnum):
-    """One acknowledged SOP instance, from receipt to HealthImaging or to a stated reason."""
+    """One acknowledged SOP instance, from receipt to HealthImaging or to a stated reason.
+
+    IMPORTING is shown and not stored: it is RECEIVED in a batch whose job has started.
+    """
 
     RECEIVED = "RECEIVED"
     IMPORTING = "IMPORTING"
@@ -47,12 +51,19 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How a job's instances fared, from its result files; ``warned`` ones are also imported."""
+    """How a batch's instances fared.
+
+    ``warned`` and ``non_primary`` ones are also imported; ``duplicates`` were left out
+    since another batch imports the same bytes; they count as imported here, and their rows are that
+    batch's, whatever becomes of it.
+    """
 
     instances: int
     imported: int = 0
     failed: int = 0
     warned: int = 0
+    duplicates: int = 0
+    non_primary: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +96,30 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One batch, as the pipeline sees it after the receiver closed it."""
+    """One batch, from its lease to its end; what is not known yet is None.
+
+    ``owner`` and ``lease_expires_at`` are set while it is OPEN, ``manifest_key`` and ``closed_at``
+    from CLOSED on. ``retry_of`` and ``retried_as`` are the batches it repeats and is repeated by.
+    """
 
     batch_id: str
     state: BatchState
-    manifest_key: str
     calling_ae_title: str
-    closed_at: datetime
+    opened_at: datetime
     counts: Counts
+    called_ae_title: str | None = None
+    datastore_id: str | None = None
+    urgent: bool = False
+    owner: str | None = None
+    lease_expires_at: datetime | None = None
+    manifest_key: str | None = None
+    closed_at: datetime | None = None
+    admitted_at: datetime | None = None
+    ended_at: datetime | None = None
     job_id: str | None = None
     message: str | None = None
+    retry_of: str | None = None
+    retried_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +139,8 @@ class InstanceRecord:
     job_id: str | None = None
     reason: str | None = None
     image_set_id: str | None = None
+    image_set_version: int | None = None
     is_primary: bool | None = None
     warnings: tuple[str, ...] = ()
+    # Keys of objects with the same SOP Instance UID and other bytes: kept, and imported, beside it.
+    conflicts: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from local import report, samples
 from local.cloud import Cloud, CloudOptions
+from local.events import count_until_told
 from local.follow import Ledger, RestClient, totals, until_complete
 from local.names import LOOPBACK, Ports
 from local.scu import Sent, send
@@ -21,6 +22,7 @@ from local.stored import count_stored
 AE_TITLE = "STORESCP"
 _EVERY_SECONDS = 0.5
 _PATIENCE_SECONDS = 180.0
+_EVENT_PATIENCE_SECONDS = 10.0
 # A study counts as complete after this quiet time; the deployed default is longer.
 _DEMO_BATCHES = {"BATCH_QUIET_SECONDS": "2"}
 console = Console(highlight=False)
@@ -55,6 +57,8 @@ def _demo(chosen: list[samples.Sample], cloud: Cloud) -> bool:
     if not console.is_terminal:
         console.print()  # Live ends its last line only there
     console.print(report.jobs_table(ledger.jobs))
+    counts = count_until_told({job["batchId"] for job in ledger.jobs}, _EVENT_PATIENCE_SECONDS)
+    console.print(report.events_line(counts))
     report.print_failures(console, ledger.instances.values())
     report.print_refusals(console, sent)
     return _verdict(sent, ledger)

@@ -1,7 +1,8 @@
 """The whole product on this machine: AWS stands in, the code is the deployed code.
 
-Process 1 (this one): moto's server as S3, SQS, DynamoDB and Step Functions, the HealthImaging
-emulator as one more of its services, the Chalice app's handlers as the Lambdas, and its REST API.
+Process 1 (this one): moto's server as S3, SQS, DynamoDB, EventBridge and Step Functions, the
+HealthImaging emulator as one more of its services, the Chalice app's handlers as the Lambdas, and
+its REST API.
 Process 2: the Store SCP. Everything listens on the loopback address and keeps its state in memory.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import structlog
@@ -26,25 +27,51 @@ from moto.server import ThreadedMotoServer
 from local import healthimaging, names, resources
 from local.environment import aws_environment, lambda_environment
 from local.errors import LocalCloudError
-from local.lambdas import EventSourceMapping, StateMachineTasks
+from local.lambdas import (
+    EventRule,
+    EventSourceMapping,
+    Handler,
+    Schedule,
+    StateMachineTasks,
+    event_bridge_event,
+)
 from local.receiver import Receiver
 from local.rest import RestApi
+from local.roads import RELIABLE, EventFaults, Road
 
 if TYPE_CHECKING:
     from chalice.app import Chalice
 
 _TASKS = ("start_import_job", "check_status", "record_failure")
 _QUEUE_CONSUMER = "trigger_import"
+_EVENT_CONSUMER = "on_import_event"
+_HEALTHIMAGING = "aws.medical-imaging"
+# Each minute on AWS. Nothing lives here as long as what runs each hour needs.
+_SCHEDULED = {
+    "announce_events": 1.0,
+    "collect_dropbox": 2.0,
+    "dispatch_imports": 1.0,
+    "recover_batches": 2.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How the local cloud runs. ``poll_seconds`` is the first wait between two status checks."""
+    """How the local cloud runs. ``poll_seconds`` is the first wait between two status checks.
+
+    ``lambda_settings`` and ``receiver_environment`` are variables beyond those it sets itself.
+    ``queue_faults`` are what may happen to S3's events, ``event_faults`` to HealthImaging's; which
+    event they hit is decided by ``seed``.
+    """
 
     ports: names.Ports = names.ANY_FREE_PORTS
     emulator: healthimaging.EmulatorOptions = field(default_factory=healthimaging.EmulatorOptions)
     poll_seconds: int = 1
+    lambda_settings: Mapping[str, str] = field(default_factory=dict)
     receiver_environment: Mapping[str, str] = field(default_factory=dict)
+    queue_faults: EventFaults = RELIABLE
+    event_faults: EventFaults = RELIABLE
+    seed: int = 0
 
 
 class Cloud:
@@ -57,6 +84,8 @@ class Cloud:
         self._options = options or CloudOptions()
         self._stack = ExitStack()
         self.emulator = healthimaging.install()
+        self.queue_road = Road(self._options.queue_faults, f"{self._options.seed}/queue")
+        self.event_road = Road(self._options.event_faults, f"{self._options.seed}/events")
         self.aws_url = ""
         self.rest_url = ""
         self.dicom_port = 0
@@ -80,15 +109,22 @@ class Cloud:
         queue_url = resources.create_all()
         datastore_id = resources.create_datastore()
         os.environ.update(lambda_environment(datastore_id, self._options.poll_seconds))
+        os.environ.update(self._options.lambda_settings)
         self._start_lambdas(queue_url)
-        receiver = Receiver(
-            self._options.receiver_environment, folder / "store-scp.log", self._options.ports.dicom
-        )
+        receiver = self.receiver("store-scp", self._options.ports.dicom)
         self.dicom_port = self._stack.enter_context(receiver).port
+
+    def receiver(
+        self, name: str, port: int = 0, environment: Mapping[str, str] | None = None
+    ) -> Receiver:
+        """A Store SCP of this cloud, to be entered; beside its own there may be more."""
+        variables = {**self._options.receiver_environment, **(environment or {})}
+        return Receiver(variables, self.log_folder / f"{name}.log", port)
 
     def _start_aws(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
-        default_user_config["stepfunctions"] = {"execute_state_machine": True}
+        self._stack.callback(_configure_step_functions, default_user_config["stepfunctions"])
+        _configure_step_functions({"execute_state_machine": True})
         self.emulator.configure(self._options.emulator)
         self._stack.callback(self.emulator.shutdown)
         server = ThreadedMotoServer(names.LOOPBACK, self._options.ports.aws, verbose=False)
@@ -112,9 +148,22 @@ class Cloud:
         self._stack.callback(resources.stop_executions)
         consumer = getattr(app_module, _QUEUE_CONSUMER)
         self._stack.enter_context(
-            EventSourceMapping(boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer)
+            EventSourceMapping(
+                boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer, self.queue_road
+            )
         )
+        self._listen_to_jobs(getattr(app_module, _EVENT_CONSUMER))
+        for name, seconds in _SCHEDULED.items():
+            self._stack.enter_context(Schedule(name, getattr(app_module, name), seconds))
         self.rest_url = self._stack.enter_context(RestApi(app, self._options.ports.rest)).url
+
+    def _listen_to_jobs(self, handler: Handler) -> None:
+        rule = self._stack.enter_context(EventRule(_EVENT_CONSUMER, handler, self.event_road))
+
+        def send(detail_type: str, detail: Mapping[str, str], datastore_arn: str) -> None:
+            rule.send(event_bridge_event(_HEALTHIMAGING, detail_type, detail, [datastore_arn]))
+
+        self.emulator.listen(send)
 
 
 def require_free(ports: names.Ports) -> None:
@@ -138,3 +187,8 @@ def require_free(ports: names.Ports) -> None:
 def _restore_environment(before: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(before)
+
+
+def _configure_step_functions(config: Any) -> None:
+    """Of moto, for this process."""
+    default_user_config["stepfunctions"] = config

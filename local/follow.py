@@ -38,6 +38,11 @@ class RestClient:
         """Every instance of one job."""
         return list(self._pages(f"/jobs/{job_id}/instances", "instances"))
 
+    def instance(self, sop_instance_uid: str) -> Json:
+        """What the ledger says of one instance; the problem where it knows none."""
+        answer: Json = self._http.request("GET", f"{self._url}/instances/{sop_instance_uid}").json()
+        return answer
+
     def _pages(self, path: str, member: str) -> Iterator[Json]:
         fields = {"limit": "100"}
         while True:

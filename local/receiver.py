@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
+
+from chalicelib.settings import TableSettings
 
 from local import names
 from local.environment import without_real_aws
@@ -28,6 +32,10 @@ class Receiver:
             "DICOM_BUCKET": names.DICOM_BUCKET,
             "SCP_BIND_ADDRESS": names.LOOPBACK,
             "SCP_PORT": str(port),
+            "SCP_HEALTH_PORT": "0",
+            "BATCH_TABLE": TableSettings().batch_table,
+            # A minute on AWS. Here nobody wants to wait that long for a killed receiver's images.
+            "LEASE_SECONDS": "10",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
@@ -61,6 +69,23 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+    @property
+    def pid(self) -> int:
+        """Its first process, and the group of all of them."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End all its processes at once, as when a task's machine is gone."""
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
 
     def _stop(self) -> None:
         self._process.terminate()

@@ -1,6 +1,6 @@
 """The tables the demo ends with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.console import Console
@@ -39,6 +39,12 @@ def jobs_table(jobs: Iterable[Json]) -> Table:
             str(len(job.get("imageSetIds", []))),
         )
     return table
+
+
+def events_line(counts: Mapping[str, int]) -> str:
+    """What was told on EventBridge so far; studies are quiet only later."""
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    return f"Events: {told or 'none'}."
 
 
 def print_failures(console: Console, instances: Iterable[Json]) -> None:

@@ -5,18 +5,29 @@ import re
 from typing import TYPE_CHECKING
 
 import boto3
+from chalicelib.events.event import SOURCE
+from chalicelib.settings import RetentionSettings
 from chalicelib.stores.schema import table_definitions
 
-from contract.keys import MANIFEST_SUFFIX, MANIFESTS_PREFIX
+from contract.keys import DROPBOX_PREFIX, DUPLICATES_PREFIX, MANIFEST_SUFFIX, MANIFESTS_PREFIX
 from local import names
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import (
+        FilterRuleTypeDef,
+        LifecycleRuleFilterTypeDef,
+        LifecycleRuleTypeDef,
+        QueueConfigurationTypeDef,
+    )
     from mypy_boto3_sqs import SQSClient
 
 # AWS asks for six times the function's timeout; here a failed message should come back soon.
 _VISIBILITY_SECONDS = 10
 _MAX_RECEIVES = 5
+_MANIFEST_DAYS = 730
+_RESULT_DAYS = 90  # as long as HealthImaging lists a job
+_LEFTOVER_DAYS = 7
 
 
 def create_all() -> str:
@@ -24,7 +35,12 @@ def create_all() -> str:
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     s3.create_bucket(Bucket=names.DICOM_BUCKET)
     s3.create_bucket(Bucket=names.RESULTS_BUCKET)
+    for bucket, rules in lifecycle().items():
+        s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket, LifecycleConfiguration={"Rules": rules}
+        )
     queue_url = _create_queues(sqs)
+    _create_event_queue(sqs)
     _notify_queue(s3)
     _create_tables()
     _create_state_machine()
@@ -36,6 +52,56 @@ def create_datastore() -> str:
     client = boto3.client("medical-imaging")
     return client.create_datastore(datastoreName=names.DATASTORE, clientToken="local")[
         "datastoreId"
+    ]
+
+
+def lifecycle() -> "dict[str, list[LifecycleRuleTypeDef]]":
+    """The rules of each bucket, as docs/operations.md gives their reasons.
+
+    No rule expires instances, quarantine or dropbox.
+    """
+    retention_days = RetentionSettings.model_fields["retention_days"].default
+    return {
+        names.DICOM_BUCKET: [
+            _expiring("duplicates", DUPLICATES_PREFIX, retention_days),
+            _expiring("manifests", MANIFESTS_PREFIX, _MANIFEST_DAYS),
+            *_tidying(),
+        ],
+        names.RESULTS_BUCKET: [_expiring("results", "", _RESULT_DAYS), *_tidying()],
+    }
+
+
+def _expiring(name: str, prefix: str, days: int) -> "LifecycleRuleTypeDef":
+    return {
+        "ID": name,
+        "Status": "Enabled",
+        "Filter": {"Prefix": prefix},
+        "Expiration": {"Days": days},
+    }
+
+
+def _tidying() -> "list[LifecycleRuleTypeDef]":
+    """What is no object any more; versions are there only in a bucket with versioning."""
+    everything: LifecycleRuleFilterTypeDef = {"Prefix": ""}
+    return [
+        {
+            "ID": "incomplete-uploads",
+            "Status": "Enabled",
+            "Filter": everything,
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _LEFTOVER_DAYS},
+        },
+        {
+            "ID": "old-versions",
+            "Status": "Enabled",
+            "Filter": everything,
+            "NoncurrentVersionExpiration": {"NoncurrentDays": _LEFTOVER_DAYS},
+        },
+        {
+            "ID": "delete-markers",
+            "Status": "Enabled",
+            "Filter": everything,
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+        },
     ]
 
 
@@ -63,28 +129,40 @@ def _create_queues(sqs: "SQSClient") -> str:
     return sqs.create_queue(QueueName=names.QUEUE, Attributes=attributes)["QueueUrl"]  # type: ignore[arg-type]
 
 
+def _create_event_queue(sqs: "SQSClient") -> None:
+    """Where the product's events can be seen: as a viewer's rule and queue would be."""
+    sqs.create_queue(QueueName=names.EVENT_QUEUE)
+    client = boto3.client("events")
+    client.put_rule(Name=names.EVENT_QUEUE, EventPattern=json.dumps({"source": [SOURCE]}))
+    client.put_targets(
+        Rule=names.EVENT_QUEUE, Targets=[{"Id": "queue", "Arn": names.EVENT_QUEUE_ARN}]
+    )
+
+
 def _notify_queue(s3: "S3Client") -> None:
-    """A manifest's PUT is the one event that starts an import."""
+    """The PUT of a manifest, or of anything in the dropbox, is what starts an import."""
     s3.put_bucket_notification_configuration(
         Bucket=names.DICOM_BUCKET,
         NotificationConfiguration={
             "QueueConfigurations": [
-                {
-                    "QueueArn": names.QUEUE_ARN,
-                    "Events": ["s3:ObjectCreated:*"],
-                    "Filter": {
-                        "Key": {
-                            # moto knows the filter rules' names in lower case only.
-                            "FilterRules": [
-                                {"Name": "prefix", "Value": MANIFESTS_PREFIX},
-                                {"Name": "suffix", "Value": MANIFEST_SUFFIX},
-                            ]
-                        }
-                    },
-                }
+                _notification(prefix=MANIFESTS_PREFIX, suffix=MANIFEST_SUFFIX),
+                _notification(prefix=DROPBOX_PREFIX),
             ]
         },
     )
+
+
+def _notification(**filters: str) -> "QueueConfigurationTypeDef":
+    # moto knows the filter rules' names in lower case only.
+    rules: list[FilterRuleTypeDef] = [
+        {"Name": "prefix" if name == "prefix" else "suffix", "Value": value}
+        for name, value in filters.items()
+    ]
+    return {
+        "QueueArn": names.QUEUE_ARN,
+        "Events": ["s3:ObjectCreated:*"],
+        "Filter": {"Key": {"FilterRules": rules}},
+    }
 
 
 def _create_tables() -> None:

@@ -3,14 +3,18 @@
 set -eu
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
-lock() { # extra, file, more options
-  extra=$1 file=$2
+lock() { # source, file, more options
+  source=$1 file=$2
   shift 2
-  "$uv" pip compile pyproject.toml --extra "$extra" --universal --generate-hashes --quiet \
+  "$uv" pip compile "$source" --universal --generate-hashes --quiet \
     --no-emit-index-url --python-version 3.11 --custom-compile-command 'make lock' \
     --output-file "$file" "$@"
 }
-lock dev requirements/dev.txt "$@"
-lock local requirements/local.txt --constraint requirements/dev.txt
-lock scp scp/requirements.txt --constraint requirements/dev.txt
-lock lambda chalice_app/requirements.txt --constraint requirements/dev.txt
+lock pyproject.toml requirements/dev.txt --extra dev "$@"
+lock pyproject.toml requirements/local.txt --extra local --constraint requirements/dev.txt
+lock pyproject.toml scp/requirements.txt --extra scp --constraint requirements/dev.txt
+lock pyproject.toml chalice_app/requirements.txt --extra lambda --constraint requirements/dev.txt
+lock pyproject.toml requirements/fuzz.txt --extra fuzz "$@"
+lock requirements/ministack.in requirements/ministack.txt "$@"
+lock requirements/checkov.in requirements/checkov.txt "$@"
+lock requirements/sbom.in requirements/sbom.txt "$@"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_stepfunctions import SFNClient
 
+    from chalicelib.events.bus import EventsClient
+
 _CONNECT_SECONDS, _READ_SECONDS = 3, 20
 _ATTEMPTS = 5
 # Step Functions paces the calls to HealthImaging: every further attempt here would be a call that
@@ -90,9 +92,15 @@ def healthimaging() -> "HealthImagingClient":
     return _client("medical-imaging", _PACED_ATTEMPTS)  # type: ignore[no-any-return]
 
 
+@functools.cache
+def events() -> "EventsClient":
+    """Amazon EventBridge."""
+    return _client("events")  # type: ignore[no-any-return]
+
+
 def forget_clients() -> None:
     """Make new clients on next use; for a process whose environment was changed."""
-    for factory in (s3, sqs, dynamodb, stepfunctions, healthimaging):
+    for factory in (s3, sqs, dynamodb, stepfunctions, healthimaging, events):
         factory.cache_clear()
 
 

@@ -6,6 +6,7 @@
     +-- SettingsError           the environment does not fit
     +-- InvalidEvent            a queue message is no S3 event
     +-- MessagesFailed          some messages of an SQS batch must come back
+    +-- AnnouncementsFailed     some events are not sent yet
     +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
@@ -33,6 +34,10 @@ class InvalidEvent(ProductError):
 
 class MessagesFailed(ProductError):
     """Some messages of an SQS batch failed; the others have been deleted from the queue."""
+
+
+class AnnouncementsFailed(ProductError):
+    """Some events could not be sent; they are there for the next invocation."""
 
 
 class ObjectUnavailable(ProductError):

@@ -2,23 +2,51 @@
 
 import functools
 import os
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from chalicelib import aws, logs
+from chalicelib.events.announce import Announcer
+from chalicelib.events.bus import EventBridge
 from chalicelib.imports.healthimaging import HealthImaging
-from chalicelib.intake.adapters import SqsQueue, StateMachine
+from chalicelib.imports.start import ImportContext
+from chalicelib.intake.adapters import SqsQueue, StateMachine, SystemClock
+from chalicelib.intake.dispatch import Desk, dispatch
+from chalicelib.intake.dropbox import Dropbox, collect
+from chalicelib.intake.recovery import Recovery
+from chalicelib.intake.trigger import Intake
 from chalicelib.settings import (
+    AdmissionSettings,
     ApiSettings,
+    EventSettings,
     ImportSettings,
     IntakeSettings,
     LogSettings,
+    RecoverySettings,
     TableSettings,
 )
 from chalicelib.stores import Stores
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
+from chalicelib.stores.gate import DynamoGate
+from chalicelib.stores.lock import DynamoLock
+from chalicelib.stores.outbox import DynamoOutbox
 from chalicelib.stores.s3 import S3Objects
+from chalicelib.stores.s3_files import S3Files
+from chalicelib.stores.studies import DynamoStudies
 
-Model = TypeVar("Model", ApiSettings, ImportSettings, IntakeSettings, LogSettings, TableSettings)
+Model = TypeVar(
+    "Model",
+    AdmissionSettings,
+    ApiSettings,
+    EventSettings,
+    ImportSettings,
+    IntakeSettings,
+    LogSettings,
+    RecoverySettings,
+    TableSettings,
+)
 
 
 @functools.cache
@@ -37,12 +65,15 @@ def stores() -> Stores:
         jobs=DynamoJobs(client, tables.job_table),
         batches=DynamoBatches(client, tables.batch_table),
         instances=DynamoInstances(client, tables.instance_table),
+        studies=DynamoStudies(client, tables.batch_table),
     )
 
 
-def import_service() -> HealthImaging:
-    """AWS HealthImaging."""
-    return HealthImaging(aws.healthimaging())
+def import_context() -> ImportContext:
+    """What the state machine's functions work with."""
+    service = HealthImaging(aws.healthimaging())
+    bucket = settings(IntakeSettings).dicom_bucket
+    return ImportContext(stores(), _files(bucket), service, settings(ImportSettings), _now())
 
 
 def queue() -> SqsQueue:
@@ -50,9 +81,73 @@ def queue() -> SqsQueue:
     return SqsQueue(aws.sqs(), settings(IntakeSettings).import_queue_name)
 
 
-def workflow() -> StateMachine:
-    """The import state machine."""
-    return StateMachine(aws.stepfunctions(), settings(IntakeSettings).state_machine_arn)
+def desk() -> Desk:
+    """What one invocation dispatches imports with."""
+    admission = settings(AdmissionSettings)
+    workflow = StateMachine(aws.stepfunctions(), admission.state_machine_arn)
+    gate = DynamoGate(aws.dynamodb(), settings(TableSettings).batch_table)
+    return Desk(stores().batches, gate, workflow, admission, SystemClock(), uuid.uuid4().hex)
+
+
+def intake() -> Intake:
+    """What the queue's messages are worked on with."""
+    bucket = settings(IntakeSettings).dicom_bucket
+    return Intake(
+        bucket,
+        stores(),
+        _now(),
+        take_drops=_take_drops,
+        dispatch=lambda batches: dispatch(desk(), batches),
+    )
+
+
+def dropbox() -> Dropbox:
+    """What one invocation collects drops with."""
+    bucket = settings(IntakeSettings).dicom_bucket
+    lock = DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "dropbox")
+    holder = uuid.uuid4().hex
+    return Dropbox(_files(bucket), stores().instances, outbox(), lock, _now, holder)
+
+
+def _take_drops(keys: Sequence[str]) -> frozenset[str]:
+    """An event only says that there is something: what is not taken now is taken in a minute."""
+    collect(dropbox())
+    return frozenset(keys)
+
+
+def recovery() -> Recovery:
+    """What one invocation recovers batches with."""
+    recovery_settings = settings(RecoverySettings)
+    files = _files(recovery_settings.dicom_bucket)
+    return Recovery(stores(), files, recovery_settings, _now())
+
+
+def outbox() -> DynamoOutbox:
+    """What is still to be announced or deleted."""
+    return DynamoOutbox(aws.dynamodb(), settings(TableSettings).batch_table)
+
+
+def announcer() -> Announcer:
+    """What one invocation sends events with."""
+    events = settings(EventSettings)
+    return Announcer(
+        stores=stores(),
+        outbox=outbox(),
+        files=_files(events.dicom_bucket),
+        bus=EventBridge(aws.events(), events.event_bus),
+        lock=DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "announcer"),
+        quiet=timedelta(minutes=events.study_quiet_minutes),
+        now=_now,
+        holder=uuid.uuid4().hex,
+    )
+
+
+def _files(bucket: str) -> S3Files:
+    return S3Files(aws.s3(), bucket)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def forget() -> None:

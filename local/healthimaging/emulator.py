@@ -1,9 +1,13 @@
 """What all backends of the process share: the clock and the options set at run time."""
 
 import threading
+from collections.abc import Callable, Mapping
 
 from local.healthimaging.options import EmulatorOptions
 from local.healthimaging.scheduler import Scheduler, ThreadScheduler
+
+# Hears of an event: its detail-type, its detail, and the data store's ARN.
+Listener = Callable[[str, Mapping[str, str], str], None]
 
 
 class Emulator:
@@ -15,6 +19,7 @@ class Emulator:
         self._options = EmulatorOptions()
         self._configured_at = 0.0
         self._failures_left = 0
+        self._listener: Listener | None = None
 
     @property
     def options(self) -> EmulatorOptions:
@@ -38,6 +43,15 @@ class Emulator:
             self._configured_at = self._scheduler.now()
             self._failures_left = options.failing_jobs
 
+    def listen(self, listener: Listener) -> None:
+        """Send events there from now on; it must neither raise nor wait."""
+        self._listener = listener
+
+    def tell(self, detail_type: str, detail: Mapping[str, str], datastore_arn: str) -> None:
+        """Send an event, if anybody listens."""
+        if self._listener is not None:
+            self._listener(detail_type, detail, datastore_arn)
+
     def take_failure(self) -> str | None:
         """The message the next job must fail with, while ``failing_jobs`` are left."""
         with self._lock:
@@ -52,8 +66,9 @@ class Emulator:
         return elapsed < self._options.throttled_seconds
 
     def shutdown(self) -> None:
-        """Stop all work; no thread is left. A later import starts a new one."""
-        self._scheduler.close()
+        """Stop all work; no thread is left. Whoever comes next has the real clock again."""
+        self._listener = None
+        self.use_scheduler(ThreadScheduler())
 
 
 EMULATOR = Emulator()

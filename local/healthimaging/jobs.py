@@ -13,6 +13,7 @@ from functools import partial
 from local.healthimaging.dicom_reader import Accepted, Rejected, read_file
 from local.healthimaging.emulator import Emulator
 from local.healthimaging.errors import ImportFailed
+from local.healthimaging.events import ended_event
 from local.healthimaging.image_sets import place
 from local.healthimaging.limits import limit_exceeded
 from local.healthimaging.records import Datastore, ImportJob, JobStatus, split_s3_uri
@@ -175,7 +176,9 @@ class ImportRunner:
         self, datastore: Datastore, job: ImportJob, status: JobStatus, message: str | None
     ) -> None:
         ended_at = self._emulator.scheduler.now()
-        self._update(datastore, replace(job, status=status, ended_at=ended_at, message=message))
+        ended = replace(job, status=status, ended_at=ended_at, message=message)
+        self._update(datastore, ended)
+        self._emulator.tell(*ended_event(ended), datastore.arn)
 
     def _update(self, datastore: Datastore, job: ImportJob) -> ImportJob:
         with self._lock:

@@ -1,168 +1,208 @@
-"""pynetdicom's association, bent to our sessions: the part that our own upper layer will replace.
+"""One transport connection: its bytes go to the upper layer, and what comes out of it is done.
 
-Three methods of pynetdicom are overridden, because its events come too late or answer too much:
-negotiation is ours (it would let the acceptor's order of transfer syntaxes decide), every DIMSE
-request is ours (it drops a C-STORE without UIDs unanswered, and one for a private SOP class), and
-an association's end is seen whatever ended it.
+Its own are the transport, the clock, and when not to read; DIMSE is :mod:`store_scp.dialogue`'s.
 """
 
-import logging
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+import time
+from typing import cast
 
-import pydicom.config
-from pynetdicom import _config
-from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.acse import ACSE
-from pynetdicom.ae import ApplicationEntity
-from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
-from pynetdicom.presentation import PresentationContext
+import structlog
 
-from contract.uids import is_uid
-from store_scp.dimse.services import StoreRequest
-from store_scp.dimse.status import Status
-from store_scp.errors import AssociationRejected
-from store_scp.negotiation import (
-    VERIFICATION,
-    ContextResult,
-    NegotiatedContext,
-    ProposedContext,
+from store_scp.dialogue import (
+    CONNECTION_LOST,
+    PEER_ABORTED,
+    Dialogue,
+    Ending,
+    Hold,
+    Site,
+    failed,
 )
-from store_scp.session import Reception, Session
+from store_scp.dimse.status import Status
+from store_scp.errors import StoreRefused
+from store_scp.metrics import Counter, Gauge
+from store_scp.policy import Certificate
+from store_scp.upper_layer import (
+    Aborted,
+    AssociationRequested,
+    Connection,
+    DataFragment,
+    Event,
+    ProtocolViolated,
+)
+from store_scp.upper_layer.pdus import AbortReason
+from store_scp.watch import Overdue, Watch
 
-if TYPE_CHECKING:
-    from pynetdicom.pdu_primitives import A_ASSOCIATE
+# What one read may bring. More saves nothing; less costs a system call for every PDU.
+RECEIVE_BYTES = 256 * 1024
+# How long an instance waits for memory before it is refused with A700H: shorter than any sender's
+# DIMSE timeout, and longer than the uploads take that hold the memory.
+MEMORY_SECONDS = 10.0
 
-# PS3.8 9.3.3.2: a refused context still names a transfer syntax, which means nothing.
-_INSIGNIFICANT = "1.2.840.10008.1.2"
-
-
-def prepare_libraries() -> None:
-    """Make pynetdicom and pydicom silent and tolerant; what is tolerated is judged by our code."""
-    # Their log lines and warnings repeat what the peer wrote.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-    _config.LOG_HANDLER_LEVEL = "none"
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    # An over-long UID would end the association; ours answers it with 0117H.
-    _config.VALIDATORS["UI"] = lambda _: (True, "")
+_log = structlog.get_logger()
 
 
-class StoreAssociation(Association):
-    """One connection, from accept to close."""
+class Association(asyncio.BufferedProtocol):
+    """From the connection's first byte to its last."""
 
-    def __init__(self, ae: ApplicationEntity, reception: Reception) -> None:
-        super().__init__(ae, MODE_ACCEPTOR)
-        self.acse = _Negotiator(self)
-        self.reception = reception
-        # None until a session was granted: a load balancer's probe never has one.
-        self.session: Session | None = None
+    def __init__(
+        self,
+        site: Site,
+        members: "set[Association]",
+        receive_buffer: memoryview,
+        address: str = "",
+        certificate: Certificate | None = None,
+    ) -> None:
+        """``receive_buffer`` is everybody's: what is in it is dealt with before the next read.
 
-    def run_reactor(self) -> None:
-        """Serve the association; its thread's body."""
-        try:
-            super().run_reactor()
-        finally:
-            if self.session:
-                self.reception.leave(self.session, "released" if self.is_released else "aborted")
+        ``address`` is the peer's where the socket does not know it.
+        """
+        self._site = site
+        self._members = members
+        self._buffer = receive_buffer
+        self._address = address
+        self._certificate = certificate
+        self._connection = Connection(site.max_pdu_length)
+        self._dialogue = Dialogue(site, self._connection, self)
+        self._watch = Watch(site.timeouts, time.monotonic())
+        self._holds: dict[Hold, float] = {}
+        self._closing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
+        if not self._address:
+            peer = transport.get_extra_info("peername")
+            self._address = str(peer[0]) if peer else ""
+        self._members.add(self)
+        self._site.panel.adjust(Gauge.CONNECTIONS_OPEN, 1)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Where to receive."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes were received."""
+        self.received(self._buffer[:nbytes])
+
+    def received(self, data: memoryview) -> None:
+        """Deal with what the peer sent."""
+        for event in self._connection.receive(data):
+            self._handle(event)
+        connection = self._connection
+        self._watch.received(time.monotonic(), connection.in_pdu, connection.pdus)
+        self.send()
+
+    def pause_writing(self) -> None:
+        """The peer does not read our answers."""
+        self.hold(Hold.WRITE)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.go_on(Hold.WRITE)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The connection is closed, by whomever."""
+        self._members.discard(self)
+        self._site.panel.adjust(Gauge.CONNECTIONS_OPEN, -1)
+        if self._connection.pdus == 0:
+            self._site.panel.add(Counter.CONNECTIONS_PROBE)
+        self._connection.transport_closed()
+        self._dialogue.end(CONNECTION_LOST)
 
     @property
-    def is_connected(self) -> bool:
-        """Whether the connection is open; after an abort, until the peer was told."""
-        return self.dul.socket is not None and self.dul.socket.socket is not None
+    def established(self) -> bool:
+        """Whether an association is open on it."""
+        return self._dialogue.admitted and not self._dialogue.over
 
-    def hang_up(self) -> None:
-        """Close the connection under whatever waits for it, and let both threads end."""
-        self.dul.kill_dul()
-        if self.dul.socket:
-            self.dul.socket.close()
-
-    def _serve_request(self, msg: Any, context_id: int) -> None:
-        context = self._accepted_cx.get(context_id)
-        if context is None or self.session is None or msg.MessageID is None:
-            self.abort()
-        elif isinstance(msg, C_STORE):
-            self._answer(msg, context_id, self.session.store(_store_request(msg, context)))
-        elif isinstance(msg, C_ECHO):
-            echo = context.abstract_syntax == VERIFICATION
-            status = Status.SUCCESS if echo else Status.SOP_CLASS_NOT_SUPPORTED
-            self._answer(msg, context_id, status)
-        else:  # a service that was not negotiated
-            self.abort()
-
-    def _answer(self, request: C_STORE | C_ECHO, context_id: int, status: Status) -> None:
-        response: Any = type(request)()
-        response.MessageIDBeingRespondedTo = request.MessageID
-        response.Status = status.code
-        if is_uid(request.AffectedSOPClassUID or ""):
-            response.AffectedSOPClassUID = request.AffectedSOPClassUID
-        if isinstance(request, C_STORE) and is_uid(request.AffectedSOPInstanceUID or ""):
-            response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        if status is not Status.SUCCESS:
-            response.ErrorComment = status.comment
-        if self.is_established:
-            self.dimse.send_msg(response, context_id)
-
-
-class _Negotiator(ACSE):
-    """Association control that asks our session instead of its own tables."""
-
-    def _negotiate_as_acceptor(self) -> None:
-        association = cast("StoreAssociation", self.assoc)
-        request = cast("A_ASSOCIATE", self.requestor.primitive)
-        try:
-            session = association.reception.enter(
-                request.calling_ae_title or "",
-                request.called_ae_title or "",
-                self.requestor.address_info.address if self.requestor.address_info else "",
-            )
-        except AssociationRejected as rejected:
-            self.send_reject(rejected.result, rejected.source, rejected.reason)
-            association.kill()
+    def tick(self, now: float) -> None:
+        """Some time has passed."""
+        if Hold.MEMORY in self._holds:
+            self._look_for_memory(now)
+        unread = self._holds.get(Hold.WRITE)
+        if unread is not None and now - unread > self._site.timeouts.network:
+            self._dialogue.end(failed("the peer does not read what it is sent"))
+            self._transport.abort()
             return
-        association.session = session
-        results = session.negotiate(
-            _proposed(each) for each in request.presentation_context_definition_list
-        )
-        self._accept(association, results)
+        overdue = self._watch.check(now, peer_waits=bool(self._holds) or self._dialogue.busy)
+        if overdue is Overdue.ARTIM:
+            if not self._connection.gone:
+                self._connection.artim_expired()
+            self._transport.abort()
+        elif overdue:
+            self._dialogue.break_off(AbortReason.NOT_SPECIFIED, overdue.value)
+            self.send()
 
-    def _accept(
-        self, association: StoreAssociation, results: tuple[NegotiatedContext, ...]
-    ) -> None:
-        contexts = [_answered(each) for each in results]
-        association._accepted_cx = {  # noqa: SLF001 - where pynetdicom looks contexts up
-            cast("int", each.context_id): each for each in contexts if not each.result
-        }
-        association._rejected_cx = [each for each in contexts if each.result]  # noqa: SLF001
-        if self.dul.socket and self.dul.socket.socket:
-            self.dul.socket.socket.settimeout(association.network_timeout)
-        self.send_accept()
-        association.is_established = True
+    def abort(self, ending: Ending) -> None:
+        """Break the association off, and close the connection as soon as the peer is told."""
+        self._connection.abort()
+        self._dialogue.end(ending)
+        self.send()
+        if not self._closing:  # there is nobody to tell
+            self._transport.close()
 
+    def hold(self, why: Hold) -> None:
+        """Read nothing until it goes on."""
+        if not self._holds and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._holds.setdefault(why, time.monotonic())
 
-def _proposed(context: PresentationContext) -> ProposedContext:
-    return ProposedContext(
-        context_id=cast("int", context.context_id),
-        abstract_syntax=str(context.abstract_syntax or ""),
-        transfer_syntaxes=tuple(str(each) for each in context.transfer_syntax),
-    )
+    def go_on(self, why: Hold) -> None:
+        """This is no reason any more."""
+        if self._holds.pop(why, None) is None or self._holds:
+            return
+        self._watch.went_on(time.monotonic())
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
+    def send(self) -> None:
+        """Send what the upper layer has to send, and close where it says so."""
+        data = self._connection.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+        if self._connection.closing and not self._closing:
+            self._close()
 
-def _answered(negotiated: NegotiatedContext) -> PresentationContext:
-    context = PresentationContext()
-    context.context_id = negotiated.context_id
-    context.result = negotiated.result
-    context.transfer_syntax = [negotiated.transfer_syntax or _INSIGNIFICANT]
-    if negotiated.result is ContextResult.ACCEPTED:
-        context.abstract_syntax = negotiated.abstract_syntax
-    return context
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, DataFragment):
+            self._dialogue.receive(event)
+        elif isinstance(event, AssociationRequested):
+            if self._dialogue.admit(event.request, self._address, self._certificate):
+                self._watch.stop_artim()
+        elif isinstance(event, Aborted):
+            self._dialogue.end(PEER_ABORTED)
+        elif isinstance(event, ProtocolViolated):
+            self._violated(event.why)
+        else:
+            self._dialogue.ask_release()
 
+    def _violated(self, why: str) -> None:
+        if not self._dialogue.admitted:
+            _log.warning("connection_refused", peer=self._address, why=why)
+        self._dialogue.end(failed(why))
 
-def _store_request(message: C_STORE, context: PresentationContext) -> StoreRequest:
-    data_set = message.DataSet
-    return StoreRequest(
-        affected_sop_class_uid=str(message.AffectedSOPClassUID or ""),
-        affected_sop_instance_uid=str(message.AffectedSOPInstanceUID or ""),
-        abstract_syntax=str(context.abstract_syntax),
-        transfer_syntax_uid=str(context.transfer_syntax[0]),
-        data_set=data_set.getbuffer() if data_set else None,
-    )
+    def _look_for_memory(self, now: float) -> None:
+        if self._site.spool.full:
+            if now - self._holds[Hold.MEMORY] <= MEMORY_SECONDS:
+                return
+            refusal = StoreRefused(Status.OUT_OF_RESOURCES, "no memory for so long")
+            self._dialogue.refuse_arriving(refusal)
+        self.go_on(Hold.MEMORY)
+
+    def _close(self) -> None:
+        """Let the peer read our last PDU and close; ARTIM ends what it does not (PS3.8 9.2.3).
+
+        Closing at once would reset the connection wherever the peer has sent more than we read,
+        and take that PDU from it.
+        """
+        self._closing = True
+        self._watch.start_artim(time.monotonic())
+        if self._transport.is_closing():
+            return
+        if self._connection.gone or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        if self._holds:  # read on, into nowhere
+            self._holds.clear()
+            self._transport.resume_reading()

@@ -1,42 +1,63 @@
-"""One received SOP instance, on its way from an association to a sink."""
+"""One SOP instance on its way from an association to a sink."""
 
-import hashlib
 from dataclasses import dataclass
 
 from contract.checksums import Checksum
+from contract.keys import InstanceKey
+from contract.manifest import ManifestInstance
 from contract.metadata import Sender
-from store_scp.part10 import Header, file_meta
+from store_scp.part10 import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an association's instances go.
+
+    ``by_study``: whether a batch holds one study; ``datastore_id`` None: the deployment's;
+    ``urgent``: whether its batches are imported before others.
+    """
+
+    by_study: bool
+    datastore_id: str | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A Part 10 object in two parts: the file meta we wrote, the data set exactly as received.
-
-    ``size`` and ``checksum`` are of the whole object.
-    """
+    """What is known of an instance besides its bytes."""
 
     header: Header
     transfer_syntax_uid: str
-    file_meta: bytes
-    data_set: memoryview
-    size: int
-    checksum: Checksum
     sender: Sender
+    route: Route
 
-    @classmethod
-    def build(
-        cls, header: Header, transfer_syntax_uid: str, data_set: memoryview, sender: Sender
-    ) -> "Instance":
-        """Put the file meta in front of a data set, and hash both without joining them."""
-        meta = file_meta(header.sop_class_uid, header.sop_instance_uid, transfer_syntax_uid)
-        digest = hashlib.sha256(meta)
-        digest.update(data_set)
-        return cls(
-            header=header,
-            transfer_syntax_uid=transfer_syntax_uid,
-            file_meta=meta,
-            data_set=data_set,
-            size=len(meta) + len(data_set),
-            checksum=Checksum.sha256(digest.digest()),
-            sender=sender,
+    def entry(self, batch_id: str, size: int, checksum: Checksum) -> ManifestInstance:
+        """The instance in a batch's manifest; size in bytes and checksum are the whole object's."""
+        return ManifestInstance(
+            key=str(self.key(batch_id)),
+            size=size,
+            checksum=checksum,
+            sop_class_uid=self.header.sop_class_uid,
+            sop_instance_uid=self.header.sop_instance_uid,
+            series_instance_uid=self.header.series_instance_uid,
+            study_instance_uid=self.header.study_instance_uid,
+            study_date=self.header.study_date,
+            transfer_syntax_uid=self.transfer_syntax_uid,
         )
+
+    def key(self, batch_id: str) -> InstanceKey:
+        """The object's name in a batch."""
+        return InstanceKey(
+            batch_id,
+            self.header.study_instance_uid,
+            self.header.series_instance_uid,
+            self.header.sop_instance_uid,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A whole Part 10 object in memory: the file meta is ours, the data set exactly as received."""
+
+    body: memoryview
+    checksum: Checksum

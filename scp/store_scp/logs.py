@@ -8,7 +8,8 @@ import logging
 import sys
 import threading
 import traceback
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -27,13 +28,25 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Output())),
     )
     # pynetdicom and pydicom log and warn in the peer's words; botocore logs whole requests. What
     # matters of it reaches us as an exception.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
     threading.excepthook = _thread_died
+
+
+class _Output:
+    """Standard output, for lines that must not cost an image: without a reader, they are lost."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):  # nobody reads any more; there is no place left to say so
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stdout.flush()
 
 
 def describe(error: BaseException) -> str:

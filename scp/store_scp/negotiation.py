@@ -8,6 +8,7 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from contract.uids import is_uid
+from store_scp.upper_layer import ProposedContext
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -70,15 +71,6 @@ class ContextResult(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProposedContext:
-    """One presentation context of an A-ASSOCIATE-RQ, as the peer wrote it."""
-
-    context_id: int
-    abstract_syntax: str
-    transfer_syntaxes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class NegotiatedContext:
     """The answer to one proposed context; ``transfer_syntax`` is set where it is accepted."""
 
@@ -89,10 +81,16 @@ class NegotiatedContext:
 
 
 def negotiate(
-    proposed: Iterable[ProposedContext], supported: Set[str] = frozenset()
+    proposed: Iterable[ProposedContext],
+    supported: Set[str] = frozenset(),
+    transfer_syntaxes: Set[str] = frozenset(),
 ) -> tuple[NegotiatedContext, ...]:
-    """Answer every context; ``supported`` narrows the storage classes, empty accepts them all."""
-    return tuple(_answer(context, supported) for context in proposed)
+    """Answer every context.
+
+    ``supported`` narrows the storage classes, and ``transfer_syntaxes`` what they come in; empty
+    accepts them all.
+    """
+    return tuple(_answer(context, supported, transfer_syntaxes) for context in proposed)
 
 
 def is_storage(sop_class_uid: str) -> bool:
@@ -112,10 +110,14 @@ def accepts_transfer_syntax(uid: str) -> bool:
     return _registered(uid).type in ("", "Transfer Syntax")
 
 
-def _answer(context: ProposedContext, supported: Set[str]) -> NegotiatedContext:
+def _answer(
+    context: ProposedContext, supported: Set[str], transfer_syntaxes: Set[str]
+) -> NegotiatedContext:
     if not _accepts_abstract_syntax(context.abstract_syntax, supported):
         return _refused(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)
     candidates = [uid for uid in context.transfer_syntaxes if accepts_transfer_syntax(uid)]
+    if transfer_syntaxes and context.abstract_syntax != VERIFICATION:  # an echo carries no data set
+        candidates = [uid for uid in candidates if uid in transfer_syntaxes]
     if not candidates:
         return _refused(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
     # min() keeps the first of equals, and so the requestor's order.

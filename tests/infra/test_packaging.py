@@ -32,5 +32,12 @@ def test_the_package_imports_on_its_own_without_a_setting(tmp_path: Path) -> Non
         "check_status",
         "record_failure",
         "start_import_job",
+        "announce_events",
+        "collect_dropbox",
+        "dispatch_imports",
+        "expire_objects",
+        "on_import_event",
+        "reconcile",
+        "recover_batches",
         "trigger_import",
     ]

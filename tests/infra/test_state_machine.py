@@ -49,6 +49,13 @@ def test_every_error_it_retries_is_one_the_lambdas_raise_or_awss_own(
     }
 
 
+def test_a_function_whose_process_died_is_tried_again(states: dict[str, Any]) -> None:
+    """The names that Step Functions has for timeouts, exhausted memory, and crashes."""
+    for state in ("StartImportJob", "CheckStatus"):
+        retried = {name for each in states[state]["Retry"] for name in each["ErrorEquals"]}
+        assert {"Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError"} <= retried
+
+
 def test_every_failure_ends_in_record_failure(states: dict[str, Any]) -> None:
     for name in ("StartImportJob", "CheckStatus"):
         assert [each["Next"] for each in states[name]["Catch"]] == ["RecordFailure"]

@@ -1,95 +1,230 @@
-"""An S3 that fails the way a test says, over plain HTTP on the loopback interface."""
+"""An S3 that fails or stalls the way a test says, over plain HTTP on the loopback interface."""
 
 import base64
-import hashlib
 import http.server
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
 
+from awscrt.checksums import crc64nvme
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+RESET = "reset"
+_DEADLINE = 30.0
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
+
+Fault = tuple[int, str] | str
+_Work = Callable[[str, dict[str, str], bytes], tuple[int, str]]
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+
+
+@dataclass(slots=True)
+class Hold:
+    """Requests for keys with ``match`` in them wait, until it is lifted."""
+
+    match: str
+    once_stored: bool
+    arrived: int = 0
+    lifted: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(slots=True)
 class FakeS3:
-    """``fault`` decides about instances, ``manifest_fault`` about manifests: None stores.
+    """``faults`` are for instances, by a part of the key; ``manifest_faults`` for one attempt each.
 
-    A fault is an HTTP status and an S3 error code, or "reset" to close the connection instead.
+    A fault is an HTTP status and an S3 error code, or RESET to close the connection instead.
     """
 
     port: int = 0
-    fault: tuple[int, str] | str | None = None
+    faults: dict[str, Fault] = field(default_factory=dict)
     manifest_faults: list[tuple[int, str]] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
+    # The parts of multipart uploads that are neither completed nor aborted, and sizes of all.
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    part_sizes: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
+    _hold: Hold | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "DICOM_BUCKET": "bucket"}
+        return {
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "DICOM_BUCKET": "bucket",
+            "DIMSE_TIMEOUT": "10",
+            "BATCH_QUIET_SECONDS": "0.2",
+        }
+
+    @contextmanager
+    def hold(self, match: str = ".dcm", *, once_stored: bool = False) -> Iterator[Hold]:
+        """Stall before anything is read of a body, or between storing and the answer."""
+        self._hold = Hold(match, once_stored)
+        try:
+            yield self._hold
+        finally:
+            self._hold.lifted.set()
+            self._hold = None
+
+    def wait_for_held(self, hold: Hold, number: int) -> None:
+        """Until so many requests have come to the hold."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: hold.arrived >= number, _DEADLINE)
 
     def wait_for_manifest(self) -> str:
         """The first manifest's key, once it is stored."""
-
-        def found() -> str | None:
-            return next((key for key in self.objects if "/batches/" in key), None)
-
         with self.changed:
-            self.changed.wait_for(found, 30)
-            key = found()
-        assert key is not None
-        return key
+            assert self.changed.wait_for(lambda: self.keys("/batches/"), _DEADLINE)
+            return self.keys("/batches/")[0]
+
+    def wait_for_part(self) -> None:
+        """Until a part of a multipart upload has come."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.part_sizes, _DEADLINE)
+
+    def wait_for_no_uploads(self) -> None:
+        """Until every multipart upload is completed or aborted."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: not self.uploads, _DEADLINE)
+
+    def keys(self, match: str = ".dcm") -> list[str]:
+        return [key for key in self.objects if match in key]
+
+    def pass_hold(self, path: str, *, once_stored: bool) -> None:
+        """Wait where a hold says so."""
+        hold = self._hold
+        if hold is None or hold.once_stored != once_stored or hold.match not in path:
+            return
+        with self.changed:
+            hold.arrived += 1
+            self.changed.notify_all()
+        hold.lifted.wait(_DEADLINE)
+
+    def next_fault(self, path: str) -> Fault | None:
+        if "/batches/" in path:
+            return self.manifest_faults.pop(0) if self.manifest_faults else None
+        return next((fault for part, fault in self.faults.items() if part in path), None)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: FakeS3
+
+    def do_PUT(self) -> None:
+        self._serve(self._put)
+
+    def do_POST(self) -> None:
+        self._serve(self._post)
+
+    def do_DELETE(self) -> None:
+        self._serve(self._delete)
+
+    def _serve(self, work: _Work) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
+        self.state.pass_hold(url.path, once_stored=False)
+        fault = None if self.command == "DELETE" else self.state.next_fault(url.path)
+        if fault == RESET:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            if isinstance(fault, tuple):
+                raise _Refusal(*fault)
+            with self.state.changed:
+                status, answer = work(url.path, query, body)
+                self.state.changed.notify_all()
+        except _Refusal as refusal:
+            status, answer = refusal.status, _ERROR.format(code=refusal.code)
+        self.state.pass_hold(url.path, once_stored=True)
+        self._answer(status, answer.encode())
+
+    def _put(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str]:
+        self._verify(body)
+        if "uploadId" in query:
+            self._upload(query)[int(query["partNumber"])] = body
+            self.state.part_sizes.append(len(body))
+        elif self.headers.get("If-None-Match") == "*" and path in self.state.objects:
+            raise _Refusal(HTTPStatus.PRECONDITION_FAILED, "PreconditionFailed")
+        else:
+            self.state.objects[path] = body
+        return HTTPStatus.OK, ""
+
+    def _post(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str]:
+        if "uploads" in query:
+            upload_id = uuid.uuid4().hex
+            self.state.uploads[upload_id] = {}
+            return HTTPStatus.OK, f"<Result><UploadId>{upload_id}</UploadId></Result>"
+        parts = self._upload(query)
+        whole = b"".join(parts[number] for number in sorted(parts))
+        self._verify(whole)
+        self.state.objects[path] = whole
+        del self.state.uploads[query["uploadId"]]
+        return HTTPStatus.OK, "<CompleteMultipartUploadResult/>"
+
+    def _delete(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str]:
+        self._upload(query)
+        del self.state.uploads[query["uploadId"]]
+        return HTTPStatus.NO_CONTENT, ""
+
+    def _upload(self, query: dict[str, str]) -> dict[int, bytes]:
+        try:
+            return self.state.uploads[query["uploadId"]]
+        except KeyError:
+            raise _Refusal(HTTPStatus.NOT_FOUND, "NoSuchUpload") from None
+
+    def _verify(self, body: bytes) -> None:
+        given = base64.b64decode(self.headers["x-amz-checksum-crc64nvme"])
+        if given != crc64nvme(body).to_bytes(8, "big"):
+            raise _Refusal(HTTPStatus.BAD_REQUEST, "BadDigest")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"0"')
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    # A worker opens fifty connections at once; the default of 5 makes most of them wait a second.
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A receiver that is gone or that gave up is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
 def fake_s3() -> Iterator[FakeS3]:
     state = FakeS3()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_PUT(self) -> None:
-            fault = _next_fault(state, self.path)
-            if fault == "reset":
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-                return
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if isinstance(fault, tuple):
-                self._answer(fault[0], _ERROR.format(code=fault[1]).encode())
-                return
-            _verify(self.headers.get("x-amz-checksum-sha256"), body)
-            with state.changed:
-                state.objects[self.path] = body
-                state.changed.notify_all()
-            self._answer(200, b"")
-
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", '"0"')
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    handler = type("Handler", (_Handler,), {"state": state})
+    with _Server(("127.0.0.1", 0), handler) as server:
         state.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield state
-        server.shutdown()
-        thread.join()
-
-
-def _next_fault(state: FakeS3, path: str) -> tuple[int, str] | str | None:
-    if "/batches/" in path:
-        return state.manifest_faults.pop(0) if state.manifest_faults else None
-    return state.fault
-
-
-def _verify(checksum: str | None, body: bytes) -> None:
-    if checksum is not None:
-        assert base64.b64decode(checksum) == hashlib.sha256(body).digest()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()

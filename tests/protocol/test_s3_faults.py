@@ -1,68 +1,124 @@
 """S3 refuses, falters or is gone: never 0000, and the next C-STORE works (faults.md row 21)."""
 
-from tests.protocol.conftest import TEST_CREDENTIALS
-from tests.protocol.fake_s3 import FakeS3, fake_s3
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.protocol.fake_s3 import RESET, FakeS3, Fault
 from tests.protocol.peer import Peer
 from tests.protocol.receiver import ReceiverProcess
-from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
+from tests.protocol.vitals import CT, GOOD, assert_unharmed, baseline, files, unharmed
+from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
 
-GOOD = data_set()
-CT = [(CT_IMAGE, [EXPLICIT_LE])]
-
-
-def receiver(s3: FakeS3, **settings: str) -> ReceiverProcess:
-    quick = {"DIMSE_TIMEOUT": "10", "BATCH_QUIET_SECONDS": "0.2"}
-    return ReceiverProcess(**TEST_CREDENTIALS, **s3.environment, **quick, **settings)
+MIB = 1024**2
+OTHER = data_set(replaced={SOP_INSTANCE: b"1.2.3.5"})
+LARGE = data_set(replaced={SOP_INSTANCE: b"1.2.3.6"}, pixels=bytes(range(256)) * (20 * 4096))
 
 
-def test_each_refusal_has_its_status_and_nothing_is_lost() -> None:
-    cases: list[tuple[tuple[int, str] | str, int]] = [
-        ((403, "AccessDenied"), 0x0110),
-        ((404, "NoSuchBucket"), 0x0110),
-        ((400, "KMS.DisabledException"), 0x0110),
-        ((503, "SlowDown"), 0xA700),
-        ((500, "InternalError"), 0xA700),
-        ("reset", 0xA700),
-    ]
-    with fake_s3() as s3, receiver(s3) as process:
+@dataclass(frozen=True)
+class Refusal:
+    """What S3 does, and what the peer and the log are told."""
+
+    fault: Fault | None
+    status: int
+    why: str
+    size: int = 0
+
+    def provoked(self, process: ReceiverProcess, uid: str) -> int:
+        """The status that a C-STORE of its own association gets."""
+        data = data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=bytes(self.size))
         with Peer(process.port, CT) as peer:
-            for fault, status in cases:
-                s3.fault = fault
-                assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == status, fault
-                assert s3.objects == {}
-            s3.fault = None
-            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
-        process.wait_for("store_refused", status="0110H", why="AccessDenied")
-        process.wait_for("store_refused", status="A700H", why="SlowDown")
-        process.wait_for("batch_closed", instances=1)
-        assert len(s3.objects) == 2
+            return peer.store(data, CT_IMAGE, uid).status
 
 
-def test_s3_that_is_not_there_is_out_of_resources() -> None:
-    with fake_s3() as s3:
-        gone = s3.environment
-    credentials = {**TEST_CREDENTIALS, **gone}
-    with ReceiverProcess(**credentials, DIMSE_TIMEOUT="10") as process:
-        with Peer(process.port, CT) as peer:
-            response = peer.store(GOOD, CT_IMAGE, "1.2.3.4")
-            assert response.status == 0xA700
-            assert response.comment
-        process.wait_for("association", stored=0, refused=1)
+# Nobody listens on port 1, and the system asks for privileges to.
+NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+NOBODY = {
+    "AWS_ACCESS_KEY_ID": "",
+    "AWS_SECRET_ACCESS_KEY": "",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "HOME": "/",
+}
+STALLED = "1.2.3.30"
+REFUSALS = {
+    STALLED: Refusal(None, 0xA700, "Timeout"),
+    "1.2.3.31": Refusal((403, "AccessDenied"), 0x0110, "AccessDenied"),
+    "1.2.3.32": Refusal((404, "NoSuchBucket"), 0x0110, "NoSuchBucket"),
+    "1.2.3.33": Refusal((400, "KMS.DisabledException"), 0x0110, "KMS.DisabledException"),
+    "1.2.3.34": Refusal((503, "SlowDown"), 0xA700, "SlowDown"),
+    "1.2.3.35": Refusal((500, "InternalError"), 0xA700, "InternalError"),
+    "1.2.3.36": Refusal(RESET, 0xA700, "ConnectionLost"),
+    "1.2.3.37": Refusal((403, "AccessDenied"), 0x0110, "AccessDenied", 20 * MIB),
+    "1.2.3.38": Refusal((503, "ServiceUnavailable"), 0xA700, "ServiceUnavailable", 20 * MIB),
+}
 
 
-def test_without_credentials_nothing_is_acknowledged() -> None:
-    none = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1", "HOME": "/"}
+def test_row_21_each_refusal_of_s3_has_its_status_and_stores_nothing(s3: FakeS3) -> None:
+    s3.faults = {uid: each.fault for uid, each in REFUSALS.items() if each.fault}
     with (
-        fake_s3() as s3,
-        ReceiverProcess(**s3.environment, **none) as process,
-        Peer(process.port, CT) as peer,
+        unharmed(s3.environment) as process,
+        ReceiverProcess(**s3.environment | NOWHERE) as without_s3,
+        ReceiverProcess(**s3.environment | NOBODY) as without_credentials,
     ):
-        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0110
-        assert s3.objects == {}
+        cases = [(process, uid, each) for uid, each in REFUSALS.items()]
+        cases.append((without_s3, "1.2.3.40", Refusal(None, 0xA700, "ConnectionRefused")))
+        cases.append((without_credentials, "1.2.3.41", Refusal(None, 0xA700, "NoCredentials")))
+        # All at once, since each that may pass is tried until DIMSE_TIMEOUT.
+        with s3.hold(STALLED), ThreadPoolExecutor(len(cases)) as pool:
+            statuses = list(pool.map(lambda case: case[2].provoked(*case[:2]), cases))
+        for status, (asked, uid, each) in zip(statuses, cases, strict=True):
+            assert status == each.status, uid
+            asked.wait_for("store_refused", status=f"{each.status:04X}H", why=each.why)
+            assert not s3.keys(uid)
+        assert not s3.uploads
 
 
-def test_a_manifest_is_tried_until_it_is_written() -> None:
-    with fake_s3() as s3, receiver(s3) as process:
+def test_row_21_an_upload_that_is_refused_midway_is_aborted(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    with Peer(s3_receiver.port, CT) as peer:
+        peer.start_store(CT_IMAGE, "1.2.3.6", LARGE[: 12 * MIB])
+        shared_s3.wait_for_part()
+        shared_s3.faults = {".dcm": (403, "AccessDenied")}
+        assert peer.finish_store(LARGE[12 * MIB :]).status == 0x0110
+        shared_s3.faults = {}
+    shared_s3.wait_for_no_uploads()
+    assert not shared_s3.keys("1.2.3.6.dcm")
+
+
+def test_row_21_s3_that_is_slow_is_waited_for(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    with Peer(s3_receiver.port, CT) as peer:
+        with shared_s3.hold("1.2.3.5.dcm") as held:
+            peer.send_store(OTHER, CT_IMAGE, "1.2.3.5")
+            shared_s3.wait_for_held(held, 1)
+            assert s3_receiver.metrics()["waiting_operations"] == 1
+        assert peer.response().status == 0x0000
+
+
+def test_row_21_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path: Path) -> None:
+    mounted = f'mount -t tmpfs -o size=4m tmpfs "{tmp_path}" && exec "$@"'
+    namespace = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh")
+    if subprocess.run([*namespace, "true"], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    with ReceiverProcess(*namespace, STORAGE_DIR=str(tmp_path)) as process:
+        process.storage = Path(f"/proc/{process.pid}/root{tmp_path}")
+        base = baseline(process)
+        with Peer(process.port, CT) as peer:
+            for pixels in (5 * MIB, 20 * MIB):
+                large = data_set(replaced={SOP_INSTANCE: b"1.2.3.6"}, pixels=bytes(pixels))
+                assert peer.store(large, CT_IMAGE, "1.2.3.6").status == 0xA700
+        process.wait_for("store_refused", status="A700H", why="ENOSPC")
+        assert_unharmed(process, base)
+        assert files(process) == base.files
+
+
+def test_a_manifest_is_tried_until_it_is_written(s3: FakeS3) -> None:
+    with ReceiverProcess(**s3.environment) as process:
         s3.manifest_faults = [(403, "AccessDenied"), (403, "AccessDenied")]
         with Peer(process.port, CT) as peer:
             assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
@@ -72,23 +128,33 @@ def test_a_manifest_is_tried_until_it_is_written() -> None:
         process.wait_for("batch_closed", instances=1)
 
 
-def test_a_manifest_that_was_written_before_is_written() -> None:
-    with fake_s3() as s3, receiver(s3) as process:
+def test_a_manifest_that_was_written_before_is_written(s3: FakeS3) -> None:
+    with ReceiverProcess(**s3.environment) as process:
         s3.manifest_faults = [(412, "PreconditionFailed")]
         with Peer(process.port, CT) as peer:
             assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
         process.wait_for("batch_closed", instances=1)
 
 
-def test_a_manifest_is_still_tried_while_shutting_down() -> None:
+def test_a_manifest_is_still_tried_while_shutting_down(s3: FakeS3) -> None:
     with (
-        fake_s3() as s3,
-        receiver(s3, DRAIN_SECONDS="0") as process,
+        ReceiverProcess(**s3.environment, DRAIN_SECONDS="0") as process,
         Peer(process.port, CT) as peer,
     ):
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
         s3.manifest_faults = [(403, "AccessDenied")]
         process.terminate()
-        peer.closed_with()
+        peer.aborted_by()
         process.wait_for("batch_closed", reason="shutdown")
         process.wait_for("stopped")
+
+
+def test_a_large_instance_is_uploaded_in_parts_of_8_mib(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    with Peer(s3_receiver.port, CT) as peer:
+        assert peer.store(LARGE, CT_IMAGE, "1.2.3.6").status == 0x0000
+    (key,) = shared_s3.keys("1.2.3.6.dcm")
+    assert shared_s3.objects[key].endswith(LARGE)
+    whole = len(shared_s3.objects[key])
+    assert shared_s3.part_sizes == [8 * MIB, 8 * MIB, whole - 16 * MIB]

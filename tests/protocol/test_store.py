@@ -1,5 +1,6 @@
-"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2)."""
+"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2; row 23)."""
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,21 +10,20 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from contract.checksums import Checksum
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import CloseReason, Manifest
 from contract.metadata import from_metadata
 from tests.protocol.corpus import Sample, samples
-from tests.protocol.peer import Peer, Response
+from tests.protocol.peer import Peer
 from tests.protocol.receiver import ReceiverProcess
-from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
+from tests.protocol.vitals import CT, GOOD, unharmed
+from tests.protocol.wire import Response
+from tests.unit.store_scp.builders import CT_IMAGE, checksum, data_set
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-GOOD = data_set()
 OTHER = data_set(pixels=b"others")
-CT = [(CT_IMAGE, [EXPLICIT_LE])]
 QUICK = {"BATCH_QUIET_SECONDS": "0.2"}
 
 
@@ -72,13 +72,14 @@ def manifests(client: "S3Client", bucket: str) -> list[Manifest]:
 
 
 def test_every_sample_lies_in_the_directory_byte_for_byte(
-    receiver: ReceiverProcess, storage: Path, corpus: tuple[Sample, ...]
+    tmp_path: Path, corpus: tuple[Sample, ...]
 ) -> None:
     assert len(corpus) > 100
-    assert {each.status for each in send_all(receiver, corpus)} == {0x0000}
+    with unharmed(stores=True, STORAGE_DIR=str(tmp_path)) as process:
+        assert {each.status for each in send_all(process, corpus)} == {0x0000}
     for sample in corpus:
         header = sample.header
-        series = storage / header.study_instance_uid / header.series_instance_uid
+        series = tmp_path / header.study_instance_uid / header.series_instance_uid
         stored = (series / f"{header.sop_instance_uid}.dcm").read_bytes()
         assert stored.endswith(sample.data_set), sample.name
         assert stored[128:132] == b"DICM"
@@ -99,8 +100,9 @@ def test_every_sample_lies_in_the_bucket_and_in_one_manifest(
         body = stored["Body"].read()
         sent = hashlib.sha256(sample.data_set).digest()
         assert hashlib.sha256(body[-len(sample.data_set) :]).digest() == sent, sample.name
-        assert (len(body), Checksum.of(body)) == (entry.size, entry.checksum)
-        assert from_metadata(entry.key, len(body), stored["Metadata"])[0] == entry
+        assert (len(body), checksum(body)) == (entry.size, entry.checksum)
+        rebuilt, _, _ = from_metadata(entry.key, len(body), stored["Metadata"], entry.checksum)
+        assert rebuilt == entry
 
 
 def test_a_batch_closes_when_its_association_ends_and_it_is_quiet(
@@ -126,7 +128,7 @@ def test_sigterm_writes_the_manifest_of_an_open_batch(bucket: str, aws: dict[str
     ):
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
         process.terminate()
-        peer.closed_with()
+        peer.aborted_by()
         process.wait_for("stopped")
     (manifest,) = manifests(boto3.client("s3"), bucket)
     assert manifest.close_reason is CloseReason.SHUTDOWN
@@ -144,7 +146,7 @@ def test_a_full_batch_closes_while_its_association_goes_on(
         process.wait_for("batch_closed", reason="full")
 
 
-def test_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
+def test_row_23_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
     bucket: str, aws: dict[str, str]
 ) -> None:
     with to_bucket(bucket, aws) as process, Peer(process.port, CT) as peer:
@@ -156,20 +158,20 @@ def test_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
     assert sorted(len(each.instances) for each in manifests(client, bucket)) == [1, 1]
 
 
-def test_a_conflicting_instance_is_kept_beside_the_first(
-    receiver: ReceiverProcess, storage: Path
-) -> None:
-    with Peer(receiver.port, CT) as peer:
-        for encoded in (GOOD, GOOD, OTHER, OTHER):
-            assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == 0x0000
-    first, second = sorted(
-        (storage / "1.2.3" / "1.2.3.3").iterdir(), key=lambda path: len(path.name)
-    )
-    assert first.name == "1.2.3.4.dcm"
-    assert first.read_bytes().endswith(GOOD)
-    digest = hashlib.sha256(second.read_bytes()).hexdigest()[:16]
-    assert second.name == f"1.2.3.4.{digest}.dcm"
-    receiver.wait_for("instance_conflict")
+def test_row_23_a_conflicting_instance_is_kept_beside_the_first(tmp_path: Path) -> None:
+    with unharmed(stores=True, STORAGE_DIR=str(tmp_path)) as process:
+        with Peer(process.port, CT) as peer:
+            for encoded in (GOOD, GOOD, OTHER, OTHER):
+                assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == 0x0000
+        first, second = sorted(
+            (tmp_path / "1.2.3" / "1.2.3.3").iterdir(), key=lambda path: len(path.name)
+        )
+        assert first.name == "1.2.3.4.dcm"
+        assert first.read_bytes().endswith(GOOD)
+        assert second.read_bytes().endswith(OTHER)
+        digest = base64.b64decode(checksum(second.read_bytes()).base64).hex()
+        assert second.name == f"1.2.3.4.{digest}.dcm"
+        process.wait_for("instance_conflict")
 
 
 def test_what_a_crashed_run_left_unfinished_is_removed(tmp_path: Path) -> None:

@@ -1,26 +1,43 @@
-"""Path and query parameters into values; whatever is wrong is a BadParameter that names it."""
+"""Parameters and bodies into values; whatever is wrong is a BadParameter that names it."""
 
+import json
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from chalicelib.api.batch_pages import BatchQuery
 from chalicelib.errors import BadParameter
 from chalicelib.stores.jobs import Cursor, JobQuery, Window
-from contract.errors import InvalidUid
-from contract.records import JobStatus
+from contract.ae_titles import parse_ae_title
+from contract.errors import ContractError, InvalidUid
+from contract.keys import parse_batch_id
+from contract.records import BatchState, JobStatus
 from contract.uids import parse_uid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 _MAX_OFFSET = 1_000_000
+MAX_REASON = 500
+_MAX_KEY = 1_024
+_MAX_BODY_BYTES = 16_384
 
 Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the body of a POST asks for, and why."""
+
+    reason: str
+    key: str | None = None
 
 
 def only(query: Query, allowed: Set[str]) -> None:
     """Refuse what the resource does not know: a misspelt filter must not widen the answer."""
     for name in query:
         if name not in allowed:
-            raise BadParameter(_printable(name), f"unknown; known are {', '.join(sorted(allowed))}")
+            known = f"known are {', '.join(sorted(allowed))}" if allowed else "there are none here"
+            raise BadParameter(_printable(name), f"unknown; {known}")
 
 
 def limit(query: Query) -> int:
@@ -33,8 +50,8 @@ def offset(query: Query) -> int:
     return _number(query, "cursor", 0, 0, _MAX_OFFSET)
 
 
-def job_cursor(query: Query) -> Cursor | None:
-    """The cursor of a list of jobs."""
+def time_cursor(query: Query) -> Cursor | None:
+    """The cursor of a list in the order of time."""
     return Cursor.parse(query["cursor"]) if "cursor" in query else None
 
 
@@ -46,6 +63,49 @@ def job_query(query: Query) -> JobQuery:
         study_instance_uid=None if study is None else uid("study", study),
         window=Window(since=_time(query, "from"), until=_time(query, "to")),
     )
+
+
+def batch_query(query: Query) -> BatchQuery:
+    """The filters of a list of batches."""
+    title = query.get("callingAeTitle")
+    try:
+        return BatchQuery(_state(query), None if title is None else parse_ae_title(title))
+    except ContractError as error:
+        raise BadParameter("callingAeTitle", str(error)) from None
+
+
+def batch_id(text: str) -> str:
+    """A batch's id."""
+    try:
+        return parse_batch_id(text)
+    except ContractError as error:
+        raise BadParameter("batchId", str(error)) from None
+
+
+def request(body: bytes, allowed: Set[str]) -> Request:
+    """A POST's body: a JSON object with a ``reason``, and ``allowed`` members beside it."""
+    if len(body) > _MAX_BODY_BYTES:
+        raise BadParameter("body", f"at most {_MAX_BODY_BYTES} bytes")
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadParameter("body", 'a JSON object, such as {"reason": "..."}') from None
+    if not isinstance(members, dict):
+        raise BadParameter("body", 'a JSON object, such as {"reason": "..."}')
+    only(members, allowed | {"reason"})
+    return Request(
+        reason=_text(members, "reason", MAX_REASON),
+        key=_text(members, "key", _MAX_KEY) if "key" in members else None,
+    )
+
+
+def _text(members: Mapping[str, object], name: str, most: int) -> str:
+    text = members.get(name)
+    if not isinstance(text, str) or not text.strip() or len(text) > most:
+        raise BadParameter(name, f"a text of 1 to {most} characters")
+    if not text.isprintable():
+        raise BadParameter(name, "printable characters in one line")
+    return text.strip()
 
 
 def uid(name: str, text: str) -> str:
@@ -63,6 +123,15 @@ def _status(query: Query) -> JobStatus | None:
         return JobStatus(query["status"])
     except ValueError:
         raise BadParameter("status", f"one of {', '.join(JobStatus)}") from None
+
+
+def _state(query: Query) -> BatchState | None:
+    if "state" not in query:
+        return None
+    try:
+        return BatchState(query["state"])
+    except ValueError:
+        raise BadParameter("state", f"one of {', '.join(BatchState)}") from None
 
 
 def _time(query: Query, name: str) -> datetime | None:

@@ -12,7 +12,7 @@ from chalicelib.errors import ApiProblem, BadParameter, ServiceUnavailable
 from chalicelib.logs import describe
 
 Json = dict[str, Any]
-_MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE = "application/problem+json"
 _log = structlog.get_logger()
 
 
@@ -28,7 +28,7 @@ def problem(
         "instance": instance,
     }
     extension = {} if parameter is None else {"parameter": parameter}
-    return Response(body | extension, {"Content-Type": _MEDIA_TYPE}, int(status))
+    return Response(body | extension, {"Content-Type": MEDIA_TYPE}, int(status))
 
 
 def raises_problems(view: Callable[..., Json]) -> Callable[..., Json]:

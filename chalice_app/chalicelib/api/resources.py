@@ -1,9 +1,29 @@
-"""What each resource answers, from the stores: no HTTP here, and no AWS."""
+"""What each resource answers, from the stores: no HTTP here, and no AWS.
+
+Each takes the parameters that its route (``api.routes``) declares, and no other gets here.
+"""
 
 from chalicelib.api import parameters
+from chalicelib.api.batch_pages import page as batch_page
 from chalicelib.api.parameters import Query
-from chalicelib.api.views import Json, job_instance_view, job_view, study_view
+from chalicelib.api.progress import Progress
+from chalicelib.api.views import (
+    Json,
+    batch_view,
+    entry_view,
+    instance_view,
+    job_instance_view,
+    job_view,
+    listed_job_view,
+    repeated_batch_view,
+    study_view,
+)
 from chalicelib.errors import NotFound, ObjectUnavailable
+from chalicelib.operations.journal import Journal
+from chalicelib.operations.release import release_instance as release
+from chalicelib.operations.repeat import Operations
+from chalicelib.operations.retry import retry_batch as retry
+from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
 from chalicelib.stores.jobs import page
 from chalicelib.stores.objects import read_manifest
@@ -12,17 +32,14 @@ from contract.keys import manifest_key
 from contract.manifest import Manifest
 from contract.records import JobRecord
 
-_JOB_FILTERS = frozenset({"status", "study", "from", "to", "limit", "cursor"})
-_PAGE = frozenset({"limit", "cursor"})
 _MAX_JOB_ID = 64
 
 
 def list_jobs(stores: Stores, query: Query) -> Json:
     """``GET /jobs``: ``{"jobs": [...], "nextCursor"?}``, newest first. Raises BadParameter."""
-    parameters.only(query, _JOB_FILTERS)
-    wanted, cursor = parameters.job_query(query), parameters.job_cursor(query)
+    wanted, cursor = parameters.job_query(query), parameters.time_cursor(query)
     jobs, following = page(stores.jobs, wanted, parameters.limit(query), cursor)
-    return _with_cursor({"jobs": [job_view(job) for job in jobs]}, following)
+    return _with_cursor({"jobs": [listed_job_view(job) for job in jobs]}, following)
 
 
 def get_job(stores: Stores, job_id: str) -> Json:
@@ -35,12 +52,13 @@ def list_job_instances(stores: Stores, bucket: str, job_id: str, query: Query) -
 
     Raises NotFound and BadParameter.
     """
-    parameters.only(query, _PAGE)
     limit, first = parameters.limit(query), parameters.offset(query)
     job = _job(stores, job_id)
     instances = _manifest(stores, bucket, job).instances
     shown = instances[first : first + limit]
-    rows = stores.instances.get_many(dict.fromkeys(each.sop_instance_uid for each in shown))
+    known = stores.instances.get_many(dict.fromkeys(each.sop_instance_uid for each in shown))
+    progress = Progress(stores.batches)
+    rows = {uid: progress.of(row) for uid, row in known.items()}
     views = [
         job_instance_view(each, rows.get(each.sop_instance_uid), job.batch_id) for each in shown
     ]
@@ -51,10 +69,51 @@ def list_job_instances(stores: Stores, bucket: str, job_id: str, query: Query) -
 def get_study(stores: Stores, study_instance_uid: str) -> Json:
     """``GET /studies/{studyInstanceUID}``; raises NotFound and BadParameter."""
     study = parameters.uid("studyInstanceUID", study_instance_uid)
-    view = study_view(study, stores.instances.by_study(study))
+    progress = Progress(stores.batches)
+    view = study_view(study, (progress.of(row) for row in stores.instances.by_study(study)))
     if not view["receivedCount"]:
         raise NotFound("no instance of this study has reached the import pipeline")
     return view
+
+
+def get_instance(stores: Stores, sop_instance_uid: str) -> Json:
+    """``GET /instances/{sopInstanceUID}``; raises NotFound and BadParameter."""
+    uid = parameters.uid("sopInstanceUID", sop_instance_uid)
+    row = stores.instances.get_many([uid]).get(uid)
+    if row is None:
+        raise NotFound("no instance of this UID has reached the import pipeline")
+    return instance_view(Progress(stores.batches).of(row))
+
+
+def list_batches(stores: Stores, query: Query) -> Json:
+    """``GET /batches``: ``{"batches": [...], "nextCursor"?}``, newest first.
+
+    With ``callingAeTitle``, a page may be short and still have a next one. Raises BadParameter.
+    """
+    wanted, cursor = parameters.batch_query(query), parameters.time_cursor(query)
+    batches, following = batch_page(stores.batches, wanted, parameters.limit(query), cursor)
+    return _with_cursor({"batches": [batch_view(batch) for batch in batches]}, following)
+
+
+def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
+    """``GET /batches/{batchId}``; raises NotFound and BadParameter."""
+    batch = stores.batches.get(parameters.batch_id(batch_id))
+    if batch is None:
+        raise NotFound("there is no batch of this id")
+    return repeated_batch_view(batch, journal.get(retry_subject(batch.batch_id)))
+
+
+def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:
+    """``POST /batches/{batchId}/retry``; raises NotFound, BadParameter and OperationRefused."""
+    asked = parameters.request(body, frozenset())
+    return entry_view(retry(parameters.batch_id(batch_id), asked.reason, operations))
+
+
+def release_instance(operations: Operations, sop_instance_uid: str, body: bytes) -> Json:
+    """``POST /instances/{sopInstanceUID}/release``; raises what :func:`retry_batch` does."""
+    asked = parameters.request(body, frozenset({"key"}))
+    uid = parameters.uid("sopInstanceUID", sop_instance_uid)
+    return entry_view(release(uid, asked.reason, asked.key, operations))
 
 
 def _job(stores: Stores, job_id: str) -> JobRecord:

@@ -1,21 +1,39 @@
-"""Records as the REST API shows them: the attributes of the tables, times in ISO 8601 UTC."""
+"""Records as the REST API shows them: the attributes of the tables, times in ISO 8601 UTC.
+
+A Lambda answers with at most 6 MB. Whatever may grow is cut here, beside a count of all of it, so
+that a page of the most entries stays far below that.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.stores.items import instance_item, job_item
+from chalicelib.operations.journal import Entry
+from chalicelib.stores.items import batch_item, instance_item, job_item
 from contract.manifest import ManifestInstance
-from contract.records import InstanceRecord, InstanceState, JobRecord
+from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
+from contract.times import to_iso
 
 Json = dict[str, Any]
-# How many failed instances one answer about a study lists; failedCount counts all.
-MAX_FAILED = 100
+# How many instances of each kind one answer about a study lists; the counts are of all.
+MAX_LISTED = 100
+MAX_IDS = 1_000
+# How many image sets a job in a list of jobs names.
+MAX_IMAGE_SETS = 100
 
 
 def job_view(job: JobRecord) -> Json:
     """One import job."""
-    return job_item(job)
+    return job_item(job) | {"imageSetCount": len(job.image_set_ids)}
+
+
+def listed_job_view(job: JobRecord) -> Json:
+    """One import job among others."""
+    view = job_view(job)
+    if job.image_set_ids:
+        view["imageSetIds"] = view["imageSetIds"][:MAX_IMAGE_SETS]
+    return view
 
 
 def job_instance_view(
@@ -34,21 +52,69 @@ def job_instance_view(
             "batchId": batch_id,
         }
     newer = {} if row.batch_id == batch_id else {"supersededByBatchId": row.batch_id}
-    return instance_item(row) | newer
+    return instance_view(row) | newer
+
+
+def instance_view(row: InstanceRecord) -> Json:
+    """One instance."""
+    return instance_item(row)
+
+
+def batch_view(batch: BatchRecord) -> Json:
+    """One batch among others."""
+    return batch_item(batch)
+
+
+def repeated_batch_view(batch: BatchRecord, retry: Entry | None) -> Json:
+    """One batch, and why it was retried, if it was."""
+    if retry is None:
+        return batch_view(batch)
+    asked = {"retryReason": retry.reason, "retryRequestedAt": to_iso(retry.requested_at)}
+    return batch_view(batch) | asked
+
+
+def entry_view(entry: Entry) -> Json:
+    """What an operator's request has become."""
+    return {
+        "batchId": entry.batch_id,
+        "reason": entry.reason,
+        "requestedAt": to_iso(entry.requested_at),
+    }
+
+
+@dataclass(slots=True)
+class _Study:
+    states: Counter[InstanceState] = field(default_factory=Counter)
+    jobs: set[str] = field(default_factory=set)
+    batches: set[str] = field(default_factory=set)
+    failed: list[Json] = field(default_factory=list)
+    quarantined: list[Json] = field(default_factory=list)
+    conflicts: list[Json] = field(default_factory=list)
+    conflicting: int = 0
+    non_primary: int = 0
+
+    def add(self, row: InstanceRecord) -> None:
+        self.states[row.state] += 1
+        self.batches.add(row.batch_id)
+        self.jobs.update([row.job_id] if row.job_id else [])
+        self.non_primary += row.is_primary is False
+        self.conflicting += bool(row.conflicts)
+        _list(self.failed, row, row.state is InstanceState.FAILED)
+        _list(self.quarantined, row, row.state is InstanceState.QUARANTINED)
+        _list(self.conflicts, row, bool(row.conflicts))
+
+
+def _list(views: list[Json], row: InstanceRecord, wanted: bool) -> None:
+    if wanted and len(views) < MAX_LISTED:
+        views.append(instance_view(row))
 
 
 def study_view(study_instance_uid: str, rows: Iterable[InstanceRecord]) -> Json:
     """A study: what was received of it, and how far that is."""
-    states: Counter[InstanceState] = Counter()
-    jobs: set[str] = set()
-    batches: set[str] = set()
-    failed: list[Json] = []
+    study = _Study()
     for row in rows:
-        states[row.state] += 1
-        batches.add(row.batch_id)
-        jobs.update([row.job_id] if row.job_id else [])
-        if row.state is InstanceState.FAILED and len(failed) < MAX_FAILED:
-            failed.append(instance_item(row))
+        study.add(row)
+    states = study.states
     return {
         "studyInstanceUID": study_instance_uid,
         "receivedCount": states.total(),
@@ -57,7 +123,13 @@ def study_view(study_instance_uid: str, rows: Iterable[InstanceRecord]) -> Json:
         "importedCount": states[InstanceState.IMPORTED],
         "failedCount": states[InstanceState.FAILED],
         "quarantinedCount": states[InstanceState.QUARANTINED],
-        "jobIds": sorted(jobs),
-        "batchIds": sorted(batches),
-        "failed": failed,
+        "nonPrimaryCount": study.non_primary,
+        "conflictCount": study.conflicting,
+        "jobCount": len(study.jobs),
+        "batchCount": len(study.batches),
+        "jobIds": sorted(study.jobs)[:MAX_IDS],
+        "batchIds": sorted(study.batches)[-MAX_IDS:],
+        "failed": study.failed,
+        "quarantined": study.quarantined,
+        "conflicts": study.conflicts,
     }

@@ -6,14 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.errors import ObjectUnavailable
+from chalicelib.imports.aside import failed_key, move_all, unlisted_key
 from chalicelib.imports.execution import Execution, Failure, failure
-from chalicelib.imports.rows import instance_rows
-from chalicelib.imports.start import import_request, new_job
+from chalicelib.imports.measures import report_end
+from chalicelib.imports.rows import closed_batch, instance_row, opened
+from chalicelib.imports.start import ImportContext, import_request, new_job
+from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import read_manifest
+from contract.batch_states import BatchEvent
 from contract.errors import InvalidKey, InvalidManifest
+from contract.keys import batch_prefix
 from contract.manifest import Manifest
 from contract.records import (
     BatchRecord,
@@ -24,17 +29,17 @@ from contract.records import (
     JobStatus,
 )
 
+_FAILED = "the batch's import failed; the ledger has the reason"
 _NOT_KNOWN = "unknown"  # an AE title, where not even the manifest could be read
 
 
-def record_failure(
-    event: Mapping[str, Any], stores: Stores, settings: ImportSettings, now: datetime
-) -> dict[str, str]:
+def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str, str]:
     """Write the failure into the instances, then the batch, then the job. Safe to repeat.
 
     An import that never got a job id is recorded under its batch's id. A job that has ended
     already keeps its end. Raises ServiceUnavailable only, which the state machine retries.
     """
+    stores, now = context.stores, context.now
     execution, why = Execution.parse(event), failure(event)
     batch = stores.batches.get(execution.batch_id)
     job_id = (batch.job_id if batch else None) or execution.batch_id
@@ -42,12 +47,22 @@ def record_failure(
     if known is not None and known.job_status.ended:
         return _answer(job_id, known.message or why.reason)
     manifest = _manifest(execution, stores)
-    counts = _fail_instances(manifest, job_id, why, stores, now) if manifest else Counts(0)
-    stores.batches.end(_failed_batch(execution, manifest, batch, counts, job_id, why, now))
-    job = known or _unstarted_job(execution, manifest, settings, job_id, now)
-    stores.jobs.put(
-        replace(job, job_status=JobStatus.FAILED, counts=counts, ended_at=now, message=why.reason)
+    if manifest is None:
+        _set_aside_all(execution, context)
+        counts = batch.counts if batch else Counts(0)
+    else:
+        counts = _fail_instances(manifest, job_id, why, context)
+    failed = _failed_batch(execution, manifest, batch, now)
+    stores.batches.move(
+        replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
+        BatchEvent.PARTLY_IMPORTED if counts.imported else BatchEvent.FAILED,
     )
+    job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
+    ended = replace(
+        job, job_status=JobStatus.FAILED, counts=counts, ended_at=now, message=why.reason
+    )
+    stores.jobs.put(ended)
+    report_end(ended, context.settings, now)
     return _answer(job_id, why.reason)
 
 
@@ -63,39 +78,60 @@ def _manifest(execution: Execution, stores: Stores) -> Manifest | None:
 
 
 def _fail_instances(
-    manifest: Manifest, job_id: str, why: Failure, stores: Stores, now: datetime
+    manifest: Manifest, job_id: str, why: Failure, context: ImportContext
 ) -> Counts:
-    """All but those that this batch is known to have imported; returns how they add up."""
-    rows = instance_rows(manifest, InstanceState.FAILED, now, job_id=job_id, reason=why.reason)
-    known = stores.instances.get_many(row.sop_instance_uid for row in rows)
+    """All but those that this batch, or another before it, is known to have imported.
+
+    Returns how they add up.
+    """
+    known = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
     imported = {
-        uid
-        for uid, row in known.items()
+        row.key
+        for row in known.values()
         if row.batch_id == manifest.batch_id and row.state is InstanceState.IMPORTED
     }
-    failed = [row for row in rows if row.sop_instance_uid not in imported]
-    ledger.record(stores.instances, failed)
-    return Counts(len(rows), imported=len(rows) - len(failed), failed=len(failed))
+    duplicates = moved_duplicates(manifest, context.files) - imported
+    failed = [each for each in manifest.instances if each.key not in imported | duplicates]
+    move_all(context.files, [each.key for each in failed], failed_key, _FAILED)
+    rows = [
+        replace(
+            instance_row(
+                manifest.batch_id, each, InstanceState.FAILED, context.now,
+                job_id=job_id, reason=why.reason,
+            ),
+            key=failed_key(each.key),
+        )
+        for each in failed
+    ]  # fmt: skip
+    ledger.record(context.stores.instances, rows)
+    total = len(manifest.instances)
+    return Counts(
+        total,
+        imported=total - len(failed),
+        failed=len(failed),
+        duplicates=len(duplicates),
+    )
+
+
+def _set_aside_all(execution: Execution, context: ImportContext) -> None:
+    """Without a manifest: what is under the prefix goes where an operator looks for it."""
+    keys = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]
+    move_all(context.files, keys, unlisted_key, _FAILED)
 
 
 def _failed_batch(
-    execution: Execution,
-    manifest: Manifest | None,
-    known: BatchRecord | None,
-    counts: Counts,
-    job_id: str,
-    why: Failure,
-    now: datetime,
+    execution: Execution, manifest: Manifest | None, known: BatchRecord | None, now: datetime
 ) -> BatchRecord:
-    return BatchRecord(
+    if manifest is not None:
+        return closed_batch(manifest, execution.manifest_key, known)
+    return known or BatchRecord(
         batch_id=execution.batch_id,
-        state=BatchState.PARTIAL if counts.imported else BatchState.FAILED,
+        state=BatchState.FAILED,
         manifest_key=execution.manifest_key,
-        calling_ae_title=manifest.source.calling_ae_title if manifest else _NOT_KNOWN,
-        closed_at=manifest.closed_at if manifest else (known.closed_at if known else now),
-        counts=counts,
-        job_id=job_id,
-        message=why.reason,
+        calling_ae_title=_NOT_KNOWN,
+        opened_at=opened(execution.batch_id) or now,
+        closed_at=now,
+        counts=Counts(0),
     )
 
 

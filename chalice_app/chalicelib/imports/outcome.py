@@ -7,14 +7,14 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/understanding-import-j
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from chalicelib.errors import ResultsNotReady
 from chalicelib.imports.execution import bounded
 from contract.manifest import Manifest
-from contract.records import BatchState, Counts
+from contract.records import Counts
 
 # The longest lines seen are below 1 KB; one with every warning there is stays below 8 KB.
 MAX_LINE_BYTES = 65_536
@@ -27,6 +27,8 @@ _AS_JSON = {"True": "true", "False": "false", "None": "null"}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WARNING_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _OTHER = "OTHER"
+# DynamoDB's numbers have 38 digits; no image set has a version of ten.
+_MAX_VERSION = 10**9
 
 # https://docs.aws.amazon.com/healthimaging/latest/devguide/reference-warning-codes.html
 # The page's decimals of the last three are not its hexadecimals: either is understood, and 45570,
@@ -60,10 +62,15 @@ class ResultFiles:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One instance: imported if there is no ``reason``, failed otherwise."""
+    """One instance: imported if there is no ``reason``, failed otherwise.
+
+    A ``duplicate`` is imported by another batch, and was left out of this one's job.
+    """
 
     reason: str | None = None
+    duplicate: bool = False
     image_set_id: str | None = None
+    image_set_version: int | None = None
     is_primary: bool | None = None
     warnings: tuple[str, ...] = ()
 
@@ -78,58 +85,82 @@ class Results:
     @property
     def counts(self) -> Counts:
         """How many fared how."""
-        failed = sum(each.reason is not None for each in self.outcomes.values())
+        outcomes = self.outcomes.values()
+        failed = sum(each.reason is not None for each in outcomes)
         return Counts(
-            instances=len(self.outcomes),
-            imported=len(self.outcomes) - failed,
+            instances=len(outcomes),
+            imported=len(outcomes) - failed,
             failed=failed,
-            warned=sum(bool(each.warnings) for each in self.outcomes.values()),
+            warned=sum(bool(each.warnings) for each in outcomes),
+            duplicates=sum(each.duplicate for each in outcomes),
+            non_primary=sum(each.is_primary is False for each in outcomes),
         )
 
-    @property
-    def batch_state(self) -> BatchState:
-        """IMPORTED only where every instance was."""
-        counts = self.counts
-        if not counts.failed:
-            return BatchState.IMPORTED
-        return BatchState.PARTIAL if counts.imported else BatchState.FAILED
 
-    @property
-    def message(self) -> str | None:
-        """One sentence for the job's record if anything failed."""
-        counts = self.counts
-        if not counts.failed:
-            return None
-        return f"{counts.failed} of {counts.instances} instances were not imported"
-
-
-def read_results(manifest: Manifest, files: ResultFiles) -> Results:
+def read_results(
+    manifest: Manifest, files: ResultFiles, duplicates: Set[str] = frozenset()
+) -> Results:
     """One outcome for each of the manifest's instances, whatever the files hold.
 
-    Raises ResultsNotReady for a summary that is not there yet, or one that promises more than the
-    other files hold so far.
+    ``duplicates`` are the keys that were left out of the job. Raises ResultsNotReady for a summary
+    that is not there yet, or one that promises more than the other files hold so far.
     """
-    _check_summary(files)
+    image_sets = _image_sets(_summary(files))
     imported = dict(_imported(files.success))
     for key, warned in _imported(files.warning):
         # Whether a warned file is also listed as a success is not documented.
         known = imported.get(key, warned)
-        imported[key] = replace(
-            known,
-            image_set_id=known.image_set_id or warned.image_set_id,
-            is_primary=warned.is_primary if known.is_primary is None else known.is_primary,
-            warnings=warned.warnings,
-        )
+        imported[key] = replace(_completed(known, warned), warnings=warned.warnings)
+    imported = {
+        key: _completed(each, image_sets.get(each.image_set_id or "", each))
+        for key, each in imported.items()
+    }
     # A file named both as imported and as failed counts as failed: never report more than is sure.
     found = imported | dict(_failed(files.failure))
+    # A job that began before a duplicate was moved away may name it: as failed, since it was gone.
+    left_out = {
+        key: Outcome(duplicate=True)
+        for key in duplicates
+        if key not in found or found[key].reason is not None
+    }
+    found |= left_out
     outcomes = {each.key: found.get(each.key, Outcome(NOT_REPORTED)) for each in manifest.instances}
-    image_sets = dict.fromkeys(
-        each.image_set_id for each in outcomes.values() if each.image_set_id is not None
+    ids = (each.image_set_id for each in outcomes.values() if each.image_set_id is not None)
+    return Results(outcomes, tuple(dict.fromkeys(ids)))
+
+
+def _completed(outcome: Outcome, other: Outcome) -> Outcome:
+    """``outcome``, with what only ``other`` tells."""
+    version, primary = outcome.image_set_version, outcome.is_primary
+    return replace(
+        outcome,
+        image_set_id=outcome.image_set_id or other.image_set_id,
+        image_set_version=other.image_set_version if version is None else version,
+        is_primary=other.is_primary if primary is None else primary,
     )
-    return Results(outcomes, tuple(image_sets))
 
 
-def _check_summary(files: ResultFiles) -> None:
+def _image_sets(summary: Mapping[str, Any]) -> dict[str, Outcome]:
+    """What the summary says of each image set: a file's own line may leave it out."""
+    rows = summary.get("imageSetsSummary")
+    told = (_image_set(row) for row in (rows if isinstance(rows, list) else ()))
+    by_version = sorted(told, key=lambda each: each.image_set_version or 0)
+    return {each.image_set_id: each for each in by_version if each.image_set_id is not None}
+
+
+def _image_set(members: object) -> Outcome:
+    if not isinstance(members, dict):
+        return Outcome()
+    image_set_id, is_primary = members.get("imageSetId"), members.get("isPrimary")
+    version = members.get("imageSetVersion")
+    return Outcome(
+        image_set_id=bounded(image_set_id) if _is_text(image_set_id) else None,
+        image_set_version=version if type(version) is int and abs(version) < _MAX_VERSION else None,
+        is_primary=is_primary if isinstance(is_primary, bool) else None,
+    )
+
+
+def _summary(files: ResultFiles) -> Mapping[str, Any]:
     document = _loads(files.summary)
     summary = document.get("jobSummary") if document else None
     if not isinstance(summary, dict):
@@ -139,6 +170,7 @@ def _check_summary(files: ResultFiles) -> None:
     failed += _number(summary, "numberOfFilesWithServerError")
     if (imported and not (files.success or files.warning)) or (failed and not files.failure):
         raise ResultsNotReady("the result files that the summary speaks of are not there yet")
+    return summary
 
 
 def _number(summary: Mapping[str, Any], name: str) -> int:
@@ -149,16 +181,8 @@ def _number(summary: Mapping[str, Any], name: str) -> int:
 def _imported(body: bytes) -> Iterator[tuple[str, Outcome]]:
     for key, line in _lines(body):
         response = line.get("importResponse")
-        members = response if isinstance(response, dict) else {}
-        image_set_id, is_primary = members.get("imageSetId"), members.get("isPrimary")
-        yield (
-            key,
-            Outcome(
-                image_set_id=bounded(image_set_id) if _is_text(image_set_id) else None,
-                is_primary=is_primary if isinstance(is_primary, bool) else None,
-                warnings=_warnings(members.get("warnings")),
-            ),
-        )
+        warnings = response.get("warnings") if isinstance(response, dict) else None
+        yield key, replace(_image_set(response), warnings=_warnings(warnings))
 
 
 def _failed(body: bytes) -> Iterator[tuple[str, Outcome]]:

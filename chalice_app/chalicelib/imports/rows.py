@@ -1,8 +1,10 @@
 """A manifest's instances, batch and job as records, for each step of an import."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 
+from contract.batch_states import BatchEvent
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import (
     BatchRecord,
@@ -54,19 +56,44 @@ def instance_row(
     )
 
 
-def batch_record(
-    manifest: Manifest, manifest_key: str, state: BatchState, job_id: str | None = None
-) -> BatchRecord:
-    """A batch whose instances' fate is not known yet."""
-    return BatchRecord(
+def closed_batch(manifest: Manifest, key: str, known: BatchRecord | None) -> BatchRecord:
+    """A batch as its manifest tells, and what its record, if there is one, knows beyond that."""
+    opened_at = known.opened_at if known else opened(manifest.batch_id) or manifest.closed_at
+    batch = BatchRecord(
         batch_id=manifest.batch_id,
-        state=state,
-        manifest_key=manifest_key,
+        state=BatchState.CLOSED,
         calling_ae_title=manifest.source.calling_ae_title,
-        closed_at=manifest.closed_at,
+        called_ae_title=manifest.source.called_ae_title,
+        opened_at=opened_at,
         counts=Counts(instances=len(manifest.instances)),
-        job_id=job_id,
+        datastore_id=manifest.datastore_id,
+        urgent=manifest.urgent,
+        manifest_key=key,
+        closed_at=manifest.closed_at,
     )
+    return batch if known is None else replace(batch, retry_of=known.retry_of)
+
+
+def opened(batch_id: str) -> datetime | None:
+    """The time in a batch's id; None where its digits are no time."""
+    try:
+        return datetime.strptime(batch_id.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def ending(counts: Counts) -> BatchEvent:
+    """What has happened to a batch whose instances fared like this."""
+    if not counts.failed:
+        return BatchEvent.IMPORTED
+    return BatchEvent.PARTLY_IMPORTED if counts.imported else BatchEvent.FAILED
+
+
+def failures(counts: Counts) -> str | None:
+    """One sentence for the records if anything failed."""
+    if not counts.failed:
+        return None
+    return f"{counts.failed} of {counts.instances} instances were not imported"
 
 
 def only(values: Iterable[str | None]) -> str | None:

@@ -1,46 +1,77 @@
 """StartImportJob: one HealthImaging job for one batch, whatever is repeated or crashes between."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.errors import ImportQuotaExceeded, ImportThrottled, ServiceUnavailable
+from chalicelib.errors import ImportRefused
+from chalicelib.imports.claims import Claimant
 from chalicelib.imports.execution import Execution, job_state
 from chalicelib.imports.healthimaging import ImportRequest, ImportService
-from chalicelib.imports.rows import batch_record, instance_rows, only
+from chalicelib.imports.rows import ending, failures, instance_row, only
+from chalicelib.imports.sweep import MISSING, Sweep, sweep
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
-from chalicelib.stores.batches import ENDED
+from chalicelib.stores.files import Files
 from chalicelib.stores.objects import read_manifest
+from contract.batch_states import ENDED, BatchEvent
 from contract.manifest import Manifest
-from contract.records import BatchState, Counts, InstanceState, JobRecord, JobStatus
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    Counts,
+    InstanceRecord,
+    InstanceState,
+    JobRecord,
+    JobStatus,
+)
 
 
-def start_import(
-    execution: Execution,
-    stores: Stores,
-    service: ImportService,
-    settings: ImportSettings,
-    now: datetime,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ImportContext:
+    """What every step of an import works with."""
+
+    stores: Stores
+    files: Files
+    service: ImportService
+    settings: ImportSettings
+    now: datetime
+
+
+def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]:
     """Start the batch's job, or find it started; returns the execution's ``job`` member.
 
     The batch's record gets the job's id at once and only once; the other records follow from it and
     are written again by a repeated call. Raises the errors of ``imports.healthimaging``, and
     InvalidManifest, InvalidKey or ObjectUnavailable for a manifest that cannot be read.
     """
-    known = stores.batches.get(execution.batch_id)
-    if known is not None and known.state in ENDED:  # CheckStatus will find the job ended, too
-        job_id = known.job_id or known.batch_id
-        return job_state(job_id, settings.datastore_id, settings.poll_min_seconds)
+    stores, settings = context.stores, context.settings
+    batch = _admitted(execution, context)
+    job_id = batch.job_id
+    if batch.state in ENDED or (job_id and stores.jobs.get(job_id)):
+        # CheckStatus will find the job, and its end if it has one.
+        datastore_id = batch.datastore_id or settings.datastore_id
+        return job_state(job_id or batch.batch_id, datastore_id, settings.poll_min_seconds)
     manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
+    # Once more after a crash behind the start: the clientToken leads to the same job.
     request = import_request(manifest, execution.bucket, settings)
-    job_id = (known and known.job_id) or _start(manifest, execution, request, stores, service, now)
-    job = new_job(manifest, execution, request, job_id, now)
-    stores.jobs.create(job)
-    rows = instance_rows(manifest, InstanceState.IMPORTING, now, job_id=job_id)
-    ledger.record(stores.instances, rows)
-    return job_state(job_id, job.datastore_id, settings.poll_min_seconds)
+    swept = sweep(manifest, context.files, stores, _claimant(request, context))
+    if not swept.left:
+        _end_without_job(
+            new_job(manifest, execution, request, batch.batch_id, context.now),
+            manifest,
+            swept,
+            batch,
+            context,
+        )
+        return job_state(batch.batch_id, request.datastore_id, settings.poll_min_seconds)
+    job_id = job_id or _start(request, context)
+    ledger.record(stores.instances, _missing_rows(manifest, swept, job_id, context.now))
+    # Last: whoever finds the job's record, finds the rows of its instances behind it.
+    job = new_job(manifest, execution, request, job_id, context.now)
+    stores.jobs.create(replace(job, counts=_counts(manifest, swept)))
+    return job_state(job_id, request.datastore_id, settings.poll_min_seconds)
 
 
 def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) -> ImportRequest:
@@ -54,33 +85,75 @@ def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) ->
     )
 
 
-def _start(
-    manifest: Manifest,
-    execution: Execution,
-    request: ImportRequest,
-    stores: Stores,
-    service: ImportService,
-    now: datetime,
-) -> str:
-    try:
-        job_id = service.start(request)
-    except (ImportThrottled, ImportQuotaExceeded, ServiceUnavailable):
-        _register(manifest, execution, stores, now)
-        raise
-    batch = batch_record(manifest, execution.manifest_key, BatchState.IMPORTING, job_id)
-    if stores.batches.start(batch):
+def _claimant(request: ImportRequest, context: ImportContext) -> Claimant:
+    return Claimant(
+        request.batch_id,
+        request.datastore_id,
+        default_datastore_id=context.settings.datastore_id,
+        skips_duplicates=context.settings.skip_duplicates,
+        now=context.now,
+    )
+
+
+def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
+    batches = context.stores.batches
+    batch = batches.get(execution.batch_id)
+    if batch is None or batch.state is BatchState.OPEN:
+        raise ImportRefused("the batch is not closed yet")
+    # CLOSED if somebody started the execution by hand; its turn is now, then.
+    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
+    return batch
+
+
+def _start(request: ImportRequest, context: ImportContext) -> str:
+    job_id = context.service.start(request)
+    batches = context.stores.batches
+    if batches.attach_job(request.batch_id, job_id):
         return job_id
     # Another invocation was first. The clientToken makes both ids the same; the record decides.
-    first = stores.batches.get(manifest.batch_id)
+    first = batches.get(request.batch_id)
     return first.job_id if first and first.job_id else job_id
 
 
-def _register(manifest: Manifest, execution: Execution, stores: Stores, now: datetime) -> None:
-    """While a batch waits for its turn its instances are shown as received; written once."""
-    if stores.batches.get(manifest.batch_id) is None:
-        rows = instance_rows(manifest, InstanceState.RECEIVED, now)
-        ledger.record(stores.instances, rows)
-        stores.batches.create(batch_record(manifest, execution.manifest_key, BatchState.CLOSED))
+def _missing_rows(
+    manifest: Manifest, swept: Sweep, job_id: str, now: datetime
+) -> list[InstanceRecord]:
+    """Of the others, those to be imported have theirs already; the duplicates' are elsewhere."""
+    return [
+        instance_row(
+            manifest.batch_id, each, InstanceState.FAILED, now, job_id=job_id, reason=MISSING
+        )
+        for each in swept.missing
+    ]
+
+
+def _counts(manifest: Manifest, swept: Sweep) -> Counts:
+    duplicates = len(swept.duplicates)
+    return Counts(
+        len(manifest.instances),
+        imported=duplicates,
+        failed=len(swept.missing),
+        duplicates=duplicates,
+    )
+
+
+def _end_without_job(
+    job: JobRecord, manifest: Manifest, swept: Sweep, batch: BatchRecord, context: ImportContext
+) -> None:
+    """Nothing to import is left: the batch ends here, with a job record under its own id."""
+    stores, counts = context.stores, _counts(manifest, swept)
+    message = failures(counts) or "all instances are other batches' as well, with the same bytes"
+    ledger.record(stores.instances, _missing_rows(manifest, swept, job.job_id, context.now))
+    ended_job = replace(
+        job,
+        job_status=JobStatus.COMPLETED if counts.imported else JobStatus.FAILED,
+        counts=counts,
+        ended_at=context.now,
+        message=message,
+    )
+    stores.jobs.create(ended_job)
+    ended = replace(batch, job_id=job.job_id, counts=counts, ended_at=context.now, message=message)
+    stores.batches.move(ended, ending(counts))
 
 
 def new_job(

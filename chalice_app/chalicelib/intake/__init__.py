@@ -1,1 +1,1 @@
-"""From S3 events to executions of the state machine."""
+"""From S3 events to closed batches, and from these, in their turn, to executions."""

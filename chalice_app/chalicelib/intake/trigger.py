@@ -1,20 +1,27 @@
-"""TriggerImport's first half: queue messages to manifests to executions of the state machine."""
+"""From the queue: manifests become closed batches that wait for their import, drops batches."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
 
 import structlog
 
 from chalicelib.errors import InvalidEvent, MessagesFailed, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.execution import Execution
+from chalicelib.imports.rows import closed_batch, instance_rows
 from chalicelib.logs import describe
+from chalicelib.stores import Stores
+from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import ObjectStore, read_manifest
+from chalicelib.threads import in_threads
+from contract.batch_states import BatchEvent
 from contract.errors import InvalidKey, InvalidManifest, ProductError
-from contract.keys import MANIFESTS_PREFIX, quarantine_key
+from contract.keys import DROPBOX_PREFIX, MANIFESTS_PREFIX, quarantine_key
+from contract.manifest import Manifest
+from contract.records import BatchRecord, BatchState, InstanceState
 
 _QUARANTINE = "invalid-manifest"
 _CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
@@ -37,18 +44,25 @@ class Queue(Protocol):
         ...
 
 
-class Workflow(Protocol):
-    """The state machine."""
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What messages are turned into something with.
 
-    def start(self, execution: Execution) -> bool:
-        """Start an execution named for its batch; False if it exists. Raises ServiceUnavailable."""
-        ...
+    ``take_drops`` makes batches of objects in the dropbox and returns the keys it is done with;
+    ``dispatch`` starts imports, of these batches among others.
+    """
+
+    bucket: str
+    stores: Stores
+    now: datetime
+    take_drops: Callable[[Sequence[str]], Set[str]]
+    dispatch: Callable[[Sequence[BatchRecord]], object]
 
 
 def created_keys(body: str, bucket: str) -> list[str]:
     """The keys of the objects that an S3 event says were created in ``bucket``, decoded.
 
-    Only those where manifests stand: whatever the queue was wired to, instances are not ours to
+    Only those of manifests and drops: whatever the queue was wired to, instances are not ours to
     move, and quarantine must not send itself events. Keys come quote_plus'ed; the message may hold
     several records, or none (``s3:TestEvent``).
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
@@ -69,46 +83,90 @@ def created_keys(body: str, bucket: str) -> list[str]:
     return list(dict.fromkeys(key for key in keys if key is not None))
 
 
-def trigger_imports(
-    messages: Iterable[Message],
-    bucket: str,
-    objects: ObjectStore,
-    workflow: Workflow,
-    queue: Queue,
-) -> None:
-    """Start an execution for each manifest the messages announce; each at most once.
+def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -> None:
+    """Close a batch for each manifest the messages announce, and start what may start.
 
     Chalice cannot tell SQS which messages of a batch failed. So those that succeeded are deleted
     here, and MessagesFailed is raised for the rest: they come back alone, and a poisonous one goes
     to the dead-letter queue without its neighbours.
     """
-    done, failed = [], 0
-    for message in messages:
-        try:
-            for key in created_keys(message.body, bucket):
-                trigger_import(bucket, key, objects, workflow)
-        except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
-            failed += 1
-            _log.warning("message_failed", **describe(error))
-        else:
-            done.append(message.receipt_handle)
-    if failed:
-        queue.delete(done)
-        raise MessagesFailed(f"{failed} of {failed + len(done)} messages failed")
+    keys = {message.receipt_handle: _keys(message, intake.bucket) for message in messages}
+    told = [key for found in keys.values() for key in found or ()]
+    drops = [key for key in told if key.startswith(DROPBOX_PREFIX)]
+    closed, done = _close_all([key for key in told if key.startswith(MANIFESTS_PREFIX)], intake)
+    done |= _take_drops(drops, intake)
+    good = [each for each, found in keys.items() if found is not None and done.issuperset(found)]
+    if len(good) < len(keys):
+        queue.delete(good)
+    if closed:
+        intake.dispatch(closed)
+    if len(good) < len(keys):
+        raise MessagesFailed(f"{len(keys) - len(good)} of {len(keys)} messages failed")
 
 
-def trigger_import(bucket: str, key: str, objects: ObjectStore, workflow: Workflow) -> None:
-    """Start the import of one manifest; one that is gone or not ours is dealt with for good."""
+def close_batch(bucket: str, key: str, stores: Stores, now: datetime) -> BatchRecord | None:
+    """Register the batch of a manifest; None where it is gone, not ours, or further already.
+
+    Safe to repeat: its instances are RECEIVED before it is CLOSED, and only then is it imported.
+    """
     try:
-        manifest = read_manifest(objects, bucket, key)
+        manifest = read_manifest(stores.objects, bucket, key)
     except ObjectMissing:
         _log.warning("manifest_gone", key=_safe(key))
     except (InvalidManifest, InvalidKey, ObjectUnavailable) as error:
-        _quarantine(bucket, key, objects, error)
+        _quarantine(bucket, key, stores.objects, error)
     else:
-        is_new = workflow.start(Execution(manifest.batch_id, bucket, key))
-        event = "import_triggered" if is_new else "import_triggered_before"
-        _log.info(event, batch_id=manifest.batch_id, instances=len(manifest.instances))
+        return _close(manifest, key, stores, now)
+    return None
+
+
+def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> BatchRecord | None:
+    known = stores.batches.get(manifest.batch_id)
+    if known is not None and known.state is not BatchState.OPEN:
+        _log.info("batch_closed_before", batch_id=manifest.batch_id, state=known.state)
+        return known if known.state is BatchState.CLOSED else None
+    rows = instance_rows(manifest, InstanceState.RECEIVED, now)
+    ledger.register(stores.instances, rows)
+    # Before it is CLOSED: no study may be called quiet while a batch of it waits.
+    studies = {each.study_instance_uid for each in manifest.instances}
+    in_threads(lambda uid: stores.studies.join(uid, manifest.batch_id), list(studies))
+    batch = closed_batch(manifest, key, known)
+    stores.batches.move(batch, BatchEvent.CLOSED)
+    _log.info("batch_closed", batch_id=manifest.batch_id, instances=len(rows))
+    return batch
+
+
+def _keys(message: Message, bucket: str) -> list[str] | None:
+    try:
+        return created_keys(message.body, bucket)
+    except InvalidEvent as error:
+        _log.warning("message_failed", **describe(error))
+        return None
+
+
+def _close_all(keys: Iterable[str], intake: Intake) -> tuple[list[BatchRecord], set[str]]:
+    """The batches that wait now, and the keys that are dealt with."""
+    closed: dict[str, BatchRecord] = {}
+    done = set()
+    for key in keys:
+        try:
+            batch = close_batch(intake.bucket, key, intake.stores, intake.now)
+        except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
+            _log.warning("message_failed", **describe(error))
+            continue
+        closed |= {batch.batch_id: batch} if batch else {}
+        done.add(key)
+    return list(closed.values()), done
+
+
+def _take_drops(keys: Sequence[str], intake: Intake) -> Set[str]:
+    if not keys:
+        return frozenset()
+    try:
+        return intake.take_drops(keys)
+    except Exception as error:  # noqa: BLE001 - the manifests beside them must not suffer for it
+        _log.warning("message_failed", **describe(error))
+        return frozenset()
 
 
 def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductError) -> None:
@@ -119,7 +177,7 @@ def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductErro
 
 
 def _created_key(record: object, bucket: str) -> str | None:
-    """The record's key; None for another event or bucket."""
+    """The record's key; None for another event, bucket or prefix."""
     try:
         name, place = _event_name(record), record["s3"]  # type: ignore[index]
         key, where = place["object"]["key"], place["bucket"]["name"]
@@ -128,7 +186,7 @@ def _created_key(record: object, bucket: str) -> str | None:
     except (KeyError, TypeError):
         raise InvalidEvent("a record is not S3's") from None
     key = unquote_plus(key)
-    ours = where == bucket and key.startswith(MANIFESTS_PREFIX)
+    ours = where == bucket and key.startswith((MANIFESTS_PREFIX, DROPBOX_PREFIX))
     return key if ours and name.startswith(_CREATED) else None
 
 

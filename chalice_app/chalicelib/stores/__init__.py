@@ -6,6 +6,7 @@ from chalicelib.stores.batches import BatchStore
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.jobs import JobStore
 from chalicelib.stores.objects import ObjectStore
+from chalicelib.stores.studies import StudyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,4 @@ class Stores:
     jobs: JobStore
     batches: BatchStore
     instances: InstanceStore
+    studies: StudyStore

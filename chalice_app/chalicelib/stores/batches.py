@@ -1,27 +1,57 @@
-"""Where batches are kept. Each step of a batch is written once, on a condition."""
+"""Where batches are kept. Each step of a batch is written once, on the table's condition."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
 
+from contract.batch_states import BatchEvent
 from contract.records import BatchRecord, BatchState
-
-ENDED = frozenset({BatchState.IMPORTED, BatchState.PARTIAL, BatchState.FAILED})
 
 
 class BatchStore(Protocol):
-    """Batches by id. A write that comes second returns False and changes nothing."""
+    """Batches by id and by state."""
 
     def get(self, batch_id: str) -> BatchRecord | None:
         """The batch, or None."""
         ...
 
-    def create(self, batch: BatchRecord) -> bool:
-        """Keep a batch the pipeline had not seen."""
+    def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
+        """Write what ``batch`` knows, in the state the event leads to.
+
+        False, and nothing changed, if the batch is in no state the event can happen in
+        (``contract.batch_states.TRANSITIONS``). ``batch.state`` is not looked at.
+        """
         ...
 
-    def start(self, batch: BatchRecord) -> bool:
-        """Keep the batch with its job, unless it has a job already."""
+    def link_retry(self, batch_id: str, retried_as: str) -> bool:
+        """Say which batch repeats this one; False if one does already."""
         ...
 
-    def end(self, batch: BatchRecord) -> bool:
-        """Keep the batch's end, unless it has ended already."""
+    def attach_job(self, batch_id: str, job_id: str) -> bool:
+        """Say which job imports the batch; False if it has one or is not IMPORTING."""
+        ...
+
+    def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:
+        """Make an open batch another's, whatever its owner thinks.
+
+        False if it is not OPEN any more, or its owner or lease is not the one ``batch`` has.
+        """
+        ...
+
+    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+        """The batches in a state, oldest first, fetched as they are consumed.
+
+        From an index: what was written in the last second may be missing or old.
+        """
+        ...
+
+    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+        """At most ``limit`` batches in a state, opened at ``until`` or before, newest first.
+
+        From the same index.
+        """
+        ...
+
+    def count(self, state: BatchState) -> int:
+        """How many batches are in a state, from the same index."""
         ...

@@ -1,79 +1,39 @@
 """Jobs, batches and instances in DynamoDB; what an attribute is called is in items.py."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
-
-from chalicelib.aws import error_code, mapped_errors
 from chalicelib.stores import bulk, items
-from chalicelib.stores.batches import ENDED
+from chalicelib.stores.instances import Change
 from chalicelib.stores.jobs import Window
-from chalicelib.stores.schema import INSTANCES_BY_STUDY, JOBS_BY_STATUS, JOBS_BY_STUDY
-from contract.records import BatchRecord, InstanceRecord, JobRecord, JobStatus
+from chalicelib.stores.outbox import ANNOUNCED, Due
+from chalicelib.stores.schema import (
+    BATCHES_BY_STATE,
+    INSTANCES_BY_STUDY,
+    JOBS_BY_STATUS,
+    JOBS_BY_STUDY,
+)
+from chalicelib.stores.table import Table, deserialize, serialize
+from chalicelib.threads import in_threads
+from contract.batch_states import TRANSITIONS, BatchEvent
+from contract.records import BatchRecord, BatchState, InstanceRecord, JobRecord, JobStatus
 from contract.times import to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_LAST = "9999-12-31T23:59:59.999999Z"
 _RUNNING = [status for status in JobStatus if not status.ended]
-
-
-class _Table:
-    """One table, read and written as plain maps."""
-
-    def __init__(self, client: "DynamoDBClient", name: str) -> None:
-        self.client = client
-        self.name = name
-
-    def get(self, key: dict[str, str]) -> dict[str, Any] | None:
-        with mapped_errors():
-            # A state written by one Lambda is read by the next: never from a stale replica.
-            answer = self.client.get_item(
-                TableName=self.name, Key=serialize(key), ConsistentRead=True
-            )
-        return deserialize(answer["Item"]) if "Item" in answer else None
-
-    def put(self, item: Mapping[str, Any], condition: str, **values: Any) -> bool:
-        """Put on a condition, whose ``:name`` values and ``#state`` are filled in; False if not."""
-        arguments: dict[str, Any] = {"ConditionExpression": condition}
-        if values:
-            arguments["ExpressionAttributeValues"] = serialize(
-                {f":{name}": value for name, value in values.items()}
-            )
-        if "#state" in condition:
-            arguments["ExpressionAttributeNames"] = {"#state": "state"}
-        try:
-            with mapped_errors():
-                self.client.put_item(TableName=self.name, Item=serialize(item), **arguments)
-        except ClientError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
-
-    def query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """All items of a query, page after page, as they are consumed."""
-        values = serialize(arguments.pop("values"))
-        start: dict[str, Any] = {}
-        while True:
-            with mapped_errors():
-                answer = self.client.query(
-                    TableName=self.name, ExpressionAttributeValues=values, **arguments, **start
-                )
-            yield from (deserialize(item) for item in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
 class DynamoJobs:
     """A JobStore."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._table = _Table(client, table)
+        self._table = Table(client, table)
 
     def get(self, job_id: str) -> JobRecord | None:
         """See JobStore."""
@@ -116,7 +76,7 @@ class DynamoJobs:
         limit: int,
     ) -> list[JobRecord]:
         since = to_iso(window.since) if window.since else "0"
-        until = to_iso(window.until) if window.until else "9999-12-31T23:59:59.999999Z"
+        until = to_iso(window.until) if window.until else _LAST
         if since > until:  # DynamoDB refuses such a BETWEEN
             return []
         found = self._table.query(
@@ -136,34 +96,97 @@ class DynamoBatches:
     """A BatchStore."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._table = _Table(client, table)
+        self._table = Table(client, table)
 
     def get(self, batch_id: str) -> BatchRecord | None:
         """See BatchStore."""
         item = self._table.get({"batchId": batch_id})
         return None if item is None else items.batch_from_item(item)
 
-    def create(self, batch: BatchRecord) -> bool:
+    def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
         """See BatchStore."""
-        return self._table.put(items.batch_item(batch), "attribute_not_exists(batchId)")
+        sources, target = TRANSITIONS[event]
+        item = items.batch_item(replace(batch, state=target))
+        del item["batchId"]
+        if target in ANNOUNCED:
+            ended_at = to_iso(batch.ended_at or batch.opened_at)
+            item |= {"due": Due.ANNOUNCE, "dueAt": ended_at}
+        known = sorted(state for state in sources if state is not None)
+        values = {f"from{number}": state for number, state in enumerate(known)}
+        condition = f"#state IN ({', '.join(f':{name}' for name in values)})" if known else ""
+        if None in sources:
+            condition = " OR ".join(filter(None, ["attribute_not_exists(batchId)", condition]))
+        # A lease is an open batch's.
+        gone = () if target is BatchState.OPEN else ("owner", "leaseExpiresAt")
+        return self._table.update({"batchId": batch.batch_id}, item, gone, condition, values)
 
-    def start(self, batch: BatchRecord) -> bool:
+    def link_retry(self, batch_id: str, retried_as: str) -> bool:
         """See BatchStore."""
-        return self._table.put(items.batch_item(batch), "attribute_not_exists(jobId)")
+        condition = "attribute_exists(batchId) AND attribute_not_exists(retriedAs)"
+        return self._table.update(
+            {"batchId": batch_id}, {"retriedAs": retried_as}, (), condition, {}
+        )
 
-    def end(self, batch: BatchRecord) -> bool:
+    def attach_job(self, batch_id: str, job_id: str) -> bool:
         """See BatchStore."""
-        values = {state.lower(): state for state in sorted(ENDED)}
-        ended = ", ".join(f":{name}" for name in values)
-        condition = f"attribute_not_exists(batchId) OR NOT #state IN ({ended})"
-        return self._table.put(items.batch_item(batch), condition, **values)
+        condition = "#state = :importing AND attribute_not_exists(jobId)"
+        return self._table.update(
+            {"batchId": batch_id},
+            {"jobId": job_id},
+            (),
+            condition,
+            {"importing": BatchState.IMPORTING},
+        )
+
+    def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:
+        """See BatchStore."""
+        read = items.batch_item(batch)
+        values = {
+            "open": BatchState.OPEN,
+            "was": read["owner"],
+            "until": read["leaseExpiresAt"],
+        }
+        return self._table.update(
+            {"batchId": batch.batch_id},
+            {"owner": owner, "leaseExpiresAt": to_iso(expires_at)},
+            (),
+            "#state = :open AND #owner = :was AND leaseExpiresAt = :until",
+            values,
+        )
+
+    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+        """See BatchStore."""
+        page = {} if limit is None else {"Limit": limit}
+        found = self._table.query(**page, **_in_state(state))
+        return (items.batch_from_item(item) for item in islice(found, limit))
+
+    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+        """See BatchStore."""
+        query = _in_state(state)
+        query["KeyConditionExpression"] += " AND openedAt <= :until"
+        query["values"] |= {":until": to_iso(until) if until else _LAST}
+        found = self._table.query(ScanIndexForward=False, Limit=limit, **query)
+        return [items.batch_from_item(item) for item in islice(found, limit)]
+
+    def count(self, state: BatchState) -> int:
+        """See BatchStore."""
+        return sum(page["Count"] for page in self._table.pages(Select="COUNT", **_in_state(state)))
+
+
+def _in_state(state: BatchState) -> dict[str, Any]:
+    return {
+        "IndexName": BATCHES_BY_STATE,
+        "KeyConditionExpression": "#state = :state",
+        "ExpressionAttributeNames": {"#state": "state"},
+        "values": {":state": state},
+    }
 
 
 class DynamoInstances:
     """An InstanceStore."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._table = _Table(client, table)
+        self._table = Table(client, table)
 
     def get_many(self, sop_instance_uids: Iterable[str]) -> Mapping[str, InstanceRecord]:
         """See InstanceStore."""
@@ -172,10 +195,27 @@ class DynamoInstances:
         rows = (items.instance_from_item(deserialize(item)) for item in found)
         return {row.sop_instance_uid: row for row in rows}
 
-    def put_many(self, instances: Sequence[InstanceRecord]) -> None:
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
         """See InstanceStore."""
-        rows = [serialize(items.instance_item(row)) for row in instances]
-        bulk.put_all(self._table.client, self._table.name, rows)
+        # One by one: BatchWriteItem takes no conditions, and a transaction costs twice as much.
+        done = in_threads(self._swap, changes)
+        pairs = zip(changes, done, strict=True)
+        return frozenset(row.sop_instance_uid for (_, row), is_done in pairs if not is_done)
+
+    def _swap(self, change: Change) -> bool:
+        was, row = change
+        if was is None:
+            return self._table.put(items.instance_item(row), "attribute_not_exists(sopInstanceUID)")
+        read = items.instance_item(was)
+        condition = "#state = :state AND batchId = :batch AND updatedAt = :at AND "
+        values = {"state": read["state"], "batch": read["batchId"], "at": read["updatedAt"]}
+        # Another batch's note of a conflict leaves the others as they are.
+        if was.conflicts:
+            condition += "conflicts = :conflicts"
+            values["conflicts"] = read["conflicts"]
+        else:
+            condition += "attribute_not_exists(conflicts)"
+        return self._table.put(items.instance_item(row), condition, **values)
 
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
         """See InstanceStore."""
@@ -185,19 +225,3 @@ class DynamoInstances:
             values={":study": study_instance_uid},
         )
         return (items.instance_from_item(item) for item in found)
-
-
-def serialize(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain map in DynamoDB's typed form."""
-    # A StrEnum is a str to everyone but boto3's serializer.
-    serializer = TypeSerializer()
-    return {
-        name: serializer.serialize(str(value) if isinstance(value, str) else value)
-        for name, value in item.items()
-    }
-
-
-def deserialize(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`serialize`; numbers come back as Decimal."""
-    deserializer = TypeDeserializer()
-    return {name: deserializer.deserialize(value) for name, value in item.items()}

@@ -1,9 +1,26 @@
-"""Where instances are kept: one row for each SOP Instance UID, belonging to its newest batch."""
+"""Where instances are kept: one row for each SOP Instance UID, belonging to one batch.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+That batch imports the instance. Another batch that has it with the same bytes leaves it out; one
+that has other bytes notes the conflict, or takes the row. So any batch may write to any row at any
+moment, and each write is on the condition that the row still is what it was decided on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from chalicelib.errors import ServiceUnavailable
+from contract.checksums import Checksum
 from contract.records import InstanceRecord, InstanceState
+
+# A row, and what it is to replace; None where there must be none.
+Change = tuple[InstanceRecord | None, InstanceRecord]
+# What becomes of the known rows of some UIDs, as far as it is to become anything.
+Decision = Callable[[Mapping[str, InstanceRecord]], Sequence[Change]]
+# Each time, another batch has written a row between our reading and writing it.
+_TRIES = 10
+# Two senders that fight over one UID must not make a row grow for ever.
+MAX_CONFLICTS = 20
 
 
 class InstanceStore(Protocol):
@@ -13,8 +30,11 @@ class InstanceStore(Protocol):
         """The rows that exist, by SOP Instance UID."""
         ...
 
-    def put_many(self, instances: Sequence[InstanceRecord]) -> None:
-        """Keep or replace rows; no UID may come twice."""
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
+        """Replace rows that still are as they were read; the UIDs of those that are not.
+
+        No UID may come twice.
+        """
         ...
 
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
@@ -23,21 +43,100 @@ class InstanceStore(Protocol):
 
 
 def record(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
-    """Keep rows in bulk, except where the instance has since been sent again in a newer batch.
+    """Keep rows, except where the instance has since been sent again in a newer batch.
 
-    A late result of the older batch must not hide what became of the newer one. Safe to repeat.
+    A late result of the older batch must not hide what became of the newer one; where the two have
+    other bytes, the row that stays names the other object. Safe to repeat, and then writes nothing.
+    Raises ServiceUnavailable.
     """
-    unique = _one_per_uid(rows)
-    known = store.get_many(unique)
-    store.put_many([row for uid, row in unique.items() if not _is_newer(known.get(uid), row)])
+    unique = one_per_uid(rows)
+
+    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
+        kept = [(known.get(uid), merged(known.get(uid), row)) for uid, row in unique.items()]
+        return [(was, row) for was, row in kept if _tells_more(was, row)]
+
+    swap(store, unique, decide)
 
 
-def _is_newer(known: InstanceRecord | None, row: InstanceRecord) -> bool:
+def register(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
+    """Keep rows of instances that wait for their import, where nothing better is known of them.
+
+    An older batch's instance that is imported, or about to be, keeps its row until the newer one
+    starts: only then is it known whether it is a duplicate.
+    """
+    unique = one_per_uid(rows)
+
+    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
+        pairs = [(known.get(uid), row) for uid, row in unique.items()]
+        return [(was, merged(was, row)) for was, row in pairs if _is_open(was, row)]
+
+    swap(store, unique, decide)
+
+
+def swap(store: InstanceStore, sop_instance_uids: Iterable[str], decide: Decision) -> None:
+    """Read rows and change some, deciding again about those that were changed in between.
+
+    Raises ServiceUnavailable if that goes on and on.
+    """
+    wanted = frozenset(sop_instance_uids)
+    for _ in range(_TRIES):
+        decided = decide(store.get_many(wanted))
+        # Of the others nothing was read this time.
+        changes = [(was, row) for was, row in decided if row.sop_instance_uid in wanted]
+        wanted = store.swap_many(changes) if changes else frozenset()
+        if not wanted:
+            return
+    raise ServiceUnavailable("other batches keep changing the same instances")
+
+
+def same_bytes(one: Checksum, other: Checksum) -> bool | None:
+    """Whether two objects are the same; None where their algorithms differ, so nobody knows."""
+    return one == other if one.algorithm is other.algorithm else None
+
+
+def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
+    if known is None:
+        return True
+    return _failed(known) and known.batch_id < row.batch_id
+
+
+def _tells_more(was: InstanceRecord | None, row: InstanceRecord) -> bool:
+    """Than when it was told: an event and a poll find the same end at the same moment."""
+    return was is None or replace(row, updated_at=was.updated_at) != was
+
+
+def merged(known: InstanceRecord | None, row: InstanceRecord) -> InstanceRecord:
+    """Which of two rows is kept, with what it remembers of the other's bytes."""
+    if known is None:
+        return row
+    last, other = (known, row) if _outranks(known, row) else (row, known)
+    conflicts = [*known.conflicts, *row.conflicts]
+    if other.batch_id != last.batch_id and same_bytes(known.checksum, row.checksum) is False:
+        conflicts.append(other.key)
+    kept = tuple(dict.fromkeys(key for key in conflicts if key != last.key))
+    return replace(last, conflicts=kept[-MAX_CONFLICTS:])
+
+
+def _outranks(known: InstanceRecord, row: InstanceRecord) -> bool:
+    """A newer batch's row does; but one batch's failure does not hide another's same bytes."""
+    if known.batch_id == row.batch_id:
+        return False
+    if same_bytes(known.checksum, row.checksum) and (_failed(known) != _failed(row)):
+        return _failed(row)
     # Batch ids begin with the time the batch was opened.
-    return known is not None and known.batch_id > row.batch_id
+    return known.batch_id > row.batch_id
 
 
-def _one_per_uid(rows: Sequence[InstanceRecord]) -> dict[str, InstanceRecord]:
-    # A sender may use one SOP Instance UID in two studies. There is one row: a failure shows.
-    failed_last = sorted(rows, key=lambda row: row.state is InstanceState.FAILED)
-    return {row.sop_instance_uid: row for row in failed_last}
+def _failed(row: InstanceRecord) -> bool:
+    return row.state in (InstanceState.FAILED, InstanceState.QUARANTINED)
+
+
+def one_per_uid(rows: Iterable[InstanceRecord]) -> dict[str, InstanceRecord]:
+    """One row for each UID, which a sender may use in two studies: a failure shows."""
+    found: dict[str, InstanceRecord] = {}
+    for row in sorted(rows, key=lambda row: row.state is InstanceState.FAILED):
+        other = found.get(row.sop_instance_uid)
+        if other and same_bytes(other.checksum, row.checksum) is False:
+            row = replace(row, conflicts=(*row.conflicts, *other.conflicts, other.key))  # noqa: PLW2901
+        found[row.sop_instance_uid] = row
+    return found

@@ -4,6 +4,7 @@ Plain values only (str, int, bool, list); what is None or empty is left out. Tim
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from contract.checksums import Checksum
@@ -74,11 +75,21 @@ def batch_item(batch: BatchRecord) -> Item:
     return _present(
         batchId=batch.batch_id,
         state=str(batch.state),
-        manifestKey=batch.manifest_key,
         callingAeTitle=batch.calling_ae_title,
-        closedAt=to_iso(batch.closed_at),
+        calledAeTitle=batch.called_ae_title,
+        openedAt=to_iso(batch.opened_at),
+        datastoreId=batch.datastore_id,
+        urgent=batch.urgent or None,
+        owner=batch.owner,
+        leaseExpiresAt=_iso(batch.lease_expires_at),
+        manifestKey=batch.manifest_key,
+        closedAt=_iso(batch.closed_at),
+        admittedAt=_iso(batch.admitted_at),
+        endedAt=_iso(batch.ended_at),
         jobId=batch.job_id,
         message=batch.message,
+        retryOf=batch.retry_of,
+        retriedAs=batch.retried_as,
         **_counts_item(batch.counts),
     )
 
@@ -88,12 +99,22 @@ def batch_from_item(item: Mapping[str, Any]) -> BatchRecord:
     return BatchRecord(
         batch_id=item["batchId"],
         state=BatchState(item["state"]),
-        manifest_key=item["manifestKey"],
         calling_ae_title=item["callingAeTitle"],
-        closed_at=from_iso(item["closedAt"]),
+        called_ae_title=item.get("calledAeTitle"),
+        opened_at=from_iso(item["openedAt"]),
         counts=_counts(item),
+        datastore_id=item.get("datastoreId"),
+        urgent=item.get("urgent", False),
+        owner=item.get("owner"),
+        lease_expires_at=_time(item, "leaseExpiresAt"),
+        manifest_key=item.get("manifestKey"),
+        closed_at=_time(item, "closedAt"),
+        admitted_at=_time(item, "admittedAt"),
+        ended_at=_time(item, "endedAt"),
         job_id=item.get("jobId"),
         message=item.get("message"),
+        retry_of=item.get("retryOf"),
+        retried_as=item.get("retriedAs"),
     )
 
 
@@ -113,8 +134,10 @@ def instance_item(row: InstanceRecord) -> Item:
         jobId=row.job_id,
         reason=row.reason,
         imageSetId=row.image_set_id,
+        imageSetVersion=row.image_set_version,
         isPrimary=row.is_primary,
         warnings=list(row.warnings) or None,
+        conflicts=list(row.conflicts) or None,
     )
 
 
@@ -134,8 +157,10 @@ def instance_from_item(item: Mapping[str, Any]) -> InstanceRecord:
         job_id=item.get("jobId"),
         reason=item.get("reason"),
         image_set_id=item.get("imageSetId"),
+        image_set_version=_whole(item.get("imageSetVersion")),
         is_primary=item.get("isPrimary"),
         warnings=tuple(item.get("warnings", ())),
+        conflicts=tuple(item.get("conflicts", ())),
     )
 
 
@@ -145,6 +170,8 @@ def _counts_item(counts: Counts) -> Item:
         "importedCount": counts.imported,
         "failedCount": counts.failed,
         "warningCount": counts.warned,
+        "duplicateCount": counts.duplicates,
+        "nonPrimaryCount": counts.non_primary,
     }
 
 
@@ -155,8 +182,22 @@ def _counts(item: Mapping[str, Any]) -> Counts:
         imported=int(item["importedCount"]),
         failed=int(item["failedCount"]),
         warned=int(item["warningCount"]),
+        duplicates=int(item["duplicateCount"]),
+        non_primary=int(item["nonPrimaryCount"]),
     )
 
 
 def _present(**attributes: Any) -> Item:
     return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else to_iso(moment)
+
+
+def _time(item: Mapping[str, Any], name: str) -> datetime | None:
+    return from_iso(item[name]) if name in item else None
+
+
+def _whole(number: Any) -> int | None:
+    return None if number is None else int(number)

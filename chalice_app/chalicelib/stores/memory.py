@@ -1,11 +1,16 @@
 """The stores' in-memory twins: the same contract tests run over them and over AWS's."""
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
 
 from chalicelib.errors import ObjectMissing, ObjectTooLarge
-from chalicelib.stores.batches import ENDED
+from chalicelib.stores.gate import Gate
+from chalicelib.stores.instances import Change
 from chalicelib.stores.jobs import Window, newest_first
-from contract.records import BatchRecord, InstanceRecord, JobRecord, JobStatus
+from contract.batch_states import TRANSITIONS, BatchEvent
+from contract.records import BatchRecord, BatchState, InstanceRecord, JobRecord, JobStatus
 
 
 class MemoryJobs:
@@ -70,24 +75,104 @@ class MemoryBatches:
         """See BatchStore."""
         return self.rows.get(batch_id)
 
-    def create(self, batch: BatchRecord) -> bool:
-        """See BatchStore."""
-        return self.rows.setdefault(batch.batch_id, batch) is batch
-
-    def start(self, batch: BatchRecord) -> bool:
+    def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
         """See BatchStore."""
         known = self.rows.get(batch.batch_id)
-        if known is not None and known.job_id is not None:
+        sources, target = TRANSITIONS[event]
+        if (known.state if known else None) not in sources:
             return False
-        self.rows[batch.batch_id] = batch
+        row = _merged(known, replace(batch, state=target))
+        if target is not BatchState.OPEN:
+            row = replace(row, owner=None, lease_expires_at=None)
+        self.rows[batch.batch_id] = row
         return True
 
-    def end(self, batch: BatchRecord) -> bool:
+    def link_retry(self, batch_id: str, retried_as: str) -> bool:
+        """See BatchStore."""
+        known = self.rows.get(batch_id)
+        if known is None or known.retried_as is not None:
+            return False
+        self.rows[batch_id] = replace(known, retried_as=retried_as)
+        return True
+
+    def attach_job(self, batch_id: str, job_id: str) -> bool:
+        """See BatchStore."""
+        known = self.rows.get(batch_id)
+        if known is None or known.state is not BatchState.IMPORTING or known.job_id:
+            return False
+        self.rows[batch_id] = replace(known, job_id=job_id)
+        return True
+
+    def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:
         """See BatchStore."""
         known = self.rows.get(batch.batch_id)
-        if known is not None and known.state in ENDED:
+        if known is None or (known.state, known.owner, known.lease_expires_at) != (
+            BatchState.OPEN,
+            batch.owner,
+            batch.lease_expires_at,
+        ):
             return False
-        self.rows[batch.batch_id] = batch
+        self.rows[batch.batch_id] = replace(known, owner=owner, lease_expires_at=expires_at)
+        return True
+
+    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+        """See BatchStore."""
+        found = [row for row in self.rows.values() if row.state is state]
+        return iter(sorted(found, key=lambda row: row.opened_at)[:limit])
+
+    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+        """See BatchStore."""
+        rows = (row for row in self.rows.values() if row.state is state)
+        found = (row for row in rows if until is None or row.opened_at <= until)
+        return heapq.nlargest(limit, found, key=lambda row: (row.opened_at, row.batch_id))
+
+    def count(self, state: BatchState) -> int:
+        """See BatchStore."""
+        return sum(row.state is state for row in self.rows.values())
+
+
+def _merged(known: BatchRecord | None, batch: BatchRecord) -> BatchRecord:
+    """``batch``, with what only the known record knows."""
+    if known is None:
+        return batch
+    unknown = (None, False)
+    kept = {
+        each.name: getattr(known, each.name)
+        for each in fields(batch)
+        if getattr(batch, each.name) in unknown
+    }
+    return replace(batch, **kept)
+
+
+class MemoryGate:
+    """A GateStore."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.holder: str | None = None
+        self.held_until: datetime | None = None
+
+    def enter(self, holder: str, now: datetime, until: datetime) -> Gate | None:
+        """See GateStore."""
+        if self.holder not in (None, holder) and self.held_until and self.held_until >= now:
+            self.gate = replace(self.gate, asked=self.gate.asked + 1)
+            return None
+        self.holder, self.held_until = holder, until
+        return self.gate
+
+    def keep(self, holder: str, gate: Gate, until: datetime) -> bool:
+        """See GateStore."""
+        if self.holder != holder:
+            return False
+        self.gate = replace(gate, asked=self.gate.asked)
+        self.held_until = until
+        return True
+
+    def leave(self, holder: str, asked: int | None = None) -> bool:
+        """See GateStore."""
+        if self.holder != holder or asked not in (None, self.gate.asked):
+            return False
+        self.holder = None
         return True
 
 
@@ -101,9 +186,15 @@ class MemoryInstances:
         """See InstanceStore."""
         return {uid: self.rows[uid] for uid in sop_instance_uids if uid in self.rows}
 
-    def put_many(self, instances: Sequence[InstanceRecord]) -> None:
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
         """See InstanceStore."""
-        self.rows.update({row.sop_instance_uid: row for row in instances})
+        refused = {row.sop_instance_uid for was, row in changes if not self._is(was, row)}
+        done = [row for _, row in changes if row.sop_instance_uid not in refused]
+        self.rows |= {row.sop_instance_uid: row for row in done}
+        return frozenset(refused)
+
+    def _is(self, was: InstanceRecord | None, row: InstanceRecord) -> bool:
+        return self.rows.get(row.sop_instance_uid) == was
 
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
         """See InstanceStore."""

@@ -16,7 +16,8 @@ _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
 @contextmanager
-def _mapped_errors() -> Iterator[None]:
+def object_errors() -> Iterator[None]:
+    """Raises ObjectMissing and ServiceUnavailable; lets every other error pass."""
     try:
         with mapped_errors():
             yield
@@ -34,7 +35,7 @@ class S3Objects:
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
         """See ObjectStore."""
-        with _mapped_errors():
+        with object_errors():
             answer = self._client.get_object(Bucket=bucket, Key=key)
             with closing(answer["Body"]) as body:
                 if answer["ContentLength"] > max_bytes:
@@ -43,7 +44,7 @@ class S3Objects:
 
     def move(self, bucket: str, key: str, target: str, metadata: Mapping[str, str]) -> None:
         """See ObjectStore."""
-        with _mapped_errors():
+        with object_errors():
             self._client.copy_object(
                 Bucket=bucket,
                 Key=target,

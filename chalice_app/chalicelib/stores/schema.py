@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 JOBS_BY_STATUS = "byStatus"
 JOBS_BY_STUDY = "byStudy"
+BATCHES_BY_STATE = "byState"
+BATCHES_BY_DUE = "byDue"
 INSTANCES_BY_STUDY = "byStudy"
 
 
@@ -27,7 +29,11 @@ def table_definitions(names: TableSettings | None = None) -> "list[CreateTableIn
                 JOBS_BY_STUDY: ("studyInstanceUID", "submittedAt"),
             },
         ),
-        _table(tables.batch_table, "batchId", {}),
+        _table(
+            tables.batch_table,
+            "batchId",
+            {BATCHES_BY_STATE: ("state", "openedAt"), BATCHES_BY_DUE: ("due", "dueAt")},
+        ),
         _table(
             tables.instance_table,
             "sopInstanceUID",

@@ -2,42 +2,25 @@
 
 from dataclasses import dataclass
 
-from contract.metadata import Sender
 from contract.uids import is_uid
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
-from store_scp.instance import Instance
 from store_scp.negotiation import VERIFICATION
 from store_scp.part10 import Header, read_header
 
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """A C-STORE-RQ and its presentation context; the two command UIDs are as the peer wrote them.
-
-    ``data_set`` is None, or empty, where the message had none.
-    """
+    """A C-STORE-RQ and its presentation context; the command's UIDs are as the peer wrote them."""
 
     affected_sop_class_uid: str
     affected_sop_instance_uid: str
     abstract_syntax: str
     transfer_syntax_uid: str
-    data_set: memoryview | None
 
 
-def accept_store(request: StoreRequest, sender: Sender, max_bytes: int) -> Instance:
-    """The instance a sink may have; raises StoreRefused with the first rule that is broken."""
-    _check_command(request)
-    if not request.data_set:
-        raise StoreRefused(Status.NO_DATA_SET)
-    header = read_header(request.data_set, request.transfer_syntax_uid)
-    _check_match(request, header)
-    if len(request.data_set) > max_bytes:
-        raise StoreRefused(Status.OUT_OF_RESOURCES, f"larger than {max_bytes} bytes")
-    return Instance.build(header, request.transfer_syntax_uid, request.data_set, sender)
-
-
-def _check_command(request: StoreRequest) -> None:
+def check_command(request: StoreRequest) -> None:
+    """Judge the request before its data set arrives; raises StoreRefused."""
     if not is_uid(request.affected_sop_instance_uid):
         raise StoreRefused(Status.INVALID_SOP_INSTANCE)
     if request.affected_sop_class_uid != request.abstract_syntax or (
@@ -46,8 +29,16 @@ def _check_command(request: StoreRequest) -> None:
         raise StoreRefused(Status.SOP_CLASS_NOT_SUPPORTED)
 
 
-def _check_match(request: StoreRequest, header: Header) -> None:
+def check_data_set(request: StoreRequest, data_set: memoryview) -> Header:
+    """The data set's header, or as much as a block of it; raises StoreRefused.
+
+    The command has to be good.
+    """
+    if not data_set:
+        raise StoreRefused(Status.NO_DATA_SET)
+    header = read_header(data_set, request.transfer_syntax_uid)
     if header.sop_class_uid != request.affected_sop_class_uid:
         raise StoreRefused(Status.DATA_SET_MISMATCH, "SOP Class UID")
     if header.sop_instance_uid != request.affected_sop_instance_uid:
         raise StoreRefused(Status.DATA_SET_MISMATCH, "SOP Instance UID")
+    return header

@@ -1,31 +1,24 @@
 """Where instances become durable: an S3 bucket, or a directory."""
 
-from typing import Protocol
-
-from store_scp.instance import Instance
+from store_scp.s3 import Endpoint, endpoint_of
 from store_scp.settings import Settings
-from store_scp.sinks.directory import DirectorySink
+from store_scp.sinks.directory import DirectorySink, prepare_directory
 from store_scp.sinks.s3 import S3Sink
+from store_scp.sinks.sink import Kept, LargeObject, Meter, Sink
+
+__all__ = ["Kept", "LargeObject", "Meter", "Sink", "open_sink", "prepare_sink"]
 
 
-class Sink(Protocol):
-    """What the receiver asks of a place to store; used by many threads at once."""
-
-    def store(self, instance: Instance) -> None:
-        """Return only once the instance is durable; raise StoreRefused if it may not be."""
-        ...
-
-    def association_ended(self, association_id: str) -> None:
-        """No more instances come from this association."""
-        ...
-
-    def close(self, seconds: float) -> None:
-        """Finish what is begun, within so many seconds; nothing is stored after this."""
-        ...
+def prepare_sink(settings: Settings) -> Endpoint | None:
+    """What is done once, before any worker opens the sink; raises CannotStart."""
+    if settings.dicom_bucket is not None:
+        return endpoint_of(settings.dicom_bucket)
+    prepare_directory(settings.storage_dir)
+    return None
 
 
-def open_sink(settings: Settings) -> Sink:
-    """The sink that the settings name; raises CannotStart."""
-    if settings.dicom_bucket is None:
-        return DirectorySink(settings.storage_dir)
-    return S3Sink.open(settings, settings.dicom_bucket)
+def open_sink(settings: Settings, endpoint: Endpoint | None, meter: Meter) -> Sink:
+    """The sink that was prepared, in the running loop."""
+    if settings.dicom_bucket is None or endpoint is None:
+        return DirectorySink(settings.storage_dir, meter, fsync=settings.storage_fsync)
+    return S3Sink.open(settings, settings.dicom_bucket, endpoint, meter)

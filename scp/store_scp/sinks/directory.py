@@ -1,101 +1,240 @@
 """Instances as files: ``<Study>/<Series>/<SOP Instance UID>.dcm`` under one directory.
 
 A name appears only once its file is complete and on disk, and is never written over.
+
+Bytes go into the system's cache as they arrive, which does not wait for the disk before the disk
+is more than busy, and then it is everybody's. What does wait for it, the flush, is a thread's.
 """
 
+import asyncio
 import base64
+import contextlib
 import errno
+import itertools
 import os
-import uuid
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 
+from contract.checksums import Checksum
 from contract.uids import uid_digest
+from store_scp.crc import crc64
 from store_scp.dimse.status import Status
 from store_scp.errors import CannotStart, StoreRefused
-from store_scp.instance import Instance
+from store_scp.instance import Content, Instance
+from store_scp.metrics import Counter, Gauge
+from store_scp.sinks.sink import Kept, LargeObject, Meter
 
 _INCOMING = ".incoming"
+# What a disk can usefully have in its queue; more only wait in threads instead of in order.
+_THREADS = 8
 # Conditions that pass, or that an operator lifts without touching the receiver.
 _OUT_OF_RESOURCES = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+    {
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.ESTALE,
+    }
 )
 _COMPARE_BYTES = 1024 * 1024
-_DIGEST_HEX = 16
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+_MODE = 0o640
 
 _log = structlog.get_logger()
 
 
-class DirectorySink:
-    """One receiver's directory; what a crashed run left unfinished in it is removed first."""
+def prepare_directory(root: Path) -> None:
+    """Make the directory, and remove what a crashed run left unfinished; raises CannotStart."""
+    incoming = root / _INCOMING
+    try:
+        incoming.mkdir(parents=True, exist_ok=True)
+        for leftover in incoming.iterdir():
+            leftover.unlink()
+    except OSError as error:
+        raise CannotStart(f"STORAGE_DIR={root}: {os.strerror(error.errno or 0)}") from None
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._incoming = root / _INCOMING
-        try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
-            for leftover in self._incoming.iterdir():
-                leftover.unlink()
-        except OSError as error:
-            raise CannotStart(f"STORAGE_DIR={root}: {os.strerror(error.errno or 0)}") from None
+
+class DirectorySink:
+    """One worker's way into the directory, which ``prepare_directory`` has made."""
+
+    streams = True
+
+    def __init__(self, root: Path, meter: Meter, *, fsync: bool) -> None:
+        self._root = str(root)
+        self._meter = meter
+        self._fsync = fsync
+        # Nobody else's, whatever process or machine writes into the directory.
+        unique = f"{self._root}/{_INCOMING}/{os.urandom(8).hex()}"
+        self._names = (f"{unique}-{number}" for number in itertools.count())
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
 
     def __str__(self) -> str:
-        return str(self._root)
+        return self._root
 
-    def store(self, instance: Instance) -> None:
+    async def store(self, instance: Instance, content: Content) -> Kept:
         """Write, flush to disk, then give the file its name."""
-        temporary = self._incoming / uuid.uuid4().hex
+        file = self.stream(instance)
         try:
-            _write(temporary, instance)
-            self._publish(temporary, instance)
+            file.append(content.body)
+        except StoreRefused:
+            file.discard()
+            raise
+        return await file.commit()
+
+    def stream(self, instance: Instance) -> "_File":
+        """A file that grows as its instance arrives."""
+        try:
+            return _File(self, instance, next(self._names))
         except OSError as error:
             raise _refused(error) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+
+    async def begin(self, instance: Instance) -> LargeObject:  # noqa: ARG002
+        """Nothing comes in blocks where everything is streamed."""
+        raise StoreRefused(Status.PROCESSING_FAILURE, f"{self} takes no blocks")
 
     def association_ended(self, association_id: str) -> None:
         """Nothing to do: every file stands for itself."""
 
-    def close(self, seconds: float) -> None:
-        """Nothing to do: every stored file is on disk already."""
+    async def close(self, seconds: float) -> None:  # noqa: ARG002
+        """Nothing to do but to end the threads: every stored file is on disk already."""
+        self._threads.shutdown()
 
-    def _publish(self, temporary: Path, instance: Instance) -> None:
+    async def durable(self, publish: Callable[[], Kept]) -> Kept:
+        """Run the last step of storing one instance, in a thread if it flushes, and count it."""
+        began = time.monotonic()
+        self._meter.adjust(Gauge.UPLOADS_IN_FLIGHT, 1)
+        try:
+            kept = await self._threaded(publish) if self._fsync else publish()
+        except OSError as error:
+            self._meter.add(Counter.UPLOADS_FAILED)
+            raise _refused(error) from None
+        finally:
+            self._meter.adjust(Gauge.UPLOADS_IN_FLIGHT, -1)
+        self._meter.add(Counter.UPLOADS_OK)
+        self._meter.observe_upload(time.monotonic() - began)
+        return kept
+
+    async def _threaded(self, publish: Callable[[], Kept]) -> Kept:
+        """In a thread, and to its end even if the caller is cancelled: it owns the file."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, publish)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    def flush(self, descriptor: int) -> None:
+        """Wait for the disk, if that is wanted."""
+        if self._fsync:
+            os.fsync(descriptor)
+
+    def publish(self, temporary: str, instance: Instance, checksum: Checksum) -> Kept:
+        """Give a complete file its name, unless the same bytes have it."""
         header = instance.header
-        series = self._root / header.study_instance_uid / header.series_instance_uid
-        self._make(series)
-        name = series / f"{header.sop_instance_uid}.dcm"
-        if not _link(temporary, name) and not _same_bytes(temporary, name):
-            self._keep_beside(temporary, name, instance)
-        _sync_directory(series)
+        series = f"{self._root}/{header.study_instance_uid}/{header.series_instance_uid}"
+        name = f"{series}/{header.sop_instance_uid}.dcm"
+        kept = Kept.NEW
+        if not self._named(temporary, name, series):
+            if _same_bytes(temporary, name):
+                kept = Kept.REPEATED
+            else:
+                self._keep_beside(temporary, name, instance, checksum)
+        self._sync_directory(series)
+        return kept
 
-    def _keep_beside(self, temporary: Path, name: Path, instance: Instance) -> None:
-        """Other bytes under a known UID: both are kept, the second under its digest."""
-        digest = base64.b64decode(instance.checksum.base64).hex()[:_DIGEST_HEX]
-        _link(temporary, name.with_suffix(f".{digest}.dcm"))
+    def _named(self, source: str, name: str, series: str) -> bool:
+        """Give a file its name; False if the name is taken."""
+        try:
+            return _link(source, name)
+        except FileNotFoundError:  # the first of its series
+            Path(series).mkdir(parents=True, exist_ok=True)
+            self._sync_directory(str(Path(series).parent))
+            self._sync_directory(self._root)
+            return _link(source, name)
+
+    def _keep_beside(
+        self, temporary: str, name: str, instance: Instance, checksum: Checksum
+    ) -> None:
+        """Other bytes under a known UID: both are kept, the second under its checksum."""
+        digest = base64.b64decode(checksum.base64).hex()
+        beside = f"{name.removesuffix('.dcm')}.{digest}.dcm"
+        _link(temporary, beside)  # or it came before
         _log.warning(
             "instance_conflict",
             association_id=instance.sender.association_id,
             sop_instance=uid_digest(instance.header.sop_instance_uid),
         )
 
-    def _make(self, series: Path) -> None:
-        if not series.is_dir():
-            series.mkdir(parents=True, exist_ok=True)
-            _sync_directory(series.parent)
-            _sync_directory(self._root)
+    def _sync_directory(self, path: str) -> None:
+        if not self._fsync:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _write(path: Path, instance: Instance) -> None:
-    with path.open("xb") as file:
-        file.write(instance.file_meta)
-        file.write(instance.data_set)
-        file.flush()
-        os.fsync(file.fileno())
+class _File:
+    """One instance on its way to its name."""
+
+    def __init__(self, sink: DirectorySink, instance: Instance, temporary: str) -> None:
+        self._sink = sink
+        self._instance = instance
+        self._temporary = temporary
+        self._checksum = 0
+        self._gone = False
+        self._descriptor: int | None = os.open(temporary, _FLAGS, _MODE)
+
+    def append(self, data: memoryview) -> None:
+        """Write into the system's cache."""
+        assert self._descriptor is not None  # noqa: S101 - until commit or discard
+        self._checksum = crc64(data, self._checksum)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            raise _refused(error) from None
+
+    async def commit(self) -> Kept:
+        """Flush, and give the file its name."""
+        return await self._sink.durable(self._publish)
+
+    def discard(self) -> None:
+        """Close and remove what has no name."""
+        if self._gone:
+            return
+        self._gone = True
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary)  # noqa: PTH108 - pathlib takes ten times as long
+
+    def _publish(self) -> Kept:
+        try:
+            if self._descriptor is not None:
+                self._sink.flush(self._descriptor)
+            self._close()
+            checksum = Checksum.crc64nvme(self._checksum)
+            return self._sink.publish(self._temporary, self._instance, checksum)
+        finally:
+            self.discard()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _link(source: Path, name: Path) -> bool:
-    """Give a file its name; False if the name is taken. Unlike a rename, never replaces."""
+def _link(source: str, name: str) -> bool:
+    """False if the name is taken; unlike a rename, this never replaces."""
     try:
         os.link(source, name)
     except FileExistsError:
@@ -103,20 +242,12 @@ def _link(source: Path, name: Path) -> bool:
     return True
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
-    with one.open("rb") as a, other.open("rb") as b:
+def _same_bytes(one: str, other: str) -> bool:
+    with Path(one).open("rb") as a, Path(other).open("rb") as b:
         while (chunk := a.read(_COMPARE_BYTES)) == b.read(_COMPARE_BYTES):
             if not chunk:
                 return True
     return False
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refused(error: OSError) -> StoreRefused:

@@ -1,25 +1,31 @@
-"""The thread that closes batches when they are due and sees to it that their manifests are written.
+"""Closes batches when they are due and sees to it that their manifests are written.
 
-It is the shell around :class:`store_scp.batches.BatchBook`: it has the lock, the clocks and chance.
+The shell around :class:`store_scp.batches.BatchBook`: it has the clocks, chance and the timer.
+Everything here runs in one event loop.
 """
 
+import asyncio
 import math
 import os
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter as Tally
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import structlog
 
+from contract.checksums import Checksum
 from contract.keys import BATCH_ENTROPY_BYTES, new_batch_id
 from contract.manifest import Manifest
 from store_scp.batches import BatchBook, BatchLimits, Placement
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.instance import Instance
+from store_scp.lease_store import LeaseStore
 from store_scp.logs import describe
+from store_scp.metrics import Counter, Gauge
+from store_scp.sinks.leaseholder import Leaseholder
+from store_scp.sinks.sink import Meter
 
 # Seconds between two attempts at one manifest: doubled each time, from the first to the last.
 _FIRST_RETRY = 1.0
@@ -29,92 +35,127 @@ _log = structlog.get_logger()
 
 
 class Keeper:
-    """A batch book that all associations share; ``write`` puts a manifest into the sink."""
+    """A batch book that a worker's associations share; ``write`` puts a manifest into the sink."""
 
-    def __init__(self, limits: BatchLimits, write: Callable[[Manifest], None]) -> None:
+    def __init__(
+        self,
+        limits: BatchLimits,
+        write: Callable[[Manifest], Awaitable[None]],
+        meter: Meter,
+        leases: LeaseStore | None,
+        lease_seconds: float,
+    ) -> None:
+        """Without ``leases``, nobody recovers batches, and all are this worker's for good."""
         self._book = BatchBook(limits, _new_batch_id)
         self._write = write
-        self._attempts: Counter[str] = Counter()
-        self._changed = threading.Condition()
+        self._meter = meter
+        self._leases = Leaseholder(leases, lease_seconds, self._lost)
+        self._lease_seconds = lease_seconds
+        self._attempts: Tally[str] = Tally()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
-        self._stops_at = math.inf
-        self._thread = threading.Thread(target=self._run, name="batch-keeper", daemon=True)
-        self._thread.start()
+        self._closed = False
+        self._empty = asyncio.Event()
 
-    def place(self, instance: Instance) -> Placement:
-        """Reserve a place; ``stored`` or ``failed`` must follow unless it is already stored."""
-        with self._changed:
-            if self._stops_at < math.inf:
-                raise StoreRefused(Status.OUT_OF_RESOURCES, "shutting down")
-            return self._book.place(instance, time.monotonic())
+    def is_stored(self, instance: Instance, checksum: Checksum) -> bool:
+        """Whether the same bytes are durable already, in a batch that is still open."""
+        return self._book.is_stored(instance, checksum, time.monotonic())
 
-    def stored(self, placement: Placement) -> None:
+    def place(self, instance: Instance, size: int | None, checksum: Checksum | None) -> Placement:
+        """Reserve a place; ``stored`` or ``failed`` must follow."""
+        if self._closed:
+            raise StoreRefused(Status.OUT_OF_RESOURCES, "shutting down")
+        placement = self._book.place(instance, time.monotonic(), size, checksum)
+        self._leases.hold(placement)
+        self._meter.gauge(Gauge.BATCHES_OPEN, self._book.open_batches)
+        return placement
+
+    async def is_ours(self, placement: Placement, seconds: float) -> bool:
+        """Whether the placement's batch is ours at the moment of the call; False: recovery's.
+
+        To be asked before anything is written, so that no object is without a record, and again
+        once it is durable and before ``stored``. Raises StoreRefused if it cannot be known within
+        so many seconds.
+        """
+        return await self._leases.is_ours(placement.batch_id, seconds)
+
+    def stored(self, placement: Placement, size: int, checksum: Checksum) -> None:
         """The placed instance is durable."""
-        with self._changed:
-            self._book.stored(placement, time.monotonic())
-            self._wake_if_sooner()
+        self._wake_at(self._book.stored(placement, time.monotonic(), size, checksum))
 
     def failed(self, placement: Placement) -> None:
         """The placed instance is not known to be durable."""
-        with self._changed:
-            self._book.failed(placement, time.monotonic())
-            self._wake_if_sooner()
+        self._wake_at(self._book.failed(placement, time.monotonic()))
 
     def association_ended(self, association_id: str) -> None:
         """The association holds its batches no longer."""
-        with self._changed:
-            self._book.association_ended(association_id)
-            self._wake_if_sooner()
+        self._book.association_ended(association_id)
+        self._wake_at(self._book.next_due())
 
-    def close(self, seconds: float) -> None:
+    async def close(self, seconds: float) -> None:
         """Close every batch and write every manifest, in so many seconds; log what is left."""
-        with self._changed:
-            self._stops_at = time.monotonic() + seconds
-            self._book.close_all()
-            self._changed.notify()
-        self._thread.join(seconds)
-        with self._changed:
+        self._closed = True
+        self._book.close_all()
+        self._look()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
             for batch_id in self._book.unwritten():
                 _log.error("manifest_not_written", batch_id=batch_id)
+        if self._timer:
+            self._timer.cancel()
+        for each in self._deliveries:
+            each.cancel()
+        self._leases.close()
 
-    def _wake_if_sooner(self) -> None:
-        if self._book.next_due() < self._wakes_at:
-            self._changed.notify()
+    def _wake_at(self, moment: float) -> None:
+        """Look again at that moment of the monotonic clock, or before."""
+        if moment >= self._wakes_at:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._wakes_at = moment
+        pause = max(0.0, moment - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(pause, self._look)
 
-    def _run(self) -> None:
-        while manifests := self._wait():
-            for manifest in manifests:
-                self._deliver(manifest)
+    def _look(self) -> None:
+        """Close what is due, and hand every manifest that is due to a task of its own."""
+        self._wakes_at = math.inf
+        for manifest in self._book.due(time.monotonic(), datetime.now(UTC)):
+            delivery = asyncio.get_running_loop().create_task(self._deliver(manifest))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        self._leases.keep_only(self._book.unwritten())
+        self._meter.gauge(Gauge.BATCHES_OPEN, self._book.open_batches)
+        if self._closed and self._book.is_empty:
+            self._empty.set()
+        self._wake_at(self._book.next_due())
 
-    def _wait(self) -> tuple[Manifest, ...]:
-        """The manifests that are due; empty once the keeper has to stop."""
-        with self._changed:
-            while True:
-                manifests = self._book.due(time.monotonic(), datetime.now(UTC))
-                if manifests or self._has_to_stop():
-                    return manifests
-                self._wakes_at = min(self._book.next_due(), self._stops_at)
-                pause = self._wakes_at - time.monotonic()
-                self._changed.wait(None if pause == math.inf else max(0, pause))
-
-    def _has_to_stop(self) -> bool:
-        closing = self._stops_at < math.inf
-        return closing and (self._book.is_empty or time.monotonic() >= self._stops_at)
-
-    def _deliver(self, manifest: Manifest) -> None:
+    async def _deliver(self, manifest: Manifest) -> None:
         try:
-            self._write(manifest)
+            # Recovery's manifest and ours would list the same acknowledged instances, but it may
+            # have split the batch: what is its is left to it.
+            if not await self._leases.is_ours(manifest.batch_id, self._lease_seconds):
+                return
+            await self._write(manifest)
         except StoreRefused as refused:
             self._postpone(manifest, refused.detail)
-        except Exception as error:  # noqa: BLE001 - a dead keeper would never import anything again
+        except Exception as error:  # noqa: BLE001 - a batch without a manifest is never imported
             self._postpone(manifest, describe(error))
         else:
             self._written(manifest)
 
+    def _lost(self, batch_id: str) -> None:
+        _log.warning("batch_lost", batch_id=batch_id)
+        self._wake_at(self._book.lost(batch_id))
+
     def _written(self, manifest: Manifest) -> None:
-        with self._changed:
-            self._book.manifest_written(manifest.batch_id)
+        self._book.manifest_written(manifest.batch_id)
         del self._attempts[manifest.batch_id]
+        self._meter.add(Counter.BATCHES_CLOSED)
+        self._meter.add(Counter.MANIFESTS_WRITTEN)
         _log.info(
             "batch_closed",
             batch_id=manifest.batch_id,
@@ -122,13 +163,15 @@ class Keeper:
             instances=len(manifest.instances),
             bytes=sum(each.size for each in manifest.instances),
         )
+        self._look()
 
     def _postpone(self, manifest: Manifest, why: str) -> None:
         pause = min(_FIRST_RETRY * 2 ** self._attempts[manifest.batch_id], _LAST_RETRY)
         self._attempts[manifest.batch_id] += 1
-        with self._changed:
-            self._book.manifest_failed(manifest.batch_id, time.monotonic() + pause)
+        moment = time.monotonic() + pause
+        self._book.manifest_failed(manifest.batch_id, moment)
         _log.warning("manifest_postponed", batch_id=manifest.batch_id, seconds=pause, why=why)
+        self._wake_at(moment)
 
 
 def _new_batch_id() -> str:

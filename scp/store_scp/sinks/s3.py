@@ -1,130 +1,238 @@
 """Instances and manifests as objects of the DICOM bucket (see contract.keys for their names)."""
 
-import functools
-from typing import TYPE_CHECKING, Self
+import contextlib
+import time
+from functools import partial
+from typing import Self
 
-import boto3
-import botocore.exceptions as aws
-from botocore.config import Config
-
+from contract.checksums import Checksum
 from contract.keys import manifest_key
 from contract.manifest import Manifest
-from contract.metadata import to_metadata
+from contract.metadata import Target, to_metadata
 from store_scp.batches import BatchLimits, Placement
+from store_scp.crc import crc64
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
-from store_scp.instance import Instance
+from store_scp.instance import Content, Instance
+from store_scp.lease_store import DynamoLeases
+from store_scp.metrics import Counter, Gauge
+from store_scp.s3 import AlreadyExists, Endpoint, ObjectRequest, PartReceipt, S3Bucket
 from store_scp.settings import Settings
 from store_scp.sinks.keeper import Keeper
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-# One try and two retries. botocore's standard mode waits at most 1 s and 2 s between them.
-_ATTEMPTS = 3
-_BACKOFF_SECONDS = 3.0
-
-_HTTP_TOO_MANY_REQUESTS = 429
-_HTTP_SERVER_ERROR = 500
-_BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
-# The manifest is there: an earlier attempt of ours landed without our learning it.
-_ALREADY_WRITTEN = "PreconditionFailed"
-
-
-@functools.cache
-def s3_client(max_pool_connections: int, seconds: float) -> "S3Client":
-    """A client whose PUTs end, well or badly, within ``seconds`` of silence from S3."""
-    attempt = (seconds - _BACKOFF_SECONDS) / _ATTEMPTS
-    config = Config(
-        max_pool_connections=max_pool_connections,
-        connect_timeout=attempt / 4,
-        read_timeout=attempt * 3 / 4,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        tcp_keepalive=True,
-    )
-    return boto3.client("s3", config=config)
+from store_scp.sinks.sink import Kept, Meter, Stream
 
 
 class S3Sink:
-    """The DICOM bucket, and the book of the batches that are being filled in it."""
+    """The DICOM bucket, and the book of the batches that one worker is filling in it."""
 
-    def __init__(self, client: "S3Client", bucket: str, limits: BatchLimits) -> None:
-        self._client = client
+    streams = False
+
+    def __init__(self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float) -> None:
+        """``seconds`` bounds each request with all its retries."""
         self._bucket = bucket
-        self._keeper = Keeper(limits, self._put_manifest)
+        self._name = name
+        self._keeper = keeper
+        self._seconds = seconds
 
     @classmethod
-    def open(cls, settings: Settings, bucket: str) -> Self:
+    def open(cls, settings: Settings, name: str, endpoint: Endpoint, meter: Meter) -> Self:
         """A sink as the settings want it; does not ask S3 anything yet."""
         limits = BatchLimits(
-            by_study=settings.batch_by == "study",
             quiet_seconds=settings.batch_quiet_seconds,
             held_quiet_seconds=settings.batch_held_quiet_seconds,
             max_files=settings.batch_max_files,
             max_bytes=settings.batch_max_bytes,
+            max_metadata_bytes=settings.batch_max_metadata_bytes,
             max_age_seconds=settings.batch_max_age_seconds,
+            max_instance_bytes=settings.max_instance_bytes,
         )
-        client = s3_client(settings.max_pool_connections, settings.dimse_timeout)
-        return cls(client, bucket, limits)
+        bucket = S3Bucket.open(
+            endpoint, max_connections=settings.max_pool_connections, stats=_Stats(meter)
+        )
+        write = partial(_put_manifest, bucket, settings.dimse_timeout)
+        leases = DynamoLeases(settings.batch_table) if settings.batch_table else None
+        keeper = Keeper(limits, write, meter, leases, settings.lease_seconds)
+        return cls(bucket, name, keeper, settings.dimse_timeout)
 
     def __str__(self) -> str:
-        return f"s3://{self._bucket}"
+        return f"s3://{self._name}"
 
-    def store(self, instance: Instance) -> None:
-        """PUT the instance into its batch; S3 has confirmed its SHA-256 when this returns."""
-        placement = self._keeper.place(instance)
-        if placement.already_stored:
-            return
+    async def store(self, instance: Instance, content: Content) -> Kept:
+        """PUT the instance into its batch; S3 has confirmed its checksum when this returns."""
+        if self._keeper.is_stored(instance, content.checksum):
+            return Kept.REPEATED
+        deadline = time.monotonic() + self._seconds
+        while not await self._put(instance, content, deadline):
+            pass  # recovery has taken the batch: once more, into a new one
+        return Kept.NEW
+
+    def stream(self, instance: Instance) -> Stream:  # noqa: ARG002
+        """S3 wants to know a PUT's length beforehand."""
+        raise StoreRefused(Status.PROCESSING_FAILURE, f"{self} takes no stream")
+
+    async def begin(self, instance: Instance) -> "_MultipartObject":
+        """A multipart upload, whose parts go out as they arrive."""
+        placement = self._keeper.place(instance, None, None)
         try:
-            self._put_instance(placement, instance)
+            await _expect_ours(self._keeper, placement, self._seconds)
+            upload_id = await self._bucket.create_multipart(
+                object_request(placement, None), seconds=self._seconds
+            )
         except BaseException:
             self._keeper.failed(placement)
             raise
-        self._keeper.stored(placement)
+        return _MultipartObject(self._bucket, self._keeper, placement, upload_id, self._seconds)
 
     def association_ended(self, association_id: str) -> None:
         """Lets the association's batches close after the shorter quiet time."""
         self._keeper.association_ended(association_id)
 
-    def close(self, seconds: float) -> None:
+    async def close(self, seconds: float) -> None:
         """Close all batches and write their manifests."""
-        self._keeper.close(seconds)
+        await self._keeper.close(seconds)
+        await self._bucket.close()
 
-    def _put_instance(self, placement: Placement, instance: Instance) -> None:
+    async def _put(self, instance: Instance, content: Content, deadline: float) -> bool:
+        """PUT the instance into its batch; False if that turns out to be recovery's.
+
+        The object is left where it is: if recovery listed it, it is in a manifest, and must not
+        vanish; if not, the import sweeps it out.
+        """
+        checksum, size = content.checksum, len(content.body)
+        placement = self._keeper.place(instance, size, checksum)
+        durable = False
         try:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=placement.entry.key,
-                Body=b"".join((instance.file_meta, instance.data_set)),
-                ContentType="application/dicom",
-                ChecksumSHA256=instance.checksum.base64,
-                Metadata=to_metadata(placement.entry, instance.sender),
-            )
-        except (aws.ClientError, aws.BotoCoreError) as error:
-            raise _refused(error) from None
+            request = object_request(placement, checksum)
+            if await self._keeper.is_ours(placement, deadline - time.monotonic()):
+                left = deadline - time.monotonic()
+                await self._bucket.put(request, (content.body,), checksum, seconds=left)
+                durable = await self._keeper.is_ours(placement, deadline - time.monotonic())
+        finally:
+            if not durable:
+                self._keeper.failed(placement)
+        if durable:
+            self._keeper.stored(placement, size, checksum)
+        return durable
 
-    def _put_manifest(self, manifest: Manifest) -> None:
+
+class _MultipartObject:
+    """One multipart upload: completed or aborted, whatever happens."""
+
+    def __init__(
+        self,
+        bucket: S3Bucket,
+        keeper: Keeper,
+        placement: Placement,
+        upload_id: str,
+        seconds: float,
+    ) -> None:
+        self._bucket = bucket
+        self._keeper = keeper
+        self._placement = placement
+        self._upload_id = upload_id
+        self._seconds = seconds
+        self._parts: list[PartReceipt] = []
+        self._size = 0
+        self._checksum = 0
+        self._ended = False
+
+    async def write(self, block: memoryview) -> None:
+        """Upload the next part."""
+        checksum = Checksum.crc64nvme(crc64(block))
+        number = len(self._parts) + 1
+        self._parts.append(
+            await self._bucket.put_part(
+                self._placement.key,
+                self._upload_id,
+                number,
+                block,
+                checksum,
+                seconds=self._seconds,
+            )
+        )
+        self._checksum = crc64(block, self._checksum)
+        self._size += len(block)
+
+    async def commit(self, last: memoryview) -> Kept:
+        """Upload the last part and complete the upload, unless the same bytes are there already."""
         try:
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=manifest_key(manifest.batch_id),
-                Body=manifest.to_json(),
-                ContentType="application/json",
-                IfNoneMatch="*",
+            await self.write(last)
+            checksum = Checksum.crc64nvme(self._checksum)
+            if self._keeper.is_stored(self._placement.instance, checksum):
+                await self.discard()
+                return Kept.REPEATED
+            await _expect_ours(self._keeper, self._placement, self._seconds)
+            await self._bucket.complete_multipart(
+                self._placement.key,
+                self._upload_id,
+                self._parts,
+                checksum,
+                seconds=self._seconds,
             )
-        except (aws.ClientError, aws.BotoCoreError) as error:
-            refused = _refused(error)
-            if refused.detail != _ALREADY_WRITTEN:
-                raise refused from None
+            await _expect_ours(self._keeper, self._placement, self._seconds)
+        except BaseException:
+            await self.discard()
+            raise
+        self._ended = True
+        self._keeper.stored(self._placement, self._size, checksum)
+        return Kept.NEW
+
+    async def discard(self) -> None:
+        """Abort the upload, so that no part of it is kept; lifecycle removes what this cannot."""
+        if self._ended:
+            return
+        self._ended = True
+        self._keeper.failed(self._placement)
+        with contextlib.suppress(StoreRefused):
+            await self._bucket.abort_multipart(
+                self._placement.key, self._upload_id, seconds=self._seconds
+            )
 
 
-def _refused(error: aws.ClientError | aws.BotoCoreError) -> StoreRefused:
-    """S3's refusals by whom they concern: A700 says try later, 0110 wants an operator."""
-    if isinstance(error, aws.ClientError):
-        code = error.response["Error"].get("Code", "")
-        http = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        busy = http >= _HTTP_SERVER_ERROR or http == _HTTP_TOO_MANY_REQUESTS or code in _BUSY_CODES
-    else:
-        code = type(error).__name__
-        busy = isinstance(error, (aws.ConnectionError, aws.HTTPClientError))
-    return StoreRefused(Status.OUT_OF_RESOURCES if busy else Status.PROCESSING_FAILURE, code)
+class _Stats:
+    """The client's requests, as the worker's panel counts them."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def uploading(self, delta: int) -> None:
+        """Requests begin or end."""
+        self._meter.adjust(Gauge.UPLOADS_IN_FLIGHT, delta)
+
+    def uploaded(self, seconds: float, ok: bool) -> None:
+        """One attempt is over."""
+        self._meter.add(Counter.UPLOADS_OK if ok else Counter.UPLOADS_FAILED)
+        if ok:
+            self._meter.observe_upload(seconds)
+
+
+async def _expect_ours(keeper: Keeper, placement: Placement, seconds: float) -> None:
+    """For an object whose bytes are gone already: only the peer can send it anew."""
+    if not await keeper.is_ours(placement, seconds):
+        raise StoreRefused(Status.OUT_OF_RESOURCES, "recovery has the batch")
+
+
+async def _put_manifest(bucket: S3Bucket, seconds: float, manifest: Manifest) -> None:
+    body = manifest.to_json()
+    request = ObjectRequest(manifest_key(manifest.batch_id), "application/json", {})
+    # Where it exists, an earlier attempt of ours landed without our learning it, or recovery came
+    # first, which has listed all that ours would.
+    with contextlib.suppress(AlreadyExists):
+        checksum = Checksum.crc64nvme(crc64(body))
+        await bucket.put(request, (body,), checksum, seconds=seconds, if_none_match=True)
+
+
+def object_request(placement: Placement, checksum: Checksum | None) -> ObjectRequest:
+    """An instance's object: its name, and the metadata that its manifest can be rebuilt from."""
+    instance, route = placement.instance, placement.instance.route
+    key = instance.key(placement.batch_id)
+    metadata = to_metadata(
+        key,
+        instance.header.sop_class_uid,
+        instance.transfer_syntax_uid,
+        instance.header.study_date,
+        checksum,
+        instance.sender,
+        Target("study" if route.by_study else "mixed", route.datastore_id, route.urgent),
+    )
+    return ObjectRequest(str(key), "application/dicom", metadata)

@@ -53,6 +53,12 @@ def get(path: str) -> tuple[int, str, Any]:
         ("/jobs?from=yesterday", 400, "from"),
         ("/jobs?cursor=x", 400, "cursor"),
         ("/jobs?colour=red", 400, "colour"),
+        ("/jobs/nope?colour=red", 400, "colour"),
+        ("/health?colour=red", 400, "colour"),
+        ("/batches?state=DONE", 400, "state"),
+        ("/batches/nope", 400, "batchId"),
+        ("/batches/20261123T093000Z-0001020304050607", 404, None),
+        ("/instances/1.2.3", 404, None),
     ],
 )
 def test_what_is_wrong_is_answered_as_a_problem(
@@ -95,9 +101,14 @@ def test_health_needs_no_service_and_no_authorizer() -> None:
 
 
 def test_every_other_route_asks_iam() -> None:
-    others = {path: methods["GET"] for path, methods in app.app.routes.items() if path != "/health"}
-    assert len(others) == 4
-    assert all(isinstance(each.authorizer, IAMAuthorizer) for each in others.values())
+    others = [
+        entry
+        for path, methods in app.app.routes.items()
+        for entry in methods.values()
+        if path != "/health"
+    ]
+    assert len(others) == 10
+    assert all(isinstance(each.authorizer, IAMAuthorizer) for each in others)
 
 
 def test_a_poison_message_is_raised_after_its_neighbour_is_deleted() -> None:

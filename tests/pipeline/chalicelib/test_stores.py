@@ -7,16 +7,34 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from chalicelib.errors import ObjectMissing, ObjectTooLarge
+from botocore.stub import Stubber
+from chalicelib.errors import ObjectMissing, ObjectTooLarge, ServiceUnavailable
+from chalicelib.events.event import EventType, an_event
 from chalicelib.stores import Stores
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
+from chalicelib.stores.gate import DynamoGate, Gate, GateStore
 from chalicelib.stores.instances import record
 from chalicelib.stores.jobs import Cursor, JobQuery, Window, page
-from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory import (
+    MemoryBatches,
+    MemoryGate,
+    MemoryInstances,
+    MemoryJobs,
+    MemoryObjects,
+)
+from chalicelib.stores.outbox import ANNOUNCED, Due, DynamoOutbox, MemoryOutbox, Outbox
 from chalicelib.stores.s3 import S3Objects
 from chalicelib.stores.schema import table_definitions
+from chalicelib.stores.studies import (
+    DynamoStudies,
+    MemoryStudies,
+    StudyRecord,
+    study_key,
+    study_of,
+)
 from moto import mock_aws
 
+from contract.batch_states import TRANSITIONS, BatchEvent
 from contract.checksums import Checksum
 from contract.records import (
     BatchRecord,
@@ -27,6 +45,7 @@ from contract.records import (
     JobRecord,
     JobStatus,
 )
+from tests.unit.chalicelib.builders import overwrite
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 BATCH = "20261123T093000Z-0001020304050607"
@@ -39,7 +58,9 @@ def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "memory":
         objects = MemoryObjects()
         objects.bodies[BUCKET, "a"] = b"body"
-        yield Stores(objects, MemoryJobs(), MemoryBatches(), MemoryInstances())
+        batches = MemoryBatches()
+        studies = MemoryStudies(MemoryOutbox(batches))
+        yield Stores(objects, MemoryJobs(), batches, MemoryInstances(), studies)
         return
     with ExitStack() as stack:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -54,6 +75,7 @@ def stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
             DynamoJobs(client, "DicomImportJobTable"),
             DynamoBatches(client, "DicomBatchTable"),
             DynamoInstances(client, "DicomInstanceTable"),
+            DynamoStudies(client, "DicomBatchTable"),
         )
 
 
@@ -92,7 +114,8 @@ def an_instance(sop: str = "1.2.3.4", batch_id: str = BATCH) -> InstanceRecord:
 
 
 def a_batch(state: BatchState, job_id: str | None = None) -> BatchRecord:
-    return BatchRecord(BATCH, state, f"batches/{BATCH}.json", "CT1", NOW, Counts(3), job_id)
+    key = None if state is BatchState.OPEN else f"batches/{BATCH}.json"
+    return BatchRecord(BATCH, state, "CT1", NOW, Counts(3), manifest_key=key, job_id=job_id)
 
 
 def test_a_job_comes_back_as_it_was_kept(stores: Stores) -> None:
@@ -144,17 +167,280 @@ def test_pages_over_all_statuses_lose_and_repeat_nothing(stores: Stores) -> None
     assert sorted(given) == sorted(f"j{number}" for number in range(10))
 
 
-def test_each_step_of_a_batch_is_taken_once(stores: Stores) -> None:
+def test_each_step_of_a_batch_is_taken_once_and_in_order(stores: Stores) -> None:
     batches = stores.batches
-    assert batches.create(a_batch(BatchState.CLOSED))
-    assert not batches.create(a_batch(BatchState.CLOSED))
-    assert batches.start(a_batch(BatchState.IMPORTING, "j1"))
-    assert not batches.start(a_batch(BatchState.IMPORTING, "j2"))
+    leased = replace(
+        a_batch(BatchState.OPEN), owner="task", lease_expires_at=NOW, datastore_id="d", urgent=True
+    )
+    assert not batches.move(a_batch(BatchState.IMPORTING), BatchEvent.ADMITTED)
+    assert batches.move(leased, BatchEvent.OPENED)
+    assert not batches.move(leased, BatchEvent.OPENED)
+    assert batches.get(BATCH) == leased
+    assert batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
+    assert batches.move(replace(a_batch(BatchState.CLOSED), admitted_at=NOW), BatchEvent.ADMITTED)
+    assert not batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
     partial = replace(a_batch(BatchState.PARTIAL, "j1"), counts=Counts(3, 2, 1), message="1 failed")
-    assert batches.end(partial)
-    assert not batches.end(a_batch(BatchState.FAILED, "j1"))
-    assert batches.get(BATCH) == partial
+    assert batches.move(partial, BatchEvent.PARTLY_IMPORTED)
+    assert not batches.move(a_batch(BatchState.FAILED, "j1"), BatchEvent.FAILED)
+    kept = replace(partial, datastore_id="d", urgent=True, admitted_at=NOW)
+    assert batches.get(BATCH) == kept
     assert batches.get(LATER) is None
+
+
+@pytest.mark.parametrize("event", BatchEvent)
+@pytest.mark.parametrize("state", [None, *BatchState])
+def test_a_batch_moves_as_the_table_says(
+    stores: Stores, event: BatchEvent, state: BatchState | None
+) -> None:
+    ways: dict[BatchState, list[BatchEvent]] = {
+        BatchState.OPEN: [BatchEvent.OPENED],
+        BatchState.CLOSED: [BatchEvent.CLOSED],
+        BatchState.IMPORTING: [BatchEvent.CLOSED, BatchEvent.ADMITTED],
+        BatchState.IMPORTED: [BatchEvent.CLOSED, BatchEvent.IMPORTED],
+        BatchState.PARTIAL: [
+            BatchEvent.CLOSED,
+            BatchEvent.ADMITTED,
+            BatchEvent.PARTLY_IMPORTED,
+        ],
+        BatchState.FAILED: [BatchEvent.FAILED],
+        BatchState.QUARANTINED: [BatchEvent.QUARANTINED],
+    }
+    for step in ways[state] if state else []:
+        assert stores.batches.move(a_batch(BatchState.CLOSED), step)
+    sources, target = TRANSITIONS[event]
+    assert stores.batches.move(a_batch(BatchState.CLOSED), event) is (state in sources)
+    batch = stores.batches.get(BATCH)
+    assert (batch.state if batch else None) == (target if state in sources else state)
+
+
+def test_a_batch_has_one_job(stores: Stores) -> None:
+    stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
+    assert not stores.batches.attach_job(BATCH, "j1")
+    stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
+    assert stores.batches.attach_job(BATCH, "j1")
+    assert not stores.batches.attach_job(BATCH, "j2")
+    assert not stores.batches.attach_job(LATER, "j1")
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.job_id == "j1"
+
+
+def test_a_lease_is_taken_only_from_the_owner_and_end_that_were_read(stores: Stores) -> None:
+    later = NOW + timedelta(seconds=60)
+    read = replace(a_batch(BatchState.OPEN), owner="task", lease_expires_at=NOW)
+    assert not stores.batches.take_lease(read, "recovery", later)
+    stores.batches.move(read, BatchEvent.OPENED)
+    assert not stores.batches.take_lease(replace(read, owner="another"), "recovery", later)
+    assert not stores.batches.take_lease(replace(read, lease_expires_at=later), "recovery", later)
+    assert stores.batches.take_lease(read, "recovery", later)
+    assert not stores.batches.take_lease(read, "recovery", later)
+    batch = stores.batches.get(BATCH)
+    assert batch == replace(read, owner="recovery", lease_expires_at=later)
+    stores.batches.move(read, BatchEvent.CLOSED)
+    assert not stores.batches.take_lease(batch, "recovery", later)
+
+
+def test_batches_are_found_and_counted_by_state_oldest_first(stores: Stores) -> None:
+    for minutes, batch_id in ((5, BATCH), (1, LATER)):
+        batch = replace(
+            a_batch(BatchState.CLOSED),
+            batch_id=batch_id,
+            opened_at=NOW + timedelta(minutes=minutes),
+        )
+        stores.batches.move(batch, BatchEvent.CLOSED)
+    found = [batch.batch_id for batch in stores.batches.by_state(BatchState.CLOSED)]
+    assert found == [LATER, BATCH]
+    oldest = stores.batches.by_state(BatchState.CLOSED, 1)
+    newest = stores.batches.newest(BatchState.CLOSED, None, 1)
+    assert [batch.batch_id for batch in (*oldest, *newest)] == [LATER, BATCH]
+    assert stores.batches.count(BatchState.CLOSED) == 2
+    assert stores.batches.count(BatchState.OPEN) == 0
+
+
+def outbox_of(stores: Stores) -> Outbox:
+    if isinstance(stores.studies, MemoryStudies):
+        return stores.studies.outbox
+    return DynamoOutbox(boto3.client("dynamodb"), "DicomBatchTable")
+
+
+def end(stores: Stores, event: BatchEvent = BatchEvent.IMPORTED, batch_id: str = BATCH) -> None:
+    batch = replace(a_batch(BatchState.CLOSED), batch_id=batch_id, ended_at=NOW)
+    if event is not BatchEvent.QUARANTINED:
+        stores.batches.move(replace(batch, ended_at=None), BatchEvent.CLOSED)
+        stores.batches.move(replace(batch, ended_at=None), BatchEvent.ADMITTED)
+    assert stores.batches.move(batch, event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        BatchEvent.IMPORTED,
+        BatchEvent.PARTLY_IMPORTED,
+        BatchEvent.FAILED,
+        BatchEvent.QUARANTINED,
+    ],
+)
+def test_the_write_that_ends_a_batch_makes_its_announcement_due(
+    stores: Stores, event: BatchEvent
+) -> None:
+    outbox = outbox_of(stores)
+    end(stores, event)
+    expected = [BATCH] if TRANSITIONS[event][1] in ANNOUNCED else []
+    assert list(outbox.due(Due.ANNOUNCE, NOW)) == expected
+    assert outbox.is_due(BATCH, Due.ANNOUNCE) is bool(expected)
+    assert not stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
+
+
+def test_a_batch_goes_from_announcement_to_expiry_and_out_once(stores: Stores) -> None:
+    outbox = outbox_of(stores)
+    assert not outbox.is_due(BATCH, Due.ANNOUNCE)
+    end(stores)
+    batch = stores.batches.get(BATCH)
+    assert list(outbox.due(Due.ANNOUNCE, NOW - timedelta(microseconds=1))) == []
+    assert outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE)
+    assert not outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE)
+    assert list(outbox.due(Due.ANNOUNCE, NOW)) == []
+    assert list(outbox.due(Due.EXPIRE, NOW)) == [BATCH]
+    assert outbox.done(BATCH, Due.EXPIRE)
+    assert not outbox.done(BATCH, Due.EXPIRE)
+    assert list(outbox.due(Due.EXPIRE, NOW)) == []
+    assert stores.batches.get(BATCH) == batch
+
+
+def test_what_is_due_comes_oldest_first(stores: Stores) -> None:
+    for minutes, batch_id in ((5, BATCH), (1, LATER)):
+        batch = replace(
+            a_batch(BatchState.FAILED), batch_id=batch_id, ended_at=NOW + timedelta(minutes=minutes)
+        )
+        assert stores.batches.move(batch, BatchEvent.FAILED)
+    due = outbox_of(stores).due(Due.ANNOUNCE, NOW + timedelta(hours=1))
+    assert list(due) == [LATER, BATCH]
+
+
+def test_an_event_is_kept_once_and_not_again_after_it_was_sent(stores: Stores) -> None:
+    outbox = outbox_of(stores)
+    event = an_event(EventType.STUDY_QUIET, "1.2", NOW, studyInstanceUID="1.2", batchCount=3)
+    key = outbox.keep(event)
+    assert outbox.keep(event) == key
+    assert list(outbox.due(Due.EVENT, NOW)) == [key]
+    assert outbox.event(key) == event
+    assert outbox.done(key, Due.EVENT)
+    outbox.keep(event)
+    assert list(outbox.due(Due.EVENT, NOW)) == []
+    assert outbox.event(key) is None
+    assert outbox.event("event:other") is None
+
+
+def test_a_study_knows_the_batches_that_joined_and_when_to_be_looked_at(stores: Stores) -> None:
+    outbox, studies = outbox_of(stores), stores.studies
+    later = NOW + timedelta(minutes=5)
+    assert studies.get("1.2") is None
+    for batch_id in (BATCH, LATER, BATCH):
+        studies.join("1.2", batch_id)
+    assert list(outbox.due(Due.STUDY, later)) == []
+    studies.look("1.2", later)
+    assert list(outbox.due(Due.STUDY, NOW)) == []
+    (key,) = outbox.due(Due.STUDY, later)
+    assert (key, study_of(key)) == (study_key("1.2"), "1.2")
+    study = studies.get("1.2")
+    assert study is not None
+    assert study.batch_ids == {BATCH, LATER}
+    assert studies.put_off(study, later + timedelta(minutes=1))
+    assert list(outbox.due(Due.STUDY, later)) == []
+    assert studies.put_off(study, None)
+    assert list(outbox.due(Due.STUDY, later + timedelta(hours=1))) == []
+
+
+def test_a_study_to_which_something_happens_is_neither_put_off_nor_settled(stores: Stores) -> None:
+    outbox, studies = outbox_of(stores), stores.studies
+    studies.join("1.2", BATCH)
+    studies.look("1.2", NOW)
+    read = studies.get("1.2")
+    assert read is not None
+    studies.join("1.2", LATER)
+    event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
+    assert not studies.put_off(read, None)
+    assert not studies.settle(read, event)
+    assert list(outbox.due(Due.EVENT, NOW)) == []
+    read = studies.get("1.2")
+    assert read is not None
+    assert studies.settle(read, event)
+    (key,) = outbox.due(Due.EVENT, NOW)
+    assert outbox.event(key) == event
+    assert list(outbox.due(Due.STUDY, NOW)) == []
+    settled = studies.get("1.2")
+    assert settled is not None
+    assert settled.batch_ids == frozenset()
+
+
+def test_a_transaction_that_another_is_in_the_way_of_may_work_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = boto3.client("dynamodb")
+    with Stubber(client) as stubber:
+        stubber.add_client_error(
+            "transact_write_items",
+            "TransactionCanceledException",
+            modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
+        )
+        event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
+        with pytest.raises(ServiceUnavailable):
+            DynamoStudies(client, "DicomBatchTable").settle(StudyRecord("1.2"), event)
+
+
+def test_a_study_remembers_no_more_batches_than_fit(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.stores.studies.MAX_BATCHES", 2)
+    for batch_id in (BATCH, LATER, "20261123T095000Z-0001020304050607"):
+        stores.studies.join("1.2", batch_id)
+    study = stores.studies.get("1.2")
+    assert study is not None
+    assert study.batch_ids == {BATCH, LATER}
+
+
+@pytest.fixture(params=["memory", "aws"])
+def gate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[GateStore]:
+    if request.param == "memory":
+        yield MemoryGate()
+        return
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        for definition in table_definitions():
+            client.create_table(**definition)
+        yield DynamoGate(client, "DicomBatchTable")
+
+
+def test_the_gate_is_held_by_one_who_learns_that_others_came(gate: GateStore) -> None:
+    until = NOW + timedelta(seconds=60)
+    assert gate.enter("a", NOW, until) == Gate()
+    assert gate.enter("b", NOW, until) is None
+    assert not gate.leave("b")
+    assert not gate.leave("a", 0)
+    assert gate.enter("a", NOW, until) == Gate(asked=1)
+    assert gate.leave("a", 1)
+    assert gate.enter("b", NOW, until) == Gate(asked=1)
+
+
+def test_the_gate_passes_on_pace_and_memory(gate: GateStore) -> None:
+    until = NOW + timedelta(seconds=60)
+    assert gate.enter("a", NOW, until) is not None
+    kept = Gate(next_start=NOW + timedelta(seconds=1), recent=("CT1", "CT2"))
+    assert gate.keep("a", kept, until)
+    assert gate.leave("a")
+    assert not gate.keep("a", kept, until)
+    assert gate.enter("b", NOW, until) == kept
+
+
+def test_the_gate_of_a_holder_that_died_opens_when_its_time_is_over(gate: GateStore) -> None:
+    until = NOW + timedelta(seconds=60)
+    assert gate.enter("a", NOW, until) is not None
+    later = until + timedelta(seconds=1)
+    assert gate.enter("b", later, later + timedelta(seconds=60)) is not None
+    assert not gate.keep("a", Gate(), later)
+    assert not gate.leave("a")
 
 
 def test_instances_are_kept_in_bulk_and_found_by_uid_and_study(stores: Stores) -> None:
@@ -166,8 +452,34 @@ def test_instances_are_kept_in_bulk_and_found_by_uid_and_study(stores: Stores) -
     assert list(stores.instances.by_study("1.9")) == []
 
 
+def test_rows_change_hands_where_they_are_as_they_were_read(stores: Stores) -> None:
+    rows = [an_instance(f"1.2.3.{number}") for number in range(1, 250)]
+    assert stores.instances.swap_many([(None, row) for row in rows]) == frozenset()
+    taken = [replace(row, batch_id=LATER, updated_at=NOW + timedelta(seconds=1)) for row in rows]
+    overwrite(stores.instances, taken[100:102])
+    changes = [*zip(rows, taken, strict=True), (None, an_instance("1.2.4"))]
+    assert stores.instances.swap_many(changes) == {"1.2.3.101", "1.2.3.102"}
+    found = stores.instances.get_many([row.sop_instance_uid for row in rows])
+    assert set(found.values()) == set(taken)
+    refused = stores.instances.swap_many([(None, row) for row in rows])
+    assert len(refused) == len(rows)
+    assert set(stores.instances.get_many(found).values()) == set(taken)
+
+
+def test_a_row_whose_conflicts_were_noted_since_is_not_as_it_was_read(stores: Stores) -> None:
+    row = an_instance()
+    noted = replace(row, conflicts=("instances/a",))
+    done = replace(row, state=InstanceState.IMPORTED)
+    assert stores.instances.swap_many([(None, row)]) == frozenset()
+    assert stores.instances.swap_many([(row, noted)]) == frozenset()
+    assert stores.instances.swap_many([(row, done)]) == {row.sop_instance_uid}
+    other = replace(noted, conflicts=("instances/b",))
+    assert stores.instances.swap_many([(other, done)]) == {row.sop_instance_uid}
+    assert stores.instances.swap_many([(noted, done)]) == frozenset()
+
+
 def test_a_late_result_of_an_older_batch_does_not_hide_the_newer(stores: Stores) -> None:
-    newer = replace(an_instance(batch_id=LATER), state=InstanceState.IMPORTING)
+    newer = an_instance(batch_id=LATER)
     record(stores.instances, [newer])
     record(stores.instances, [an_instance()])
     assert stores.instances.get_many(["1.2.3.4"])["1.2.3.4"] == newer

@@ -273,3 +273,31 @@ def test_an_operation_that_is_not_emulated_says_so(aws: Caller, datastore: str) 
     with pytest.raises(ClientError) as error:
         aws.client.delete_image_set(datastoreId=datastore, imageSetId="0" * 32)
     assert refusal(error)[1] == 501
+
+
+def test_a_jobs_end_is_told_in_healthimagings_own_shape(
+    aws: Caller, datastore: str, emulator: Emulator
+) -> None:
+    told: list[tuple[str, Any, str]] = []
+    emulator.listen(lambda *event: told.append(event))
+    aws.put("one/ct.dcm", "CT_small.dcm")
+    job = aws.import_all(datastore, "one/", "good")
+    emulator.configure(EmulatorOptions(quota_profile=QuotaProfile.NONE, failing_jobs=1))
+    failed = aws.import_all(datastore, "one/", "bad")
+    deadline = time.monotonic() + 10
+    while len(told) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)  # the status is seen first
+    arn = aws("get_datastore", datastoreId=datastore)["datastoreProperties"]["datastoreArn"]
+    (completed_type, completed, where), (failed_type, failure, _) = told
+    assert (completed_type, failed_type) == ("Import Job Completed", "Import Job Failed")
+    assert where == arn
+    assert completed == {
+        "imagingVersion": "1.0",
+        "datastoreId": datastore,
+        "jobId": job["jobId"],
+        "jobName": "good",
+        "jobStatus": "COMPLETED",
+        "inputS3Uri": "s3://input/one/",
+        "outputS3Uri": job["outputS3Uri"],
+    }
+    assert (failure["jobId"], failure["jobStatus"]) == (failed["jobId"], "FAILED")

@@ -12,7 +12,11 @@ from tests.pipeline.local.support import FAST
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     """The whole product, with batches that close after one quiet second."""
-    options = CloudOptions(emulator=FAST, receiver_environment={"BATCH_QUIET_SECONDS": "1"})
+    options = CloudOptions(
+        emulator=FAST,
+        lambda_settings={"START_RATE": "100"},
+        receiver_environment={"BATCH_QUIET_SECONDS": "1"},
+    )
     with Cloud(options) as running:
         yield running
 

@@ -22,9 +22,10 @@ def send_all(cloud: Cloud, samples: Sequence[Sample]) -> list[Sent]:
 def settle(rest: RestClient, acknowledged: set[str]) -> Ledger:
     """Follow until every acknowledged instance has ended; fails when one never does."""
     ledger = Ledger(acknowledged)
-    for _ in until_complete(ledger, rest, every_seconds=0.2, patience_seconds=45):
+    for _ in until_complete(ledger, rest, every_seconds=1.0, patience_seconds=45):
         pass
-    assert ledger.complete, f"{len(ledger.missing)} instances never ended"
+    told = {uid: rest.instance(uid) for uid in ledger.missing}
+    assert ledger.complete, f"never ended: {told}; jobs: {ledger.jobs}"
     return ledger
 
 

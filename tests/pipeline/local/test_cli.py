@@ -22,6 +22,7 @@ def test_the_demo_accounts_for_every_instance_and_exits_0() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 sent, 1 acknowledged, 1 imported, 0 failed with a reason, 0 lost." in done.stdout
     assert "COMPLETED" in done.stdout
+    assert "Events: 1 Batch Imported." in done.stdout
 
 
 def test_a_port_that_is_taken_is_named_in_one_line() -> None:

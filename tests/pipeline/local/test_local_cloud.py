@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +15,15 @@ import data_store  # type: ignore[import-untyped]  # it ships no types
 import pydicom
 import pytest
 import urllib3
+from chalicelib.settings import TableSettings
+from chalicelib.stores.dynamodb import DynamoBatches
 
+from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
 from contract.keys import InstanceKey, batch_prefix, manifest_key, new_batch_id
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
+from contract.metadata import Sender, Target, to_metadata
+from contract.records import BatchRecord, BatchState, Counts
 from contract.uids import is_uid
 from local import names, samples
 from local.cloud import Cloud
@@ -27,7 +32,8 @@ from tests.pipeline.local.support import FAST, data_set_of, sample_data_set, sen
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.usefixtures("cloud")
+# The second test imports a hundred studies, for each of which moto takes half a second and more.
+pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.timeout(600)]
 
 
 def until(what: Callable[[], T | None], seconds: float = 30) -> T:
@@ -147,6 +153,41 @@ def test_an_event_that_comes_twice_starts_one_job(rest: RestClient) -> None:
     assert len([each for each in rest.jobs() if each["batchId"] == batch_id]) == 1
 
 
+def test_a_batch_whose_receiver_died_is_closed_and_imported(rest: RestClient) -> None:
+    batch_id = new_batch_id(datetime.now(UTC), b"recovery")
+    key = InstanceKey(batch_id, "1.2.3", "1.2.3.4", "1.2.3.4.8")
+    metadata = to_metadata(
+        key, "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", None,
+        Checksum.of(ct_small()), Sender("DEAD", "STORESCP", "127.0.0.1", "0"), Target("study"),
+    )  # fmt: skip
+    boto3.client("s3").put_object(
+        Bucket=names.DICOM_BUCKET, Key=str(key), Body=ct_small(), Metadata=metadata
+    )
+    long_ago = datetime.now(UTC) - timedelta(minutes=10)
+    opened = BatchRecord(
+        batch_id, BatchState.OPEN, "DEAD", long_ago, Counts(0),
+        owner="task", lease_expires_at=long_ago,
+    )  # fmt: skip
+    batches = DynamoBatches(boto3.client("dynamodb"), TableSettings().batch_table)
+    assert batches.move(opened, BatchEvent.OPENED)
+    job = until(lambda: job_of_batch(rest, batch_id))
+    assert (job["jobStatus"], job["importedCount"]) == ("COMPLETED", 1)
+    assert job["callingAeTitle"] == "DEAD"
+
+
+def test_what_is_put_into_the_dropbox_is_imported(rest: RestClient) -> None:
+    s3 = boto3.client("s3")
+    s3.put_object(Bucket=names.DICOM_BUCKET, Key="dropbox/some folder/ct.dcm", Body=ct_small())
+
+    def imported() -> list[dict[str, Any]]:
+        jobs = (job for job in rest.jobs() if job["callingAeTitle"] == "DROPBOX")
+        return [job for job in jobs if job["jobStatus"] == "COMPLETED"]
+
+    (job,) = until(imported)
+    assert job["importedCount"] == 1
+    assert "Contents" not in s3.list_objects_v2(Bucket=names.DICOM_BUCKET, Prefix="dropbox/")
+
+
 def messages_in(queue: str) -> int:
     """Waiting and in flight."""
     sqs = boto3.client("sqs")
@@ -243,10 +284,16 @@ def test_results_that_lag_behind_the_status_are_waited_for(
 
 def test_nothing_but_instances_stands_under_a_batch_prefix(rest: RestClient) -> None:
     s3 = boto3.client("s3")
-    for job in rest.jobs():
-        listed = s3.list_objects_v2(Bucket=names.DICOM_BUCKET, Prefix=batch_prefix(job["batchId"]))
-        for each in listed["Contents"]:
-            InstanceKey.parse(each["Key"])
+    stored = [
+        each["Key"]
+        for job in rest.jobs()
+        for each in s3.list_objects_v2(
+            Bucket=names.DICOM_BUCKET, Prefix=batch_prefix(job["batchId"])
+        ).get("Contents", [])  # none where all failed
+    ]
+    assert stored
+    for key in stored:
+        InstanceKey.parse(key)
 
 
 def test_rest_answers_problems_for_what_is_not_there_and_what_is_wrong(cloud: Cloud) -> None:

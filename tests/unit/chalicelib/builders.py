@@ -1,22 +1,27 @@
 """Batches, result files and a HealthImaging in memory, for the tests of the Lambdas."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.start import ImportContext
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
+from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.outbox import MemoryOutbox
+from chalicelib.stores.studies import MemoryStudies
 
 from contract.checksums import Checksum
 from contract.errors import ProductError
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
-from contract.records import JobStatus
+from contract.records import BatchRecord, BatchState, Counts, InstanceRecord, JobStatus
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 BATCH = "20261123T093000Z-0001020304050607"
@@ -38,9 +43,9 @@ EVENT: dict[str, Any] = {
 }
 
 
-def an_instance(sop: str) -> ManifestInstance:
+def an_instance(sop: str, batch_id: str = BATCH) -> ManifestInstance:
     return ManifestInstance(
-        key=str(InstanceKey(BATCH, "1.2", "1.2.3", sop)),
+        key=str(InstanceKey(batch_id, "1.2", "1.2.3", sop)),
         size=10,
         checksum=Checksum.of(sop.encode()),
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
@@ -52,22 +57,72 @@ def an_instance(sop: str) -> ManifestInstance:
     )
 
 
-def a_manifest(count: int = 2, datastore_id: str | None = None) -> Manifest:
+def a_manifest(count: int = 2, datastore_id: str | None = None, batch_id: str = BATCH) -> Manifest:
     return Manifest(
-        batch_id=BATCH,
+        batch_id=batch_id,
         closed_at=NOW,
         close_reason=CloseReason.QUIET,
         source=Source("CT1", "STORESCP", ("10.0.0.1",), ("a1",)),
         datastore_id=datastore_id,
-        instances=tuple(an_instance(f"1.2.3.{number + 1}") for number in range(count)),
+        instances=tuple(an_instance(f"1.2.3.{number + 1}", batch_id) for number in range(count)),
+    )
+
+
+def a_batch(state: BatchState = BatchState.CLOSED, batch_id: str = BATCH) -> BatchRecord:
+    return BatchRecord(
+        batch_id=batch_id,
+        state=state,
+        calling_ae_title="CT1",
+        opened_at=NOW,
+        counts=Counts(2),
+        manifest_key=manifest_key(batch_id),
+        closed_at=NOW,
     )
 
 
 def memory_stores(manifest: Manifest | None = None) -> Stores:
-    objects = MemoryObjects()
+    """With a manifest: its batch as it is when its execution begins."""
+    batches = MemoryBatches()
+    studies = MemoryStudies(MemoryOutbox(batches))
+    stores = Stores(MemoryObjects(), MemoryJobs(), batches, MemoryInstances(), studies)
     if manifest is not None:
-        objects.bodies[BUCKET, manifest_key(manifest.batch_id)] = manifest.to_json()
-    return Stores(objects, MemoryJobs(), MemoryBatches(), MemoryInstances())
+        keep_batch(stores, manifest)
+    return stores
+
+
+def keep_batch(stores: Stores, manifest: Manifest) -> None:
+    """A batch whose turn it is."""
+    batch_id, objects, batches = manifest.batch_id, stores.objects, stores.batches
+    assert isinstance(objects, MemoryObjects)
+    assert isinstance(batches, MemoryBatches)
+    objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
+    objects.bodies |= {(BUCKET, each.key): each.key.encode() for each in manifest.instances}
+    batches.rows[batch_id] = a_batch(BatchState.IMPORTING, batch_id)
+
+
+def overwrite(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
+    """Rows as they are to be, whatever stood there."""
+    known = store.get_many(row.sop_instance_uid for row in rows)
+    assert not store.swap_many([(known.get(row.sop_instance_uid), row) for row in rows])
+
+
+def files_of(stores: Stores) -> MemoryFiles:
+    assert isinstance(stores.objects, MemoryObjects)
+    return MemoryFiles(stores.objects, BUCKET)
+
+
+def outbox_of(stores: Stores) -> MemoryOutbox:
+    assert isinstance(stores.studies, MemoryStudies)
+    return stores.studies.outbox
+
+
+def a_context(
+    stores: Stores,
+    service: "FakeHealthImaging",
+    now: datetime = NOW,
+    settings: ImportSettings = SETTINGS,
+) -> ImportContext:
+    return ImportContext(stores, files_of(stores), service, settings, now)
 
 
 RUNNING = ImportView(JobStatus.IN_PROGRESS, f"s3://{RESULTS}/{BATCH}/")
@@ -80,6 +135,7 @@ class FakeHealthImaging:
     faults: list[ProductError] = field(default_factory=list)
     view: ImportView = RUNNING
     started: list[ImportRequest] = field(default_factory=list)
+    job_id: str = "job1"
     on_start: Callable[[], None] = lambda: None
 
     def start(self, request: ImportRequest) -> str:
@@ -88,7 +144,7 @@ class FakeHealthImaging:
             raise self.faults.pop(0)
         self.started.append(request)
         self.on_start()
-        return "job1"
+        return self.job_id
 
     def look(self, datastore_id: str, job_id: str) -> ImportView:
         """See ImportService."""
@@ -122,8 +178,10 @@ def summary(imported: int = 0, customer_errors: int = 0, server_errors: int = 0)
     return json.dumps({"jobSummary": document}).encode()
 
 
-def keep_results(stores: Stores, **files: bytes) -> None:
-    """Put result files where HealthImaging puts those of job ``job1``."""
+def keep_results(
+    stores: Stores, *, batch_id: str = BATCH, job_id: str = "job1", **files: bytes
+) -> None:
+    """Put result files where HealthImaging puts those of a batch's job."""
     where = {
         "summary": "job-output-manifest.json",
         "success": "SUCCESS/success.ndjson",
@@ -132,5 +190,5 @@ def keep_results(stores: Stores, **files: bytes) -> None:
     }
     assert isinstance(stores.objects, MemoryObjects)
     for name, body in files.items():
-        key = f"{BATCH}/{DATASTORE}-DicomImport-job1/{where[name]}"
+        key = f"{batch_id}/{DATASTORE}-DicomImport-{job_id}/{where[name]}"
         stores.objects.bodies[RESULTS, key] = body

@@ -21,10 +21,12 @@ from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
+from structlog.testing import capture_logs
 
 from contract.errors import InvalidManifest, ProductError
 from contract.keys import manifest_key
-from contract.records import BatchState, Counts, InstanceState, JobStatus
+from contract.records import BatchRecord, BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
@@ -34,13 +36,15 @@ from tests.unit.chalicelib.builders import (
     NEWER_BATCH,
     NOW,
     RESULTS,
-    SETTINGS,
     FakeHealthImaging,
+    a_batch,
+    a_context,
     a_manifest,
     failed,
     keep_results,
     lines,
     memory_stores,
+    overwrite,
     success,
     summary,
 )
@@ -59,17 +63,17 @@ def service() -> FakeHealthImaging:
 
 
 def start(stores: Stores, service: FakeHealthImaging) -> dict[str, Any]:
-    return start_import(EXECUTION, stores, service, SETTINGS, NOW)
+    return start_import(EXECUTION, a_context(stores, service))
 
 
 def check(stores: Stores, service: FakeHealthImaging, seconds: float = 0) -> dict[str, Any]:
     now = NOW + timedelta(seconds=seconds)
-    return check_status(EXECUTION, "job1", stores, service, SETTINGS, now)
+    return check_status(EXECUTION, "job1", a_context(stores, service, now))
 
 
 def fail(stores: Stores, message: str = "it broke", **more: Any) -> dict[str, str]:
     event = EVENT | {"job": {"jobId": "job1", "status": "FAILED", "message": message}} | more
-    return record_failure(event, stores, SETTINGS, NOW)
+    return record_failure(event, a_context(stores, FakeHealthImaging()))
 
 
 def states(stores: Stores) -> list[InstanceState]:
@@ -82,7 +86,7 @@ def test_a_started_batch_stands_in_every_table(stores: Stores, service: FakeHeal
         "jobId": "job1",
         "datastoreId": DATASTORE,
         "status": "SUBMITTED",
-        "waitSeconds": 5,
+        "waitSeconds": 15,
     }
     (request,) = service.started
     assert request.input_s3_uri == f"s3://{BUCKET}/instances/{BATCH}/"
@@ -98,7 +102,7 @@ def test_a_started_batch_stands_in_every_table(stores: Stores, service: FakeHeal
     )
     assert job.sop_instance_uid is None  # it has two
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
-    assert states(stores) == [InstanceState.IMPORTING] * 2
+    assert states(stores) == [InstanceState.RECEIVED] * 2
 
 
 def test_a_manifest_may_name_its_own_data_store(service: FakeHealthImaging) -> None:
@@ -107,23 +111,25 @@ def test_a_manifest_may_name_its_own_data_store(service: FakeHealthImaging) -> N
 
 
 @pytest.mark.parametrize("fault", [ImportThrottled, ImportQuotaExceeded, ServiceUnavailable])
-def test_a_batch_that_must_wait_is_shown_as_received_and_starts_later(
+def test_a_start_that_is_put_off_changes_nothing_and_succeeds_later(
     stores: Stores, service: FakeHealthImaging, fault: type[ProductError]
 ) -> None:
     service.faults = [fault("later"), fault("later")]
     for _ in range(2):
         with pytest.raises(fault):
             start(stores, service)
-        assert states(stores) == [InstanceState.RECEIVED] * 2
+        assert stores.batches.get(BATCH) == a_batch(BatchState.IMPORTING)
     start(stores, service)
-    assert states(stores) == [InstanceState.IMPORTING] * 2
+    assert stores.jobs.get("job1") is not None
 
 
-def test_a_refused_start_registers_nothing(stores: Stores, service: FakeHealthImaging) -> None:
+def test_a_refused_start_leaves_its_instances_received(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
     service.faults = [ImportRefused("AccessDeniedException: no")]
     with pytest.raises(ImportRefused):
         start(stores, service)
-    assert states(stores) == []
+    assert states(stores) == [InstanceState.RECEIVED] * 2
 
 
 def test_a_repeated_start_starts_nothing_and_answers_the_same(
@@ -150,20 +156,33 @@ def void(_: object) -> None:
 def test_a_manifest_that_is_gone_or_another_batchs_is_permanent(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
-    with pytest.raises(ObjectMissing):
-        start(memory_stores(), service)
     assert isinstance(stores.objects, MemoryObjects)
-    newer = replace(EXECUTION, batch_id=NEWER_BATCH, manifest_key=manifest_key(NEWER_BATCH))
-    stores.objects.bodies[BUCKET, newer.manifest_key] = a_manifest().to_json()
-    with pytest.raises(InvalidManifest, match="another batch"):
-        start_import(newer, stores, service, SETTINGS, NOW)
+    newer = replace(a_manifest(), batch_id=NEWER_BATCH)
+    stores.objects.bodies[BUCKET, manifest_key(BATCH)] = newer.to_json()
+    with pytest.raises(InvalidManifest):
+        start(stores, service)
+    del stores.objects.bodies[BUCKET, manifest_key(BATCH)]
+    with pytest.raises(ObjectMissing):
+        start(stores, service)
+
+
+@pytest.mark.parametrize("batch", [None, a_batch(BatchState.OPEN)], ids=["no", "an open"])
+def test_an_execution_for_a_batch_that_is_not_closed_is_refused(
+    batch: BatchRecord | None, service: FakeHealthImaging
+) -> None:
+    stores = memory_stores()
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows |= {BATCH: batch} if batch else {}
+    with pytest.raises(ImportRefused, match="not closed"):
+        start(stores, service)
+    assert service.started == []
 
 
 def test_a_running_job_is_kept_up_to_date_and_looked_at_less_often(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
     start(stores, service)
-    assert check(stores, service, 1)["waitSeconds"] == 5
+    assert check(stores, service, 1)["waitSeconds"] == 15
     assert check(stores, service, 100)["waitSeconds"] == 25
     assert check(stores, service, 9_999)["waitSeconds"] == 60
     job = stores.jobs.get("job1")
@@ -207,6 +226,17 @@ def test_a_completed_job_that_hides_a_failure_is_partial(
     assert job.image_set_ids == ("a" * 32,)
     assert (batch.state, batch.counts) == (BatchState.PARTIAL, job.counts)
     assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_an_end_is_told_with_its_counts_once(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    with capture_logs() as told:
+        fail(stores)
+        fail(stores)
+    (line,) = [each for each in told if each["event"] == "import_ended"]
+    assert (line["ImportedInstances"], line["FailedInstances"]) == (0, 2)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "DicomStoreScp"
 
 
 def test_a_repeated_check_of_an_ended_job_asks_nobody(
@@ -261,7 +291,7 @@ def test_a_failed_job_is_left_to_record_failure(stores: Stores, service: FakeHea
 
 def test_an_import_that_never_got_a_job_is_recorded_under_its_batch(stores: Stores) -> None:
     event = EVENT | {"error": {"Error": "ImportThrottled", "Cause": "{}"}}
-    record_failure(event, stores, SETTINGS, NOW)
+    record_failure(event, a_context(stores, FakeHealthImaging()))
     job = stores.jobs.get(BATCH)
     assert job is not None
     assert (job.batch_id, job.job_status, job.counts.failed) == (BATCH, JobStatus.FAILED, 2)
@@ -271,16 +301,16 @@ def test_an_import_that_never_got_a_job_is_recorded_under_its_batch(stores: Stor
 def test_a_batch_whose_failure_is_recorded_starts_nothing_any_more(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
-    record_failure(EVENT, stores, SETTINGS, NOW)
+    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
     assert start(stores, service)["jobId"] == BATCH
     assert service.started == []
-    state = check_status(EXECUTION, BATCH, stores, service, SETTINGS, NOW)
+    state = check_status(EXECUTION, BATCH, a_context(stores, service))
     assert state["status"] == "FAILED"
 
 
 def test_a_failure_is_recorded_even_if_the_manifest_cannot_be_read() -> None:
     stores = memory_stores()
-    record_failure(EVENT, stores, SETTINGS, NOW)
+    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
     job, batch = stores.jobs.get(BATCH), stores.batches.get(BATCH)
     assert job is not None
     assert batch is not None
@@ -301,7 +331,7 @@ def test_what_was_imported_before_the_failure_stays_imported(
 ) -> None:
     start(stores, service)
     row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
-    stores.instances.put_many([replace(row, state=InstanceState.IMPORTED)])
+    overwrite(stores.instances, [replace(row, state=InstanceState.IMPORTED)])
     fail(stores)
     job = stores.jobs.get("job1")
     assert job is not None
@@ -315,7 +345,7 @@ def test_an_instance_that_was_sent_again_keeps_its_newer_state(
     start(stores, service)
     row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
     newer = replace(row, batch_id=NEWER_BATCH, state=InstanceState.RECEIVED)
-    stores.instances.put_many([newer])
+    overwrite(stores.instances, [newer])
     fail(stores)
     assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == newer
 
@@ -325,12 +355,13 @@ class Crash(Exception):
 
 
 WRITES = [
-    (MemoryBatches, "create"),
-    (MemoryBatches, "start"),
-    (MemoryBatches, "end"),
+    (MemoryBatches, "move"),
+    (MemoryBatches, "attach_job"),
     (MemoryJobs, "create"),
     (MemoryJobs, "put"),
-    (MemoryInstances, "put_many"),
+    (MemoryInstances, "swap_many"),
+    (MemoryFiles, "copy"),
+    (MemoryFiles, "delete"),
 ]
 
 
@@ -340,9 +371,9 @@ def crash_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     store, name, after = request.param
     real, calls = getattr(store, name), list[int]()
 
-    def crashing(self: object, value: object) -> object:
+    def crashing(*values: object) -> object:
         calls.append(1)
-        result = real(self, value) if after or len(calls) > 1 else None
+        result = real(*values) if after or len(calls) > 1 else None
         if len(calls) == 1:
             raise Crash
         return result

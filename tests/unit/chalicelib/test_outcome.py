@@ -7,13 +7,16 @@ from chalicelib.imports.outcome import (
     MAX_LINE_BYTES,
     MAX_WARNINGS,
     NOT_REPORTED,
+    Outcome,
     ResultFiles,
     read_results,
 )
+from chalicelib.imports.rows import ending, failures
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.records import BatchState, Counts
+from contract.batch_states import BatchEvent
+from contract.records import Counts
 from tests.unit.chalicelib.builders import a_manifest, failed, lines, success, summary
 
 ONE, TWO = (each.key for each in a_manifest(2).instances)
@@ -31,8 +34,8 @@ def test_each_instance_gets_what_the_files_say_of_it() -> None:
     assert results.outcomes[ONE].is_primary is True
     assert results.outcomes[TWO].reason == "ValidationException: DICOM attributes does not exist"
     assert results.counts == Counts(2, imported=1, failed=1)
-    assert results.batch_state is BatchState.PARTIAL
-    assert results.message == "1 of 2 instances were not imported"
+    assert ending(results.counts) is BatchEvent.PARTLY_IMPORTED
+    assert failures(results.counts) == "1 of 2 instances were not imported"
     assert results.image_set_ids == ("a" * 32,)
 
 
@@ -43,8 +46,33 @@ def test_an_instance_that_no_file_names_failed() -> None:
 
 def test_all_imported_and_none_imported_are_told_apart() -> None:
     both = read_results(a_manifest(2), ResultFiles(summary(2), lines(success(ONE), success(TWO))))
-    assert (both.batch_state, both.message) == (BatchState.IMPORTED, None)
-    assert read_results(a_manifest(2), ResultFiles(summary())).batch_state is BatchState.FAILED
+    assert (ending(both.counts), failures(both.counts)) == (BatchEvent.IMPORTED, None)
+    none = read_results(a_manifest(2), ResultFiles(summary()))
+    assert ending(none.counts) is BatchEvent.FAILED
+
+
+def test_a_duplicate_counts_as_imported_unless_the_job_imported_it_again() -> None:
+    files = ResultFiles(summary(1, 1), lines(success(ONE)), lines(failed(TWO)))
+    results = read_results(a_manifest(3), files, {ONE, TWO})
+    assert results.outcomes[ONE].image_set_id == "a" * 32
+    assert results.outcomes[TWO] == Outcome(duplicate=True)
+    assert results.counts == Counts(3, imported=2, failed=1, duplicates=1)
+
+
+def test_the_summary_tells_of_an_image_set_what_a_files_line_leaves_out() -> None:
+    sets = [
+        {"imageSetId": "a" * 32, "imageSetVersion": 1, "isPrimary": False},
+        {"imageSetId": "a" * 32, "imageSetVersion": 2, "isPrimary": False},
+        {"imageSetId": "b" * 32, "imageSetVersion": "7", "isPrimary": 1},
+        "no image set",
+    ]
+    document = {"jobSummary": {"numberOfImportedFiles": 2, "imageSetsSummary": sets}}
+    success_file = lines(success(ONE, primary=None), success(TWO, "b" * 32, primary=None))
+    results = read_results(a_manifest(2), ResultFiles(lines(document), success_file))
+    one, two = results.outcomes[ONE], results.outcomes[TWO]
+    assert (one.image_set_version, one.is_primary) == (2, False)
+    assert (two.image_set_version, two.is_primary) == (None, None)
+    assert results.counts.non_primary == 1
 
 
 def test_an_instance_named_imported_and_failed_is_not_reported_imported() -> None:
@@ -62,7 +90,7 @@ def test_a_warned_instance_is_imported_whether_or_not_success_lists_it(listed: b
     assert (outcome.image_set_id, outcome.is_primary) == (
         ("a" * 32, True) if listed else ("b" * 32, False)
     )
-    assert results.counts == Counts(1, imported=1, warned=1)
+    assert results.counts == Counts(1, imported=1, warned=1, non_primary=0 if listed else 1)
 
 
 @pytest.mark.parametrize(

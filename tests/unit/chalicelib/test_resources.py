@@ -8,36 +8,43 @@ from typing import Any
 
 import pytest
 from chalicelib.api import resources
-from chalicelib.api.parameters import job_query
-from chalicelib.api.views import MAX_FAILED
+from chalicelib.api.parameters import job_query, request
+from chalicelib.api.views import MAX_IMAGE_SETS, MAX_LISTED, instance_view, study_view
 from chalicelib.errors import BadParameter, NotFound
+from chalicelib.imports.outcome import MAX_WARNINGS
+from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
+from chalicelib.operations.journal import Entry, MemoryJournal
 from chalicelib.stores import Stores
+from chalicelib.stores.instances import MAX_CONFLICTS
 from chalicelib.stores.jobs import Cursor
-from chalicelib.stores.memory import MemoryObjects
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.keys import manifest_key
-from contract.records import InstanceState, JobStatus
+from contract.records import BatchState, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
     EXECUTION,
     NEWER_BATCH,
     NOW,
-    SETTINGS,
     FakeHealthImaging,
+    a_batch,
+    a_context,
     a_manifest,
+    an_instance,
     memory_stores,
+    overwrite,
 )
 
 
 @pytest.fixture
 def stores() -> Stores:
     stores = memory_stores(a_manifest(3))
-    start_import(EXECUTION, stores, FakeHealthImaging(), SETTINGS, NOW)
+    start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
     return stores
 
 
@@ -88,7 +95,7 @@ def test_a_jobs_instances_come_in_pages_of_its_manifest(stores: Stores) -> None:
 
 def test_an_instance_that_was_sent_again_says_where_it_went(stores: Stores) -> None:
     row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
-    stores.instances.put_many([replace(row, batch_id=NEWER_BATCH)])
+    overwrite(stores.instances, [replace(row, batch_id=NEWER_BATCH)])
     moved, stayed, _ = instances(stores)["instances"]
     assert moved["supersededByBatchId"] == NEWER_BATCH
     assert "supersededByBatchId" not in stayed
@@ -97,7 +104,7 @@ def test_an_instance_that_was_sent_again_says_where_it_went(stores: Stores) -> N
 def test_an_instance_without_a_row_is_shown_as_received() -> None:
     stores = memory_stores(a_manifest(1))
     started = memory_stores(a_manifest(1))
-    start_import(EXECUTION, started, FakeHealthImaging(), SETTINGS, NOW)
+    start_import(EXECUTION, a_context(started, FakeHealthImaging()))
     job = started.jobs.get("job1")
     assert job is not None
     stores.jobs.create(job)
@@ -116,7 +123,7 @@ def test_a_study_counts_every_state_and_names_the_failed(stores: Stores) -> None
     rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
     done = replace(rows["1.2.3.1"], state=InstanceState.IMPORTED)
     lost = replace(rows["1.2.3.2"], state=InstanceState.FAILED, reason="why")
-    stores.instances.put_many([done, lost])
+    overwrite(stores.instances, [done, lost])
     study = resources.get_study(stores, "1.2")
     assert study["receivedCount"] == 3
     assert (study["importingCount"], study["importedCount"], study["failedCount"]) == (1, 1, 1)
@@ -127,12 +134,11 @@ def test_a_study_counts_every_state_and_names_the_failed(stores: Stores) -> None
 def test_a_study_lists_a_bounded_number_of_failures(stores: Stores) -> None:
     row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
     lost = replace(row, state=InstanceState.FAILED, reason="why")
-    stores.instances.put_many(
-        [replace(lost, sop_instance_uid=f"1.9.{number}") for number in range(MAX_FAILED + 5)]
-    )
+    many = [replace(lost, sop_instance_uid=f"1.9.{each}") for each in range(MAX_LISTED + 5)]
+    overwrite(stores.instances, many)
     study = resources.get_study(stores, "1.2")
-    assert len(study["failed"]) == MAX_FAILED
-    assert study["failedCount"] == MAX_FAILED + 5
+    assert len(study["failed"]) == MAX_LISTED
+    assert study["failedCount"] == MAX_LISTED + 5
 
 
 def test_a_study_that_is_unknown_or_no_uid_is_told_apart(stores: Stores) -> None:
@@ -155,6 +161,151 @@ def test_a_time_outside_the_calendar_is_a_bad_parameter(when: str) -> None:
 
 def test_a_year_of_three_digits_still_comes_before_this_one(stores: Stores) -> None:
     assert len(resources.list_jobs(stores, {"from": "0999-01-01"})["jobs"]) == 1
+
+
+def test_a_study_tells_conflicts_quarantine_and_non_primary(stores: Stores) -> None:
+    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+    second = replace(rows["1.2.3.1"], state=InstanceState.IMPORTED, is_primary=False)
+    aside = replace(rows["1.2.3.2"], state=InstanceState.QUARANTINED, conflicts=("instances/x",))
+    overwrite(stores.instances, [second, aside])
+    study = resources.get_study(stores, "1.2")
+    assert (study["nonPrimaryCount"], study["conflictCount"], study["quarantinedCount"]) == (
+        1,
+        1,
+        1,
+    )
+    assert [each["sopInstanceUID"] for each in study["quarantined"]] == ["1.2.3.2"]
+    assert [each["conflicts"] for each in study["conflicts"]] == [["instances/x"]]
+
+
+def test_an_instance_is_found_by_its_uid(stores: Stores) -> None:
+    assert resources.get_instance(stores, "1.2.3.1")["state"] == "IMPORTING"
+    with pytest.raises(NotFound):
+        resources.get_instance(stores, "1.9")
+    with pytest.raises(BadParameter, match="sopInstanceUID"):
+        resources.get_instance(stores, "DOE^JOHN")
+
+
+def test_a_batch_tells_why_it_was_retried(stores: Stores) -> None:
+    journal = MemoryJournal()
+    assert resources.get_batch(stores, journal, BATCH)["state"] == "IMPORTING"
+    journal.begin(Entry(f"retry:{BATCH}", NEWER_BATCH, "why", NOW))
+    assert resources.get_batch(stores, journal, BATCH)["retryReason"] == "why"
+    with pytest.raises(NotFound):
+        resources.get_batch(stores, journal, NEWER_BATCH)
+    with pytest.raises(BadParameter, match="batchId"):
+        resources.get_batch(stores, journal, "x" * 5_000)
+
+
+def many_batches(count: int, **titles: str) -> Stores:
+    """Four of them opened at each time, in all states in turn."""
+    stores, states = memory_stores(), list(BatchState)
+    batches = stores.batches
+    assert isinstance(batches, MemoryBatches)
+    for number in range(count):
+        batch_id = f"20261123T093000Z-{number:016x}"
+        batch = a_batch(states[number % len(states)], batch_id)
+        batches.rows[batch_id] = replace(
+            batch,
+            opened_at=NOW + timedelta(seconds=number // 4),
+            calling_ae_title=titles.get(f"n{number}", "CT1"),
+        )
+    return stores
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 100])
+@pytest.mark.parametrize("filters", [{}, {"callingAeTitle": "MR1"}, {"state": "FAILED"}])
+def test_pages_of_batches_lose_and_repeat_nothing(
+    limit: int, filters: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.api.batch_pages.MAX_EXAMINED", 8)
+    stores = many_batches(30, **dict.fromkeys(["n0", "n1", "n13", "n29"], "MR1"))
+    given: list[str] = []
+    cursor: dict[str, str] = {}
+    for _ in range(40):
+        answer = resources.list_batches(stores, filters | {"limit": str(limit)} | cursor)
+        given += [batch["batchId"] for batch in answer["batches"]]
+        assert len(answer["batches"]) <= limit
+        if "nextCursor" not in answer:
+            break
+        cursor = {"cursor": answer["nextCursor"]}
+    else:
+        pytest.fail("the pages never end")
+    whole = resources.list_batches(stores, {"limit": "100"})["batches"]
+    assert given == [each["batchId"] for each in whole if filters.items() <= each.items()]
+    assert len(given) in (30, 4)
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [({"state": "DONE"}, "state"), ({"callingAeTitle": ""}, "callingAeTitle")],
+)
+def test_a_wrong_filter_of_batches_is_named(query: dict[str, str], parameter: str) -> None:
+    with pytest.raises(BadParameter, match=parameter):
+        resources.list_batches(many_batches(1), query)
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter"),
+    [
+        (b"", "body"),
+        (b"[]", "body"),
+        (b"\xff", "body"),
+        (b"[" * 10_000, "body"),
+        (b" " * 20_000, "body"),
+        (b"{}", "reason"),
+        (b'{"reason": 1}', "reason"),
+        (b'{"reason": " "}', "reason"),
+        (b'{"reason": "a\\nb"}', "reason"),
+        (json.dumps({"reason": "x" * 501}).encode(), "reason"),
+        (b'{"reason": "x", "colour": "red"}', "colour"),
+        (b'{"reason": "x", "key": ""}', "key"),
+    ],
+)
+def test_a_body_that_does_not_say_why_is_refused_by_name(body: bytes, parameter: str) -> None:
+    with pytest.raises(BadParameter) as caught:
+        request(body, frozenset({"key"}))
+    assert caught.value.parameter == parameter
+
+
+json_objects = st.recursive(
+    st.none() | st.text(),
+    lambda inner: st.dictionaries(st.sampled_from(["reason", "key", "x"]), inner),
+)
+
+
+@given(st.binary() | json_objects.map(lambda each: json.dumps(each).encode()))
+def test_any_body_is_read_or_refused(body: bytes) -> None:
+    with suppress(BadParameter):
+        assert request(body, frozenset({"key"})).reason.strip()
+
+
+def test_no_answer_passes_what_a_lambda_may_return() -> None:
+    """6 MB, and the body is escaped once more into the answer to API Gateway."""
+    worst = replace(
+        instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.FAILED, NOW),
+        reason="\u00e9" * 500,
+        warnings=("W" * 100,) * MAX_WARNINGS,
+        conflicts=("instances/" + "1" * 250,) * MAX_CONFLICTS,
+    )
+    rows = [
+        replace(worst, sop_instance_uid=f"1.2.{n}", job_id=f"{n:064}", batch_id=f"{n:033}")
+        for n in range(5_000)
+    ]
+    aside = [replace(row, state=InstanceState.QUARANTINED) for row in rows[2_500:]]
+    stores = memory_stores(a_manifest(1))
+    start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
+    job = stores.jobs.get("job1")
+    assert job is not None
+    image_sets = tuple(f"{number:032}" for number in range(5_000))
+    for number in range(100):
+        stores.jobs.create(replace(job, job_id=f"x{number}", image_set_ids=image_sets))
+    jobs = resources.list_jobs(stores, {"limit": "100"})
+    study = study_view("1.2", [*rows[:2_500], *aside])
+    page = {"instances": [instance_view(row) for row in rows[:100]]}
+    assert max(len(json.dumps(json.dumps(each))) for each in (jobs, study, page)) < 4_000_000
+    shown = jobs["jobs"][0]
+    assert (len(shown["imageSetIds"]), shown["imageSetCount"]) == (MAX_IMAGE_SETS, 5_000)
 
 
 names = st.sampled_from(["status", "study", "from", "to", "limit", "cursor"]) | st.text()
@@ -187,5 +338,5 @@ def test_an_ended_job_is_shown_with_its_end(stores: Stores) -> None:
     stores.jobs.put(replace(job, job_status=JobStatus.FAILED, ended_at=NOW, message="why"))
     shown = resources.get_job(stores, "job1")
     assert (shown["endedAt"], shown["message"]) == ("2026-11-23T09:30:00.000000Z", "why")
-    state = check_status(EXECUTION, "job1", stores, FakeHealthImaging(), SETTINGS, NOW)
+    state = check_status(EXECUTION, "job1", a_context(stores, FakeHealthImaging()))
     assert state["status"] == "FAILED"

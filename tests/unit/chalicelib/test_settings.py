@@ -6,7 +6,16 @@ import pytest
 import structlog
 from chalicelib import VERSION, logs
 from chalicelib.errors import SettingsError
-from chalicelib.settings import ImportSettings, IntakeSettings, LogSettings, TableSettings
+from chalicelib.settings import (
+    AdmissionSettings,
+    EventSettings,
+    ImportSettings,
+    IntakeSettings,
+    LogSettings,
+    RecoverySettings,
+    RetentionSettings,
+    TableSettings,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +28,7 @@ COMPLETE = {
 
 def test_defaults_stand_where_nothing_is_set_and_empty_is_unset() -> None:
     settings = ImportSettings.from_env(COMPLETE | {"POLL_MIN_SECONDS": " "})
-    assert (settings.poll_min_seconds, settings.poll_max_seconds) == (5, 60)
+    assert (settings.poll_min_seconds, settings.poll_max_seconds) == (15, 60)
     assert settings.import_max_age_seconds == 86_400
     assert TableSettings.from_env({"JOB_TABLE": ""}).job_table == "DicomImportJobTable"
 
@@ -46,10 +55,48 @@ def test_intervals_must_fit_each_other(more: dict[str, str], rule: str) -> None:
         ImportSettings.from_env(COMPLETE | more)
 
 
-@given(st.dictionaries(st.sampled_from(sorted(ImportSettings.model_fields)), st.text()))
+@pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1", "1/4"])
+def test_a_pace_that_is_none_is_refused(rate: str) -> None:
+    environ = {"DICOM_BUCKET": "b", "STATE_MACHINE_ARN": "a", "DATASTORE_ID": "d"}
+    assert AdmissionSettings.from_env(environ).start_rate == 1
+    with pytest.raises(SettingsError, match="START_RATE"):
+        AdmissionSettings.from_env(environ | {"START_RATE": rate})
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1", "soon"])
+def test_a_quiet_time_that_is_none_is_refused(minutes: str) -> None:
+    environ = {"DICOM_BUCKET": "b"}
+    settings = EventSettings.from_env(environ)
+    assert (settings.event_bus, settings.study_quiet_minutes) == ("default", 15)
+    with pytest.raises(SettingsError, match="STUDY_QUIET_MINUTES"):
+        EventSettings.from_env(environ | {"STUDY_QUIET_MINUTES": minutes})
+
+
+@pytest.mark.parametrize("days", ["-1", "366", "1.5"])
+def test_a_retention_that_the_manifests_do_not_outlive_is_refused(days: str) -> None:
+    environ = {"DICOM_BUCKET": "b"}
+    assert RetentionSettings.from_env(environ).retention_days == 30
+    assert RetentionSettings.from_env(environ | {"RETENTION_DAYS": "0"}).retention_days == 0
+    with pytest.raises(SettingsError, match="RETENTION_DAYS"):
+        RetentionSettings.from_env(environ | {"RETENTION_DAYS": days})
+
+
+MODELS = (
+    AdmissionSettings,
+    EventSettings,
+    ImportSettings,
+    IntakeSettings,
+    LogSettings,
+    RecoverySettings,
+    RetentionSettings,
+)
+NAMES = sorted({name for model in MODELS for name in model.model_fields})
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text()))
 def test_any_environment_gives_settings_or_our_error(environ: dict[str, str]) -> None:
     upper = {name.upper(): value for name, value in environ.items()}
-    for model in (ImportSettings, IntakeSettings, LogSettings):
+    for model in MODELS:
         with suppress(SettingsError):
             model.from_env(upper)
 

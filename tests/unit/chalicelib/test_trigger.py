@@ -1,19 +1,31 @@
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 from chalicelib.errors import InvalidEvent, MessagesFailed, ServiceUnavailable
-from chalicelib.imports.execution import Execution
-from chalicelib.intake.trigger import Message, created_keys, trigger_imports
-from chalicelib.stores.memory import MemoryObjects
+from chalicelib.intake.trigger import Intake, Message, created_keys, trigger_imports
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.objects import MAX_MANIFEST_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.batch_states import BatchEvent
 from contract.keys import manifest_key
-from tests.unit.chalicelib.builders import BATCH, BUCKET, a_manifest
+from contract.records import BatchRecord, BatchState, InstanceState
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    NOW,
+    a_batch,
+    a_manifest,
+    keep_batch,
+    memory_stores,
+)
 
 KEY = manifest_key(BATCH)
 
@@ -27,19 +39,6 @@ def event(*records: object) -> str:
     return json.dumps({"Records": records})
 
 
-class FakeWorkflow:
-    def __init__(self, *faults: Exception) -> None:
-        self.started: list[Execution] = []
-        self.faults = list(faults)
-
-    def start(self, execution: Execution) -> bool:
-        if self.faults:
-            raise self.faults.pop(0)
-        is_new = execution not in self.started
-        self.started += [execution] if is_new else []
-        return is_new
-
-
 class FakeQueue:
     def __init__(self) -> None:
         self.deleted: list[str] = []
@@ -48,34 +47,108 @@ class FakeQueue:
         self.deleted += receipt_handles
 
 
+class Taken:
+    """What the intake handed on: batches to the dispatcher, keys to the dropbox."""
+
+    def __init__(self, *keys_that_fail: str) -> None:
+        self.dispatched: list[str] = []
+        self.drops: list[str] = []
+        self.keys_that_fail = set(keys_that_fail)
+        self.fault: Exception | None = None
+
+    def take_drops(self, keys: Sequence[str]) -> Set[str]:
+        self.drops += keys
+        if self.fault:
+            raise self.fault
+        return set(keys) - self.keys_that_fail
+
+    def dispatch(self, batches: Sequence[BatchRecord]) -> None:
+        self.dispatched += [batch.batch_id for batch in batches]
+
+
 @pytest.fixture
-def objects() -> MemoryObjects:
-    objects = MemoryObjects()
-    objects.bodies[BUCKET, KEY] = a_manifest().to_json()
-    return objects
+def stores() -> Stores:
+    stores = memory_stores()
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.bodies[BUCKET, KEY] = a_manifest().to_json()
+    return stores
 
 
-def trigger(
-    objects: MemoryObjects, *bodies: str, workflow: FakeWorkflow | None = None
-) -> tuple[FakeWorkflow, FakeQueue]:
-    workflow, queue = workflow or FakeWorkflow(), FakeQueue()
+def trigger(stores: Stores, *bodies: str, taken: Taken | None = None) -> tuple[Taken, FakeQueue]:
+    taken, queue = taken or Taken(), FakeQueue()
     messages = [Message(str(number), body) for number, body in enumerate(bodies)]
+    intake = Intake(BUCKET, stores, NOW, taken.take_drops, taken.dispatch)
     try:
-        trigger_imports(messages, BUCKET, objects, workflow, queue)
+        trigger_imports(messages, intake, queue)
     except MessagesFailed:
         queue.deleted.append("raised")
-    return workflow, queue
+    return taken, queue
 
 
-def test_a_manifest_starts_an_execution_named_for_its_batch(objects: MemoryObjects) -> None:
-    workflow, queue = trigger(objects, event(record()))
-    assert workflow.started == [Execution(BATCH, BUCKET, KEY)]
+def rows(stores: Stores) -> dict[str, InstanceState]:
+    return {row.sop_instance_uid: row.state for row in stores.instances.by_study("1.2")}
+
+
+def test_a_manifest_closes_its_batch_which_is_then_dispatched(stores: Stores) -> None:
+    taken, queue = trigger(stores, event(record()))
+    assert taken.dispatched == [BATCH]
     assert queue.deleted == []  # Lambda deletes the whole batch itself
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.opened_at, batch.manifest_key) == (BatchState.CLOSED, NOW, KEY)
+    assert rows(stores) == dict.fromkeys(["1.2.3.1", "1.2.3.2"], InstanceState.RECEIVED)
 
 
-def test_an_event_that_comes_twice_is_no_error(objects: MemoryObjects) -> None:
-    workflow, queue = trigger(objects, event(record()), event(record()))
-    assert (len(workflow.started), queue.deleted) == (1, [])
+def test_an_open_batch_keeps_when_it_was_opened_and_loses_its_lease(stores: Stores) -> None:
+    earlier = NOW - timedelta(minutes=5)
+    leased = replace(
+        a_batch(BatchState.OPEN), opened_at=earlier, owner="task", lease_expires_at=NOW
+    )
+    stores.batches.move(leased, BatchEvent.OPENED)
+    trigger(stores, event(record()))
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.opened_at) == (BatchState.CLOSED, earlier)
+    assert (batch.owner, batch.lease_expires_at) == (None, None)
+
+
+def test_an_event_that_comes_twice_closes_and_offers_the_batch_once(stores: Stores) -> None:
+    taken, queue = trigger(stores, event(record()), event(record()))
+    assert (taken.dispatched, queue.deleted) == ([BATCH], [])
+
+
+def test_an_event_that_comes_late_takes_no_step_back(stores: Stores) -> None:
+    keep_batch(stores, a_manifest())
+    taken, queue = trigger(stores, event(record()))
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (taken.dispatched, queue.deleted) == ([], [])
+    assert (batch.state, rows(stores)) == (BatchState.IMPORTING, {})
+
+
+def test_an_id_whose_digits_are_no_time_is_a_batch_all_the_same(stores: Stores) -> None:
+    odd = "99999999T999999Z-0001020304050607"
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.bodies[BUCKET, manifest_key(odd)] = a_manifest(batch_id=odd).to_json()
+    trigger(stores, event(record(manifest_key(odd))))
+    batch = stores.batches.get(odd)
+    assert batch is not None
+    assert batch.opened_at == NOW
+
+
+def test_drops_of_all_messages_go_to_the_dropbox_at_once(stores: Stores) -> None:
+    keys = ["dropbox/a", "dropbox/b c", "dropbox/d"]
+    bodies = [event(record(keys[0]), record(keys[1])), event(record(keys[2])), event(record())]
+    taken, queue = trigger(stores, *bodies, taken=Taken("dropbox/b c"))
+    assert (taken.drops, taken.dispatched) == (keys, [BATCH])
+    assert queue.deleted == ["1", "2", "raised"]
+
+
+def test_a_dropbox_that_fails_does_not_stop_the_manifests(stores: Stores) -> None:
+    taken = Taken()
+    taken.fault = ServiceUnavailable("GetObject failed")
+    _, queue = trigger(stores, event(record("dropbox/a")), event(record()), taken=taken)
+    assert (taken.dispatched, queue.deleted) == ([BATCH], ["1", "raised"])
 
 
 def test_keys_come_quoted_and_a_multipart_upload_comes_twice() -> None:
@@ -93,12 +166,12 @@ def test_keys_come_quoted_and_a_multipart_upload_comes_twice() -> None:
         record(key="quarantine/invalid-manifest/x.json"),
     ],
 )
-def test_what_is_no_manifest_of_ours_is_left_alone(
-    objects: MemoryObjects, other: dict[str, Any]
-) -> None:
-    before = dict(objects.bodies)
-    workflow, queue = trigger(objects, event(other))
-    assert (workflow.started, queue.deleted, objects.bodies) == ([], [], before)
+def test_what_is_no_manifest_of_ours_is_left_alone(stores: Stores, other: dict[str, Any]) -> None:
+    assert isinstance(stores.objects, MemoryObjects)
+    before = dict(stores.objects.bodies)
+    taken, queue = trigger(stores, event(other))
+    assert (taken.dispatched, taken.drops, queue.deleted) == ([], [], [])
+    assert stores.objects.bodies == before
 
 
 def test_s3s_test_event_asks_for_nothing() -> None:
@@ -106,7 +179,7 @@ def test_s3s_test_event_asks_for_nothing() -> None:
 
 
 def test_a_manifest_that_is_gone_is_dropped() -> None:
-    assert trigger(MemoryObjects(), event(record()))[1].deleted == []
+    assert trigger(memory_stores(), event(record()))[1].deleted == []
 
 
 @pytest.mark.parametrize(
@@ -121,36 +194,47 @@ def test_a_manifest_that_is_gone_is_dropped() -> None:
 def test_a_manifest_that_is_not_ours_goes_to_quarantine_with_the_reason(
     key: str, body: bytes
 ) -> None:
-    objects = MemoryObjects()
+    stores = memory_stores()
+    objects = stores.objects
+    assert isinstance(objects, MemoryObjects)
     objects.bodies[BUCKET, key] = body
-    workflow, queue = trigger(objects, event(record(key)))
-    assert (workflow.started, queue.deleted) == ([], [])
+    taken, queue = trigger(stores, event(record(key)))
+    assert (taken.dispatched, queue.deleted) == ([], [])
     ((bucket, target),) = objects.bodies
     assert target == f"quarantine/invalid-manifest/{key.removeprefix('batches/')}"
     assert objects.metadata[bucket, target]["reason"]
 
 
-def test_a_reason_never_repeats_what_the_manifest_says(objects: MemoryObjects) -> None:
+def test_a_reason_never_repeats_what_the_manifest_says(stores: Stores) -> None:
+    objects = stores.objects
+    assert isinstance(objects, MemoryObjects)
     document = json.loads(a_manifest().to_json()) | {"closedAt": "DOE^JOHN \u00e9"}
     objects.bodies[BUCKET, KEY] = json.dumps(document).encode()
-    trigger(objects, event(record()))
+    trigger(stores, event(record()))
     ((_, metadata),) = objects.metadata.items()
     assert "closedAt" in metadata["reason"]
     assert "DOE" not in metadata["reason"]
 
 
-def test_a_poison_message_does_not_drag_its_neighbours_along(objects: MemoryObjects) -> None:
-    workflow, queue = trigger(objects, "poison", event(record()), "[]", event())
-    assert len(workflow.started) == 1
+def test_a_poison_message_does_not_drag_its_neighbours_along(stores: Stores) -> None:
+    taken, queue = trigger(stores, "poison", event(record()), "[]", event())
+    assert taken.dispatched == [BATCH]
     assert queue.deleted == ["1", "3", "raised"]
 
 
-@pytest.mark.parametrize("fault", [ServiceUnavailable("StartExecution failed"), KeyError("a bug")])
-def test_what_failed_comes_back(objects: MemoryObjects, fault: Exception) -> None:
-    workflow, queue = trigger(objects, event(record()), workflow=FakeWorkflow(fault))
-    assert queue.deleted == ["raised"]
-    trigger(objects, event(record()), workflow=workflow)
-    assert len(workflow.started) == 1
+@pytest.mark.parametrize("fault", [ServiceUnavailable("UpdateItem failed"), KeyError("a bug")])
+def test_what_failed_comes_back(
+    stores: Stores, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryBatches, "move", broken)
+        taken, queue = trigger(stores, event(record()))
+    assert (taken.dispatched, queue.deleted) == ([], ["raised"])
+    taken, queue = trigger(stores, event(record()))
+    assert (taken.dispatched, queue.deleted) == ([BATCH], [])
 
 
 json_values = st.recursive(
@@ -172,4 +256,4 @@ def test_any_text_gives_keys_or_our_error(body: str) -> None:
         keys = created_keys(body, BUCKET)
     except InvalidEvent:
         return
-    assert all(key.startswith("batches/") for key in keys)
+    assert all(key.startswith(("batches/", "dropbox/")) for key in keys)

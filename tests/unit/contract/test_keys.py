@@ -95,3 +95,13 @@ def test_a_quarantine_key_is_safe_whatever_the_name(name: str) -> None:
 def test_a_quarantine_reason_is_a_plain_slug(reason: str) -> None:
     with pytest.raises(InvalidKey):
         quarantine_key(reason, "x")
+
+
+def test_an_instance_keeps_its_batch_and_uids_where_it_is_put_aside() -> None:
+    key = InstanceKey.parse(KEY)
+    assert key.quarantined("import-failed") == KEY.replace(
+        "instances/", "quarantine/import-failed/"
+    )
+    assert key.duplicate() == KEY.replace("instances/", "duplicates/")
+    with pytest.raises(InvalidKey):
+        key.quarantined("Not a slug")

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.checksums import Checksum
-from contract.errors import InvalidChecksum, InvalidManifest, InvalidMetadata
+from contract.errors import InvalidChecksum, InvalidManifest
 from contract.keys import InstanceKey
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
-from contract.metadata import Sender, from_metadata, to_metadata
 from contract.times import from_iso, to_iso
 
 BATCH = "20261123T093000Z-0001020304050607"
@@ -56,7 +55,7 @@ def test_the_document_is_what_the_design_says() -> None:
     assert document["version"] == 1
     assert document["prefix"] == f"instances/{BATCH}/"
     assert document["closedAt"] == "2026-11-23T09:31:05.000250Z"
-    assert document["target"] == {"datastoreId": None}
+    assert document["target"] == {"datastoreId": None, "urgent": False}
     assert document["instances"][0]["checksum"] == str(CHECKSUM)
 
 
@@ -74,6 +73,8 @@ def test_the_document_is_what_the_design_says() -> None:
         ("source.associationIds", [1], "associationIds"),
         ("target", None, "target"),
         ("target.datastoreId", 5, "datastoreId"),
+        ("target.urgent", "yes", "urgent"),
+        ("target.urgent", None, "urgent"),
         ("instances", [], "1 to 5000"),
         ("instances.0", 7, "instances[]"),
         ("instances.0.size", -1, "negative"),
@@ -123,38 +124,10 @@ def test_deep_nesting_is_refused() -> None:
         Manifest.from_json(b"[" * 100_000)
 
 
-@pytest.mark.parametrize("study_date", ["20261123", None])
-def test_metadata_rebuilds_the_entry_and_the_sender(study_date: str | None) -> None:
-    instance = an_instance(study_date=study_date)
-    sender = Sender("CT1", "STORESCP", "10.0.0.1", "a1b2")
-    metadata = to_metadata(instance, sender)
-    assert from_metadata(instance.key, instance.size, metadata) == (instance, sender)
-
-
-def test_metadata_at_its_longest_fits_into_what_s3_allows() -> None:
-    long = "1." + "2" * 62
-    instance = ManifestInstance(
-        str(InstanceKey(BATCH, long, long, long)),
-        1,
-        CHECKSUM,
-        long,
-        long,
-        long,
-        long,
-        "20261123",
-        long,
-    )
-    metadata = to_metadata(instance, Sender("A" * 16, "B" * 16, "2001:db8::" + "f" * 29, "c" * 32))
-    assert sum(len(name) + len(value) for name, value in metadata.items()) < 2048
-
-
-def test_missing_or_malformed_metadata_is_named() -> None:
-    instance = an_instance()
-    metadata = to_metadata(instance, Sender("CT1", "STORESCP", "10.0.0.1", "a1b2"))
-    with pytest.raises(InvalidMetadata, match="lacks checksum"):
-        from_metadata(instance.key, 1, {k: v for k, v in metadata.items() if k != "checksum"})
-    with pytest.raises(InvalidMetadata, match="malformed"):
-        from_metadata(instance.key, 1, metadata | {"sop-class-uid": "x"})
+def test_a_manifest_from_before_there_was_urgent_is_read() -> None:
+    document = json.loads(a_manifest().to_json())
+    del document["target"]["urgent"]
+    assert Manifest.from_json(json.dumps(document).encode()) == a_manifest()
 
 
 def test_a_checksum_names_its_algorithm_and_compares_by_value() -> None:

@@ -2,9 +2,12 @@
 
 import struct
 
-from store_scp.instance import Instance
+from store_scp.batches import BatchLimits
+from store_scp.crc import crc64
+from store_scp.instance import Content, Instance, Route
 from store_scp.part10 import Header
 
+from contract.checksums import Checksum
 from contract.metadata import Sender
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -22,6 +25,18 @@ SERIES = (0x0020, 0x000E)
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
 ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+BY_STUDY = Route(by_study=True)
+
+# Small enough for a test to fill.
+LIMITS = BatchLimits(
+    quiet_seconds=5,
+    held_quiet_seconds=30,
+    max_files=4,
+    max_bytes=3_000,
+    max_metadata_bytes=1_000_000,
+    max_age_seconds=900,
+    max_instance_bytes=2_500,
+)
 
 HEADER = {
     SOP_CLASS: (b"UI", b"1.2.840.10008.5.1.4.1.1.2\x00"),
@@ -76,10 +91,19 @@ def instance(
     sop: str = "1.2.3.4",
     *,
     study: str = "1.2.3",
-    body: bytes = b"pixels",
     association_id: str = "a1",
     calling: str = "CT1",
+    route: Route = BY_STUDY,
 ) -> Instance:
-    """An instance whose bytes are ``body``."""
+    """A CT image; its bytes are another matter (``content``)."""
     header = Header(CT_IMAGE, sop, study, "1.2.3.3", "20240131")
-    return Instance.build(header, EXPLICIT_LE, memoryview(body), sender(association_id, calling))
+    return Instance(header, EXPLICIT_LE, sender(association_id, calling), route)
+
+
+def checksum(body: bytes) -> Checksum:
+    return Checksum.crc64nvme(crc64(body))
+
+
+def content(body: bytes = b"pixels") -> Content:
+    """A whole object, as a sink gets it."""
+    return Content(memoryview(body), checksum(body))

@@ -9,21 +9,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from store_scp.batches import BatchBook, BatchLimits, Placement
-from store_scp.instance import Instance
+from store_scp.instance import Instance, Route
 
+from contract.checksums import Checksum
 from contract.keys import InstanceKey, new_batch_id
 from contract.manifest import CloseReason, Manifest
-from tests.unit.store_scp.builders import instance
+from tests.unit.store_scp.builders import LIMITS, instance
 
 UTC_NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-LIMITS = BatchLimits(
-    by_study=True,
-    quiet_seconds=5,
-    held_quiet_seconds=30,
-    max_files=4,
-    max_bytes=3_000,
-    max_age_seconds=900,
-)
+BODY = b"pixels"
 
 
 def book(limits: BatchLimits = LIMITS) -> BatchBook:
@@ -31,10 +25,14 @@ def book(limits: BatchLimits = LIMITS) -> BatchBook:
     return BatchBook(limits, lambda: new_batch_id(UTC_NOW, next(numbers).to_bytes(8)))
 
 
-def put(store: BatchBook, one: Instance, now: float = 0) -> Placement:
+def place(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> Placement:
+    return store.place(one, now, len(body), Checksum.of(body))
+
+
+def put(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> Placement:
     """Place an instance, and say that its PUT succeeded."""
-    placement = store.place(one, now)
-    store.stored(placement, now)
+    placement = place(store, one, now, body)
+    store.stored(placement, now, len(body), Checksum.of(body))
     return placement
 
 
@@ -45,7 +43,7 @@ def closed(store: BatchBook, now: float) -> list[tuple[CloseReason, int]]:
 
 def test_a_key_follows_from_batch_and_uids() -> None:
     placement = put(book(), instance("1.2.3.4"))
-    assert InstanceKey.parse(placement.entry.key) == InstanceKey(
+    assert InstanceKey.parse(placement.key) == InstanceKey(
         placement.batch_id, "1.2.3", "1.2.3.3", "1.2.3.4"
     )
 
@@ -95,15 +93,15 @@ def test_a_batch_full_of_files_closes_at_once() -> None:
 
 def test_a_batch_that_cannot_hold_the_next_bytes_closes() -> None:
     store = book()
-    first = put(store, instance("1.1", body=bytes(2_000)))
-    second = put(store, instance("1.2", body=bytes(2_000)))
+    first = put(store, instance("1.1"), body=bytes(2_000))
+    second = put(store, instance("1.2"), body=bytes(2_000))
     assert first.batch_id != second.batch_id
     assert closed(store, 0) == [(CloseReason.FULL, 1)]
 
 
 def test_an_instance_larger_than_a_batch_gets_one_for_itself() -> None:
     store = book()
-    huge = put(store, instance("1.1", body=bytes(9_000)))
+    huge = put(store, instance("1.1"), body=bytes(9_000))
     assert put(store, instance("1.2")).batch_id != huge.batch_id
 
 
@@ -123,47 +121,57 @@ def test_age_is_found_by_the_clock_alone_too() -> None:
 
 def test_nothing_closes_under_a_put_in_flight() -> None:
     store = book()
-    slow = store.place(instance("1.1"), 0)
+    slow = place(store, instance("1.1"))
     store.association_ended("a1")
     store.close_all()
     assert store.next_due() == math.inf
     assert closed(store, 10_000) == []
-    store.stored(slow, 10_000)
+    store.stored(slow, 10_000, len(BODY), Checksum.of(BODY))
     assert closed(store, 10_000) == [(CloseReason.SHUTDOWN, 1)]
 
 
 def test_a_batch_whose_puts_all_failed_vanishes() -> None:
     store = book()
-    store.failed(store.place(instance("1.1"), 0), 0)
+    store.failed(place(store, instance("1.1")), 0)
     assert not store.is_empty
     assert closed(store, 30) == []
     assert store.is_empty
 
 
-def test_studies_senders_and_data_stores_do_not_share_a_batch() -> None:
+def test_studies_senders_and_routes_do_not_share_a_batch() -> None:
     store = book()
+    urgent = Route(by_study=True, urgent=True)
     ids = {
         put(store, instance("1.1")).batch_id,
         put(store, instance("1.2", study="1.9")).batch_id,
         put(store, instance("1.3", calling="MR1")).batch_id,
-        store.place(instance("1.4"), 0, "another-store").batch_id,
+        put(store, instance("1.4", route=Route(by_study=True, datastore_id="other"))).batch_id,
+        put(store, instance("1.5", route=urgent)).batch_id,
     }
-    assert len(ids) == 4
-    assert put(store, instance("1.5")).batch_id in ids
+    assert len(ids) == 5
+    assert put(store, instance("1.6")).batch_id in ids
+
+
+def test_the_manifest_says_where_to_and_how_soon() -> None:
+    store = book()
+    put(store, instance(route=Route(by_study=True, datastore_id="d" * 32, urgent=True)))
+    (manifest,) = store.due(40, UTC_NOW)
+    assert (manifest.datastore_id, manifest.urgent) == ("d" * 32, True)
 
 
 def test_mixed_batches_hold_any_study_of_one_sender() -> None:
-    store = book(dataclasses.replace(LIMITS, by_study=False))
-    first = put(store, instance("1.1", study="1.8"))
-    assert put(store, instance("1.2", study="1.9")).batch_id == first.batch_id
-    assert put(store, instance("1.3", calling="MR1")).batch_id != first.batch_id
-
-
-def test_a_repeated_instance_is_not_stored_again_and_keeps_its_batch_busy() -> None:
     store = book()
-    first = put(store, instance("1.1"))
-    again = store.place(instance("1.1", association_id="a2"), 4)
-    assert again == dataclasses.replace(first, already_stored=True)
+    mixed = Route(by_study=False)
+    first = put(store, instance("1.1", study="1.8", route=mixed))
+    assert put(store, instance("1.2", study="1.9", route=mixed)).batch_id == first.batch_id
+    other = put(store, instance("1.3", calling="MR1", route=mixed))
+    assert other.batch_id != first.batch_id
+
+
+def test_a_repeated_instance_is_known_and_keeps_its_batch_busy() -> None:
+    store = book()
+    put(store, instance("1.1"))
+    assert store.is_stored(instance("1.1", association_id="a2"), Checksum.of(BODY), 4)
     store.association_ended("a1")
     assert store.next_due() == 34
     assert closed(store, 34) == [(CloseReason.QUIET, 1)]
@@ -172,36 +180,106 @@ def test_a_repeated_instance_is_not_stored_again_and_keeps_its_batch_busy() -> N
 def test_other_bytes_under_a_uid_go_beside_and_overwrite_nothing() -> None:
     store = book()
     first = put(store, instance("1.1"))
-    second = put(store, instance("1.1", body=b"other"))
-    assert not second.already_stored
-    assert first.entry.key != second.entry.key
-    assert store.place(instance("1.1", body=b"other"), 0) == dataclasses.replace(
-        second, already_stored=True
-    )
+    assert not store.is_stored(instance("1.1"), Checksum.of(b"other"), 0)
+    second = put(store, instance("1.1"), body=b"other")
+    assert first.key != second.key
+    assert store.is_stored(instance("1.1"), Checksum.of(b"other"), 0)
 
 
 def test_the_same_uid_in_flight_is_not_awaited() -> None:
     store = book()
-    first = store.place(instance("1.1"), 0)
-    second = store.place(instance("1.1"), 0)
-    assert not second.already_stored
-    assert first.batch_id != second.batch_id
+    first = place(store, instance("1.1"))
+    assert not store.is_stored(instance("1.1"), Checksum.of(BODY), 0)
+    assert place(store, instance("1.1")).batch_id != first.batch_id
 
 
 def test_a_failed_put_is_tried_again_under_its_key_but_only_with_its_bytes() -> None:
     store = book()
-    first = store.place(instance("1.1"), 0)
+    first = place(store, instance("1.1"))
     store.failed(first, 0)
-    other = store.place(instance("1.1", body=b"other"), 0)
-    assert other.batch_id != first.batch_id
-    assert store.place(instance("1.1"), 0) == first
+    assert place(store, instance("1.1"), body=b"other").batch_id != first.batch_id
+    assert place(store, instance("1.1")) == first
 
 
-def test_a_manifest_is_handed_out_until_it_is_written() -> None:
+def test_a_reservation_for_an_unknown_size_seals_nothing() -> None:
+    store = book()
+    streamed = store.place(instance("1.1"), 0, None, None)
+    beside = put(store, instance("1.2"), body=bytes(600))
+    assert beside.batch_id != streamed.batch_id  # 3,100 bytes might be too many
+    store.stored(streamed, 0, 200, Checksum.of(bytes(200)))
+    assert put(store, instance("1.3"), body=bytes(600)).batch_id == streamed.batch_id
+
+
+def test_an_unknown_size_never_closes_a_batch_that_has_room_for_others() -> None:
+    store = book()
+    first = put(store, instance("1.1"), body=bytes(2_500))
+    assert store.place(instance("1.2"), 0, None, None).batch_id != first.batch_id
+    assert put(store, instance("1.3"), body=bytes(100)).batch_id == first.batch_id
+
+
+def test_a_failed_stream_leaves_its_key_taken() -> None:
+    store = book()
+    streamed = store.place(instance("1.1"), 0, None, None)
+    store.failed(streamed, 0)
+    assert place(store, instance("1.1")).batch_id != streamed.batch_id
+
+
+def test_a_size_not_known_yet_reserves_the_most_and_gives_the_rest_back() -> None:
+    store = book()
+    large = store.place(instance("1.1"), 0, None, None)
+    assert store.place(instance("1.2"), 0, None, None).batch_id != large.batch_id
+    store.stored(large, 0, 100, Checksum.of(bytes(100)))
+    assert put(store, instance("1.3"), body=bytes(600)).batch_id == large.batch_id
+
+
+def test_a_batch_that_cannot_hold_the_next_metadata_closes() -> None:
+    # Small objects are all metadata; of large ones, 8,000 bytes and half a percent count.
+    roomy = dataclasses.replace(LIMITS, max_bytes=10**9, max_metadata_bytes=20_000)
+    store = book(roomy)
+    first = put(store, instance("1.1"), body=bytes(400_000))
+    assert put(store, instance("1.2"), body=bytes(9_000)).batch_id == first.batch_id
+    assert put(store, instance("1.3"), body=bytes(2_000)).batch_id != first.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 2)]
+
+
+def test_a_lost_batch_takes_no_more_and_has_no_manifest() -> None:
+    store = book()
+    first = put(store, instance("1.1"))
+    assert store.lost(first.batch_id) == -math.inf
+    assert not store.is_stored(instance("1.1"), Checksum.of(BODY), 0)
+    assert place(store, instance("1.2")).batch_id != first.batch_id
+    assert closed(store, 0) == []
+    assert first.batch_id not in store.unwritten()
+
+
+def test_a_lost_batch_is_remembered_until_nothing_is_in_flight_into_it() -> None:
+    store = book()
+    slow = place(store, instance("1.1"))
+    assert store.lost(slow.batch_id) == math.inf
+    assert closed(store, 1_000) == []
+    assert store.unwritten() == (slow.batch_id,)
+    assert store.failed(slow, 1_000) == -math.inf
+    assert closed(store, 1_000) == []
+    assert store.is_empty
+
+
+def test_a_batch_lost_while_its_manifest_is_written_is_forgotten_either_way() -> None:
+    store = book()
+    one, other = put(store, instance("1.1")), put(store, instance("1.2", study="1.9"))
+    assert len(store.due(30, UTC_NOW)) == 2
+    for each in (one, other):
+        store.lost(each.batch_id)
+    store.manifest_written(one.batch_id)
+    store.manifest_failed(other.batch_id, 40)
+    assert store.is_empty
+    assert store.next_due() == math.inf
+
+
+def test_a_manifest_is_handed_out_again_once_writing_it_failed() -> None:
     store = book()
     placement = put(store, instance("1.1"))
     assert len(store.due(30, UTC_NOW)) == 1
-    assert len(store.due(30, UTC_NOW)) == 1
+    assert store.due(30, UTC_NOW) == ()
     store.manifest_failed(placement.batch_id, retry_at=60)
     assert store.due(59, UTC_NOW) == ()
     assert store.next_due() == 60
@@ -228,37 +306,40 @@ class BatchBookMachine(RuleBasedStateMachine):
         super().__init__()
         self.book = book()
         self.now = 0.0
-        self.in_flight: list[Placement] = []
+        self.in_flight: list[tuple[Placement, bytes]] = []
         self.acknowledged: dict[str, bytes] = {}
         self.bodies: dict[str, bytes] = {}
         self.written: list[Manifest] = []
-        self.closed_ids: set[str] = set()
+        self.handed_out: list[str] = []
+        self.recovered: set[str] = set()
 
     @rule(
         sop=st.integers(1, 8),
         study=st.integers(1, 2),
         body=st.sampled_from([b"a", b"b", bytes(1_500), bytes(4_000)]),
         association=st.sampled_from(["a1", "a2"]),
+        streamed=st.booleans(),
     )
-    def place(self, sop: int, study: int, body: bytes, association: str) -> None:
-        one = instance(f"1.{sop}", study=f"2.{study}", body=body, association_id=association)
-        placement = self.book.place(one, self.now)
-        key = placement.entry.key
-        if placement.already_stored:
-            assert self.acknowledged[key] == body
-        else:
-            assert key not in self.acknowledged
-            assert self.bodies.setdefault(key, body) == body  # one key, one content, for ever
-            self.in_flight.append(placement)
-        assert placement.batch_id not in self.closed_ids
+    def place(self, sop: int, study: int, body: bytes, association: str, streamed: bool) -> None:
+        one = instance(f"1.{sop}", study=f"2.{study}", association_id=association)
+        if self.book.is_stored(one, Checksum.of(body), self.now):
+            assert body in self.acknowledged.values()
+            return
+        known = (None, None) if streamed else (len(body), Checksum.of(body))
+        placement = self.book.place(one, self.now, *known)
+        assert placement.key not in self.acknowledged
+        assert self.bodies.setdefault(placement.key, body) == body  # one key, one content, for ever
+        assert placement.batch_id not in self.recovered
+        assert placement.batch_id not in self.handed_out
+        self.in_flight.append((placement, body))
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data(), success=st.booleans())
     def land(self, data: st.DataObject, success: bool) -> None:
-        placement = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
-        if success:
-            self.book.stored(placement, self.now)
-            self.acknowledged[placement.entry.key] = self.bodies[placement.entry.key]
+        placement, body = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+        if success and placement.batch_id not in self.recovered:
+            self.book.stored(placement, self.now, len(body), Checksum.of(body))
+            self.acknowledged[placement.key] = body
         else:
             self.book.failed(placement, self.now)
 
@@ -270,35 +351,54 @@ class BatchBookMachine(RuleBasedStateMachine):
     def end_association(self, association: str) -> None:
         self.book.association_ended(association)
 
-    @rule(success=st.booleans())
-    def write_manifests(self, success: bool) -> None:
+    @precondition(lambda self: self.book.unwritten())
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        known = sorted(set(self.book.unwritten()) - self.recovered)
+        if known:
+            self.recovered.add(lost := data.draw(st.sampled_from(known)))
+            self.book.lost(lost)
+
+    @rule()
+    def hand_out(self) -> None:
         for manifest in self.book.due(self.now, UTC_NOW):
-            self.closed_ids.add(manifest.batch_id)
-            assert manifest.batch_id not in {each.batch_id for each in self.in_flight}
+            assert manifest.batch_id not in {each.batch_id for each, _ in self.in_flight}
+            assert manifest.batch_id not in self.recovered
             assert len(manifest.instances) <= LIMITS.max_files
             size = sum(each.size for each in manifest.instances)
             assert size <= LIMITS.max_bytes or len(manifest.instances) == 1
-            if success:
-                self.written.append(manifest)
-                self.book.manifest_written(manifest.batch_id)
-            else:
-                self.book.manifest_failed(manifest.batch_id, self.now + 10)
+            self.handed_out.append(manifest.batch_id)
+            self.written.append(manifest)
+
+    @precondition(lambda self: self.handed_out)
+    @rule(success=st.booleans())
+    def write(self, success: bool) -> None:
+        batch_id = self.handed_out.pop()
+        if success:
+            self.book.manifest_written(batch_id)
+        else:
+            self.written = [each for each in self.written if each.batch_id != batch_id]
+            self.book.manifest_failed(batch_id, self.now + 10)
 
     @invariant()
     def nothing_overdue_is_forgotten(self) -> None:
-        if not self.in_flight and not self.book.is_empty:
+        if not self.in_flight and not self.handed_out and not self.book.is_empty:
             assert self.book.next_due() < math.inf
 
     def teardown(self) -> None:
         self.book.close_all()
-        for placement in self.in_flight:
+        for placement, _ in self.in_flight:
             self.book.failed(placement, self.now)
+        for batch_id in self.handed_out:
+            self.book.manifest_written(batch_id)
         for manifest in self.book.due(self.now + 1_000, UTC_NOW):
             self.written.append(manifest)
             self.book.manifest_written(manifest.batch_id)
-        keys = Counter(each.key for manifest in self.written for each in manifest.instances)
-        assert keys == dict.fromkeys(self.acknowledged, 1)
         assert self.book.is_empty
+        ours = [each for each in self.written if each.batch_id not in self.recovered]
+        keys = Counter(each.key for manifest in ours for each in manifest.instances)
+        theirs = {key for key in self.acknowledged if key.split("/")[1] in self.recovered}
+        assert keys == dict.fromkeys(self.acknowledged.keys() - theirs, 1)
 
 
 TestAnyLifeOfABook = BatchBookMachine.TestCase

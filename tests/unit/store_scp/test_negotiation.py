@@ -8,11 +8,11 @@ from pynetdicom import sop_class
 from store_scp.negotiation import (
     VERIFICATION,
     ContextResult,
-    ProposedContext,
     accepts_transfer_syntax,
     is_storage,
     negotiate,
 )
+from store_scp.upper_layer import ProposedContext
 
 from tests.unit.store_scp.builders import (
     CT_IMAGE,
@@ -121,6 +121,27 @@ def test_a_list_of_classes_narrows_storage_but_not_verification() -> None:
     assert result(VERIFICATION, supported=supported) is ContextResult.ACCEPTED
     refused = result(PRIVATE_CLASS, supported=supported)
     assert refused is ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
+def test_a_list_of_transfer_syntaxes_narrows_storage_but_not_verification() -> None:
+    answers = negotiate(
+        [
+            ProposedContext(1, CT_IMAGE, (EXPLICIT_LE, JPEG_LOSSLESS)),
+            ProposedContext(3, CT_IMAGE, (EXPLICIT_LE, IMPLICIT_LE)),
+            ProposedContext(5, VERIFICATION, (IMPLICIT_LE,)),
+        ],
+        transfer_syntaxes=frozenset({JPEG_LOSSLESS, HTJ2K}),
+    )
+    assert [(each.result, each.transfer_syntax) for each in answers] == [
+        (ContextResult.ACCEPTED, JPEG_LOSSLESS),
+        (ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, None),
+        (ContextResult.ACCEPTED, IMPLICIT_LE),
+    ]
+
+
+def test_a_list_of_transfer_syntaxes_accepts_none_that_is_refused_without_it() -> None:
+    (answer,) = negotiate([ProposedContext(1, CT_IMAGE, (JPIP,))], transfer_syntaxes={JPIP})
+    assert answer.result is ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
 
 
 def test_all_registered_transfer_syntaxes_are_accepted_but_nine() -> None:

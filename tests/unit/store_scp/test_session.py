@@ -1,121 +1,200 @@
+"""The door of a worker and what an admitted association counts and logs."""
+
+import asyncio
 import dataclasses
-from collections.abc import Callable
 
 import pytest
+from store_scp.board import Board, Panel
 from store_scp.dimse.services import StoreRequest
 from store_scp.dimse.status import Status
 from store_scp.errors import AssociationRejected, StoreRefused
-from store_scp.instance import Instance
-from store_scp.negotiation import ContextResult, ProposedContext
-from store_scp.session import Reception, Session
+from store_scp.metrics import Counter, Gauge
+from store_scp.negotiation import ContextResult
+from store_scp.policy import AccessPolicy, AeEntry, policy_from_settings
+from store_scp.reception import Reception
+from store_scp.session import Session
 from store_scp.settings import Settings
+from store_scp.spool import Spool
+from store_scp.transfer import Depot
+from store_scp.upper_layer import AssociateRequest, ProposedContext
 from structlog.testing import capture_logs
 
 from contract.uids import uid_digest
 from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
+from tests.unit.store_scp.test_transfer import Bug, MemorySink, Scene, failing
 
-REQUEST = StoreRequest(CT_IMAGE, "1.2.3.4", CT_IMAGE, EXPLICIT_LE, memoryview(data_set()))
-
-
-class MemorySink:
-    """Keeps what it is given; ``fail`` raises instead."""
-
-    def __init__(self, fail: Callable[[], None] = lambda: None) -> None:
-        self.fail = fail
-        self.stored: list[Instance] = []
-        self.ended: list[str] = []
-
-    def store(self, instance: Instance) -> None:
-        self.fail()
-        self.stored.append(instance)
-
-    def association_ended(self, association_id: str) -> None:
-        self.ended.append(association_id)
-
-    def close(self, seconds: float) -> None:
-        """Nothing is open."""
+REQUEST = StoreRequest(CT_IMAGE, "1.2.3.4", CT_IMAGE, EXPLICIT_LE)
+ASKED = AssociateRequest(
+    1, "STORESCP", "CT1", "1.2.840.10008.3.1.1.1",
+    (ProposedContext(1, CT_IMAGE, (EXPLICIT_LE,)),), 0, None, bytes(64),
+)  # fmt: skip
 
 
-def reception(sink: MemorySink, **environ: str) -> Reception:
-    return Reception(Settings.from_env(environ), sink)
+class Hall:
+    """A reception with everything it needs, over a board of its own."""
+
+    def __init__(
+        self, sink: MemorySink | None = None, policy: AccessPolicy | None = None, **environ: str
+    ) -> None:
+        settings = Settings.from_env(environ)
+        self.board = Board.create(1, settings.maximum_associations)
+        self.panel: Panel = self.board.panel(0)
+        self.sink = sink or MemorySink()
+        self.buffered = 0
+        spool = Spool(1_000, lambda _: None, lambda: self.buffered)
+        depot = Depot(spool, self.sink, settings.max_instance_bytes)
+        self.reception = Reception(
+            policy or policy_from_settings(settings),
+            settings.maximum_associations,
+            depot,
+            self.panel,
+        )
+
+    def enter(self, request: AssociateRequest = ASKED) -> Session:
+        return self.reception.enter(request, "192.0.2.7", None)
+
+    def rejected(self, request: AssociateRequest = ASKED) -> tuple[int, int, int]:
+        with pytest.raises(AssociationRejected) as caught:
+            self.enter(request)
+        return caught.value.result, caught.value.source, caught.value.reason
+
+    def leave(self, session: Session) -> None:
+        self.reception.leave(session, "released", Counter.ASSOCIATIONS_RELEASED, None)
+
+    def count(self, counter: Counter) -> float:
+        return self.board.read()[0].counters[counter]
+
+    def gauge(self, gauge: Gauge) -> float:
+        return self.board.read()[0].gauges[gauge]
 
 
-def session(sink: MemorySink, **environ: str) -> Session:
-    return reception(sink, **environ).enter("CT1", "STORESCP", "192.0.2.7")
+def store(session: Session, data: bytes = data_set(), request: StoreRequest = REQUEST) -> Status:
+    async def scenario() -> Status:
+        transfer = session.begin(request)
+        transfer.write(memoryview(data), Scene())
+        return await session.finish(transfer, request)
+
+    return asyncio.run(scenario())
 
 
 def test_an_instance_is_stored_with_who_sent_it() -> None:
-    sink = MemorySink()
-    one = session(sink)
-    assert one.store(REQUEST) is Status.SUCCESS
-    assert sink.stored[0].sender == one.sender
-    assert one.sender.calling_ae_title == "CT1"
+    hall = Hall()
+    session = hall.enter()
+    assert store(session) is Status.SUCCESS
+    assert hall.sink.instances[0].sender == session.sender
+    assert session.sender.calling_ae_title == "CT1"
+    assert hall.count(Counter.INSTANCES_STORED) == 1
+    assert hall.count(Counter.BYTES_STORED) == hall.count(Counter.BYTES_RECEIVED) == len(data_set())
+
+
+def test_the_next_instances_memory_is_taken_at_the_size_of_the_last() -> None:
+    session = Hall().enter()
+    assert session.begin(REQUEST)._held.size == 64 * 1024
+    assert store(session, data_set(pixels=bytes(500_000))) is Status.SUCCESS
+    assert session.begin(REQUEST)._held.size == 1024**2
 
 
 def test_a_sinks_refusal_is_the_answer() -> None:
-    def refuse() -> None:
-        raise StoreRefused(Status.OUT_OF_RESOURCES, "SlowDown")
-
+    hall = Hall(
+        MemorySink(fail=failing("store", StoreRefused(Status.OUT_OF_RESOURCES, "SlowDown")))
+    )
     with capture_logs() as lines:
-        assert session(MemorySink(refuse)).store(REQUEST) is Status.OUT_OF_RESOURCES
+        assert store(hall.enter()) is Status.OUT_OF_RESOURCES
     assert lines[0]["why"] == "SlowDown"
     assert lines[0]["sop_instance"] == uid_digest("1.2.3.4")
+    assert hall.count(Counter.INSTANCES_REFUSED_A700) == 1
 
 
 def test_a_bug_is_answered_with_0110_and_logged_without_its_message() -> None:
-    def fail() -> None:
-        raise ValueError("DOE^JANE")
-
+    hall = Hall(MemorySink(fail=failing("store", Bug("DOE^JANE"))))
     with capture_logs() as lines:
-        assert session(MemorySink(fail)).store(REQUEST) is Status.PROCESSING_FAILURE
-    assert lines[0]["why"].startswith("ValueError in fail:")
+        assert store(hall.enter()) is Status.PROCESSING_FAILURE
+    assert lines[0]["why"].startswith("Bug in fail:")
     assert "DOE" not in str(lines)
 
 
 def test_one_line_sums_up_an_association() -> None:
-    sink = MemorySink()
-    hall = reception(sink)
-    one = hall.enter("CT1", "STORESCP", "192.0.2.7")
-    one.store(REQUEST)
-    one.store(dataclasses.replace(REQUEST, data_set=None))
+    hall = Hall()
+    session = hall.enter()
+    store(session)
+    store(session, b"")
+    assert hall.gauge(Gauge.ASSOCIATIONS_ESTABLISHED) == 1
     with capture_logs() as lines:
-        hall.leave(one, "released")
-    assert sink.ended == [one.sender.association_id]
+        hall.leave(session)
     (line,) = lines
     assert line["event"] == "association"
     assert (line["stored"], line["refused"], line["outcome"]) == (1, 1, "released")
-    assert line["bytes"] == sink.stored[0].size
+    assert (line["bytes"], line["entry"]) == (len(data_set()), "default")
+    assert "why" not in line
+    assert hall.gauge(Gauge.ASSOCIATIONS_ESTABLISHED) == 0
+    assert hall.count(Counter.INSTANCES_REFUSED_CXXX) == 1
 
 
-def test_contexts_are_negotiated_by_the_settings() -> None:
-    one = session(MemorySink(), SUPPORTED_SOP_CLASS_UIDS="1.2.3")
-    (answer,) = one.negotiate([ProposedContext(1, CT_IMAGE, (EXPLICIT_LE,))])
+def test_what_is_accepted_and_where_it_goes_is_the_entrys() -> None:
+    entry = AeEntry(
+        "mixed-ct", sop_classes=frozenset({"1.2.3"}), batch_by="mixed", datastore_id="d"
+    )
+    hall = Hall(policy=AccessPolicy((entry,)))
+    session = hall.enter()
+    (answer,) = session.negotiate(ASKED.contexts)
     assert answer.result is ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+    store(session)
+    route = hall.sink.instances[0].route
+    assert (route.by_study, route.datastore_id) == (False, "d")
 
 
 def test_the_limit_counts_those_who_are_inside() -> None:
-    hall = reception(MemorySink(), MAXIMUM_ASSOCIATIONS="1")
-    first = hall.enter("CT1", "STORESCP", "192.0.2.7")
-    with pytest.raises(AssociationRejected, match="as many associations as allowed"):
-        hall.enter("CT2", "STORESCP", "192.0.2.7")
-    assert not hall.wait_until_empty(0)
-    hall.leave(first, "released")
-    assert hall.wait_until_empty(0)
-    hall.enter("CT2", "STORESCP", "192.0.2.7")
+    hall = Hall(MAXIMUM_ASSOCIATIONS="1")
+    first = hall.enter()
+    assert hall.rejected() == (2, 3, 2)
+    hall.leave(first)
+    hall.enter()
+    assert hall.count(Counter.ASSOCIATIONS_REJECTED_TRANSIENT) == 1
 
 
-def test_nobody_enters_a_closed_reception() -> None:
-    hall = reception(MemorySink())
-    hall.close()
-    with pytest.raises(AssociationRejected, match="shutting down"):
-        hall.enter("CT1", "STORESCP", "192.0.2.7")
+def test_an_entry_has_a_limit_of_its_own() -> None:
+    entries = (
+        AeEntry("ct", calling=frozenset({"CT1"}), max_associations=1),
+        AeEntry("rest"),
+    )
+    hall = Hall(policy=AccessPolicy(entries))
+    hall.enter()
+    assert hall.rejected() == (2, 3, 2)
+    hall.enter(dataclasses.replace(ASKED, calling_ae_title="MR1"))
+
+
+def test_nobody_enters_while_it_closes_or_memory_is_short() -> None:
+    hall = Hall()
+    hall.buffered = 950
+    assert hall.rejected() == (2, 3, 1)
+    hall.buffered = 0
+    hall.reception.closed = True
+    assert hall.rejected() == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "triple"),
+    [
+        ({"protocol_version": 2}, (1, 2, 2)),
+        ({"application_context": "1.2"}, (1, 1, 2)),
+        ({"calling_ae_title": "CT\r\n"}, (1, 1, 3)),
+        ({"called_ae_title": ""}, (1, 1, 7)),
+    ],
+)
+def test_each_rejection_has_its_triple(change: dict[str, object], triple: tuple[int, ...]) -> None:
+    request = dataclasses.replace(ASKED, **change)  # type: ignore[arg-type]
+    assert Hall().rejected(request) == triple
+
+
+def test_only_bit_0_of_the_protocol_version_is_tested() -> None:
+    Hall().enter(dataclasses.replace(ASKED, protocol_version=3))
 
 
 def test_a_rejection_is_logged_with_titles_only_if_they_are_titles() -> None:
-    hall = reception(MemorySink(), REQUIRE_CALLING_AE_TITLE="CT1")
+    hall = Hall(REQUIRE_CALLING_AE_TITLE="CT1")
     with capture_logs() as lines:
         for calling in ("MR1", "MR\r\n1"):
-            with pytest.raises(AssociationRejected):
-                hall.enter(calling, "STORESCP", "192.0.2.7")
+            hall.rejected(dataclasses.replace(ASKED, calling_ae_title=calling))
     assert [line["calling_ae"] for line in lines] == ["MR1", None]
     assert {line["outcome"] for line in lines} == {"rejected"}
+    assert hall.count(Counter.ASSOCIATIONS_REJECTED_PERMANENT) == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from store_scp.errors import SettingsInvalid
-from store_scp.settings import Settings
+from store_scp.settings import Settings, available_cpus
 
 
 def complaint(**environ: str) -> str:
@@ -76,6 +76,25 @@ def test_all_bad_variables_are_named_at_once_with_value_and_rule() -> None:
         ("NETWORK_TIMEOUT", "0", "greater than 0"),
         ("NETWORK_TIMEOUT", "nan", "finite"),
         ("DICOM_BUCKET", "Not_A_Bucket", "pattern"),
+        ("DIMSE_TIMEOUT", "9", "greater than or equal to 10"),
+        ("STORAGE_FSYNC", "perhaps", "boolean"),
+        ("SCP_WORKERS", "0", "greater than or equal to 1"),
+        ("SCP_WORKERS", "65", "less than or equal to 64"),
+        ("SCP_MAX_OPERATIONS", "0", "greater than or equal to 1"),
+        ("SCP_MAX_OPERATIONS", "65", "less than or equal to 64"),
+        ("SCP_BUFFER_BYTES", str(64 * 1024**2 - 1), "67108864"),
+        ("SCP_BUFFER_BYTES", str(64 * 1024**3 + 1), "68719476736"),
+        ("SCP_TLS_PORT", "65536", "65535"),
+        ("SCP_HEALTH_PORT", "-1", "greater than or equal to 0"),
+        ("SCP_EMF_NAMESPACE", "no spaces", "pattern"),
+        ("SCP_PROXY_PROTOCOL", "v1", "'off' or 'v2'"),
+        ("SCP_PROXY_TRUSTED_CIDRS", "10.0.0.1/8", "not a valid IPv4 network"),
+        ("ARTIM_TIMEOUT", "0", "greater than 0"),
+        ("PDU_TIMEOUT", "86401", "86400"),
+        ("TLS_HANDSHAKE_TIMEOUT", "inf", "finite"),
+        ("ECS_AGENT_URI", "agent", "pattern"),
+        ("SCP_PROTECTION_MINUTES", "2881", "2880"),
+        ("DRAIN_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )
 def test_every_limit_is_enforced(name: str, value: str, rule: str) -> None:
@@ -88,3 +107,62 @@ def test_settings_do_not_change() -> None:
     settings = Settings.from_env({})
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_our_own_settings_have_the_documented_defaults() -> None:
+    settings = Settings.from_env({})
+    assert settings.workers == available_cpus() >= 1
+    assert settings.max_operations == 8
+    assert settings.buffer_bytes == 1024**3
+    assert settings.storage_fsync is True
+    assert (settings.artim_timeout, settings.pdu_timeout, settings.drain_seconds) == (30, 60, 100)
+    assert (settings.plain, settings.tls_port, settings.proxy_protocol) == (True, None, "off")
+    assert (settings.health_port, settings.emf_namespace, settings.policy_file) == (
+        8_080,
+        None,
+        None,
+    )
+    assert (settings.ecs_agent_uri, settings.protection_minutes) == (None, 10)
+
+
+TLS = {"SCP_TLS_PORT": "2762", "SCP_TLS_CERTIFICATE": "/c.pem", "SCP_TLS_KEY": "/k.pem"}
+PROXY = {"SCP_PROXY_PROTOCOL": "v2", "SCP_PROXY_TRUSTED_CIDRS": "10.0.0.0/8, 2001:db8::/32"}
+FILES = "SCP_TLS_PORT needs SCP_TLS_CERTIFICATE and SCP_TLS_KEY"
+PORT = "SCP_TLS_CERTIFICATE, _KEY and _CLIENT_CA need SCP_TLS_PORT"
+
+
+@pytest.mark.parametrize(
+    ("environ", "rules"),
+    [
+        ({"SCP_TLS_PORT": "2762"}, [FILES]),
+        ({"SCP_TLS_PORT": "0", "SCP_TLS_KEY": "/k.pem"}, [FILES]),
+        ({"SCP_TLS_CERTIFICATE": "/c.pem"}, [PORT]),
+        ({"SCP_TLS_CLIENT_CA": "/ca.pem"}, [PORT]),
+        ({"SCP_PLAIN": "false"}, ["SCP_PLAIN=false needs SCP_TLS_PORT"]),
+        (
+            {"SCP_PROXY_PROTOCOL": "v2"},
+            ["SCP_PROXY_PROTOCOL=v2 needs SCP_PROXY_TRUSTED_CIDRS"],
+        ),
+        (
+            {"SCP_PROXY_TRUSTED_CIDRS": "10.0.0.0/8"},
+            ["SCP_PROXY_TRUSTED_CIDRS needs SCP_PROXY_PROTOCOL=v2"],
+        ),
+        (
+            {"SCP_PLAIN": "false", "SCP_TLS_KEY": "/k.pem"},
+            [PORT, "SCP_PLAIN=false needs SCP_TLS_PORT"],
+        ),
+    ],
+)
+def test_every_broken_rule_between_variables_has_its_line(
+    environ: dict[str, str], rules: list[str]
+) -> None:
+    first, *lines = complaint(**environ).splitlines()
+    assert first == "The settings cannot be used:"
+    assert lines == [f"  {rule}" for rule in rules]
+
+
+def test_variables_that_agree_are_taken_together() -> None:
+    settings = Settings.from_env(TLS | PROXY | {"SCP_PLAIN": "false", "SCP_TLS_CLIENT_CA": "/ca"})
+    assert (settings.tls_port, settings.plain) == (2762, False)
+    assert [str(each) for each in settings.proxy_trusted_cidrs] == ["10.0.0.0/8", "2001:db8::/32"]
+    assert Settings.from_env(TLS | {"SCP_TLS_PORT": "0"}).tls_port == 0  # the system chooses

@@ -1,0 +1,1 @@
+"""Benchmarks: the receiver against real peers, the pipeline under AWS's limits."""

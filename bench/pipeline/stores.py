@@ -1,0 +1,187 @@
+"""The product's in-memory stores, with what their calls cost and, for a dispatcher, how long."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from chalicelib.stores import items
+from chalicelib.stores.files import StoredObject
+from chalicelib.stores.gate import Gate
+from chalicelib.stores.memory import MemoryBatches, MemoryGate, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
+
+from bench.pipeline.clock import VirtualClock
+from bench.pipeline.meter import Meter, item_bytes, read_units, write_units
+from contract.batch_states import ENDED, BatchEvent
+from contract.records import BatchRecord, BatchState, JobRecord
+
+_JOBS, _BATCHES, _GATE = "jobs", "batches", "gate"
+JOB_INDEXES = {"jobStatus": "submittedAt", "studyInstanceUID": "submittedAt"}
+BATCH_INDEXES = {"state": "openedAt"}
+# A query's page ends at 1 MB.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
+_PAGE_BYTES = 1_048_576
+# The gate's item without its list.
+_GATE_BYTES = 200
+
+
+class MeteredJobs(MemoryJobs):
+    """DicomImportJobTable."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """See JobStore."""
+        job = super().get(job_id)
+        self._meter.read(_JOBS, items.job_item(job) if job else {"": ""})
+        return job
+
+    def create(self, job: JobRecord) -> bool:
+        """See JobStore."""
+        self._write(job)
+        return super().create(job)
+
+    def put(self, job: JobRecord) -> bool:
+        """See JobStore."""
+        self._write(job)
+        return super().put(job)
+
+    def _write(self, job: JobRecord) -> None:
+        known = self.rows.get(job.job_id)
+        before = items.job_item(known) if known else None
+        self._meter.write_units[_JOBS] += write_units(before, items.job_item(job), JOB_INDEXES)
+
+
+class MeteredBatches(MemoryBatches):
+    """DicomBatchTable; ``ended`` is told of each batch that comes to an end."""
+
+    def __init__(self, meter: Meter, ended: Callable[[BatchRecord], None]) -> None:
+        super().__init__()
+        self._meter = meter
+        self._ended = ended
+
+    def get(self, batch_id: str) -> BatchRecord | None:
+        """See BatchStore."""
+        batch = super().get(batch_id)
+        self._meter.read(_BATCHES, items.batch_item(batch) if batch else {"": ""})
+        return batch
+
+    def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
+        """See BatchStore."""
+        known = self.rows.get(batch.batch_id)
+        moved = super().move(batch, event)
+        row = self.rows.get(batch.batch_id, batch)
+        self._write(known, row)
+        if moved and row.state in ENDED:
+            self._ended(row)
+        return moved
+
+    def attach_job(self, batch_id: str, job_id: str) -> bool:
+        """See BatchStore."""
+        known = self.rows[batch_id]
+        attached = super().attach_job(batch_id, job_id)
+        self._write(known, self.rows[batch_id])
+        return attached
+
+    def _write(self, known: BatchRecord | None, row: BatchRecord) -> None:
+        before = items.batch_item(known) if known else None
+        units = write_units(before, items.batch_item(row), BATCH_INDEXES)
+        self._meter.write_units[_BATCHES] += units
+
+
+class DeskBatches(MeteredBatches):
+    """The same table for a dispatcher, who waits for each answer and reads it with its own CPU."""
+
+    def __init__(
+        self, shared: MeteredBatches, clock: VirtualClock, call: float, per_record: float
+    ) -> None:
+        super().__init__(shared._meter, shared._ended)  # noqa: SLF001 - the same table
+        self.rows = shared.rows
+        self._clock = clock
+        self._call = call
+        self._per_record = per_record
+
+    def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
+        """See BatchStore."""
+        self._clock.sleep(self._call)
+        return super().move(batch, event)
+
+    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+        """See BatchStore: page by page, as DynamoDB answers."""
+        return self._pages(super().by_state(state, limit))
+
+    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+        """See BatchStore."""
+        return list(self._pages(iter(super().newest(state, until, limit))))
+
+    def _pages(self, rows: Iterator[BatchRecord]) -> Iterator[BatchRecord]:
+        first = next(rows, None)
+        size = item_bytes(items.batch_item(first)) if first else 1
+        on_a_page = max(1, _PAGE_BYTES // size)
+        left = [] if first is None else [first]
+        while page := left + list(islice(rows, on_a_page - len(left))):
+            left = []
+            units = read_units(len(page) * size, consistent=False)
+            self._meter.read_units[_BATCHES] += units
+            self._clock.sleep(self._call + len(page) * self._per_record)
+            yield from page
+
+
+class DeskGate(MemoryGate):
+    """The gate; only its holder waits, since nothing comes of the others' calls."""
+
+    def __init__(self, meter: Meter, clock: VirtualClock, call: float) -> None:
+        super().__init__()
+        self._meter = meter
+        self._clock = clock
+        self._call = call
+
+    def enter(self, holder: str, now: datetime, until: datetime) -> Gate | None:
+        """See GateStore."""
+        self._write()
+        return super().enter(holder, now, until)
+
+    def keep(self, holder: str, gate: Gate, until: datetime) -> bool:
+        """See GateStore."""
+        self._write()
+        self._clock.sleep(self._call)
+        return super().keep(holder, gate, until)
+
+    def leave(self, holder: str, asked: int | None = None) -> bool:
+        """See GateStore."""
+        self._write()
+        return super().leave(holder, asked)
+
+    def _write(self) -> None:
+        size = _GATE_BYTES + sum(len(title) + 3 for title in self.gate.recent)
+        self._meter.write_units[_GATE] += math.ceil(size / 1_024)
+
+
+class MeteredObjects(MemoryObjects):
+    """S3, as far as it is read."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
+        """See ObjectStore."""
+        self._meter.s3["GET"] += 1
+        return super().read(bucket, key, max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFiles(MemoryFiles):
+    """The DICOM bucket, whose listings are known by their prefix."""
+
+    meter: Meter = field(default_factory=Meter)
+    under: dict[str, list[StoredObject]] = field(default_factory=dict)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:  # noqa: ARG002
+        """See Files."""
+        self.meter.s3["LIST"] += 1
+        return iter(self.under.get(prefix, ()))

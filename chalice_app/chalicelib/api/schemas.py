@@ -1,0 +1,154 @@
+"""The shapes of answers and bodies, as JSON Schema 2020-12 (what OpenAPI 3.1 speaks)."""
+
+from typing import Any
+
+from chalicelib.api.parameters import MAX_REASON
+from contract.records import BatchState, InstanceState, JobStatus
+from contract.uids import MAX_UID_LENGTH
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+UID: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)*$", "maxLength": MAX_UID_LENGTH}
+TEXTS: Schema = {"type": "array", "items": TEXT}
+
+_COUNTS = {
+    "instanceCount": COUNT,
+    "importedCount": COUNT,
+    "failedCount": COUNT,
+    "warningCount": COUNT,
+    "duplicateCount": COUNT,
+    "nonPrimaryCount": COUNT,
+}
+
+
+def reference(name: str) -> Schema:
+    """A schema by its name in SCHEMAS."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": required | optional,
+        "additionalProperties": False,
+    }
+
+
+def _page(name: str, of: str) -> Schema:
+    return _object({name: {"type": "array", "items": reference(of)}}, nextCursor=TEXT)
+
+
+_INSTANCE = {
+    "sopInstanceUID": UID,
+    "studyInstanceUID": UID,
+    "seriesInstanceUID": UID,
+    "batchId": TEXT,
+    "state": {"type": "string", "enum": list(InstanceState)},
+}
+_INSTANCE_MORE = {
+    "sopClassUID": UID,
+    "key": TEXT,
+    "size": COUNT,
+    "checksum": TEXT,
+    "updatedAt": TIME,
+    "jobId": TEXT,
+    "reason": TEXT,
+    "imageSetId": TEXT,
+    "imageSetVersion": COUNT,
+    "isPrimary": FLAG,
+    "warnings": TEXTS,
+    "conflicts": TEXTS,
+}
+_INSTANCES: Schema = {"type": "array", "items": reference("Instance")}
+
+SCHEMAS: dict[str, Schema] = {
+    "Job": _object(
+        {
+            "jobId": TEXT,
+            "jobStatus": {"type": "string", "enum": list(JobStatus)},
+            "batchId": TEXT,
+            "datastoreId": TEXT,
+            "dataAccessRoleArn": TEXT,
+            "inputS3Uri": TEXT,
+            "outputS3Uri": TEXT,
+            "submittedAt": TIME,
+            "callingAeTitle": TEXT,
+            "imageSetCount": COUNT,
+            **_COUNTS,
+        },
+        endedAt=TIME,
+        executionArn=TEXT,
+        studyInstanceUID=UID,
+        seriesInstanceUID=UID,
+        sopInstanceUID=UID,
+        studyDate={"type": "string", "pattern": "^[0-9]{8}$"},
+        message=TEXT,
+        imageSetIds=TEXTS,
+    ),
+    "Jobs": _page("jobs", "Job"),
+    "Batch": _object(
+        {
+            "batchId": TEXT,
+            "state": {"type": "string", "enum": list(BatchState)},
+            "callingAeTitle": TEXT,
+            "openedAt": TIME,
+            **_COUNTS,
+        },
+        calledAeTitle=TEXT,
+        datastoreId=TEXT,
+        urgent=FLAG,
+        owner=TEXT,
+        leaseExpiresAt=TIME,
+        manifestKey=TEXT,
+        closedAt=TIME,
+        admittedAt=TIME,
+        endedAt=TIME,
+        jobId=TEXT,
+        message=TEXT,
+        retryOf=TEXT,
+        retriedAs=TEXT,
+        retryReason=TEXT,
+        retryRequestedAt=TIME,
+    ),
+    "Batches": _page("batches", "Batch"),
+    "Instance": _object(_INSTANCE, **_INSTANCE_MORE),
+    "JobInstance": _object(_INSTANCE, **_INSTANCE_MORE, supersededByBatchId=TEXT),
+    "JobInstances": _page("instances", "JobInstance"),
+    "Study": _object(
+        {
+            "studyInstanceUID": UID,
+            "receivedCount": COUNT,
+            "waitingCount": COUNT,
+            "importingCount": COUNT,
+            "importedCount": COUNT,
+            "failedCount": COUNT,
+            "quarantinedCount": COUNT,
+            "nonPrimaryCount": COUNT,
+            "conflictCount": COUNT,
+            "jobCount": COUNT,
+            "batchCount": COUNT,
+            "jobIds": TEXTS,
+            "batchIds": TEXTS,
+            "failed": _INSTANCES,
+            "quarantined": _INSTANCES,
+            "conflicts": _INSTANCES,
+        }
+    ),
+    "Reason": _object({"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}}),
+    "Release": _object(
+        {"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}},
+        key={"type": "string", "description": "the object under quarantine/, if not the ledger's"},
+    ),
+    "Repeated": _object({"batchId": TEXT, "reason": TEXT, "requestedAt": TIME}),
+    "Health": _object({"status": TEXT, "version": TEXT}),
+    "OpenApi": {"type": "object"},
+    "Problem": _object(
+        {"type": TEXT, "title": TEXT, "status": COUNT, "detail": TEXT, "instance": TEXT},
+        parameter=TEXT,
+    ),
+}

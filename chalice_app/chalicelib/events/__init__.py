@@ -1,0 +1,1 @@
+"""Facts told to the world: EventBridge events, each kept until it has been sent."""

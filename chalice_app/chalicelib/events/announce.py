@@ -1,0 +1,157 @@
+"""Sends the events of what has happened, and only then says that they are sent.
+
+A crash between the two sends them again, with the same ``eventId``; anywhere else it loses and
+repeats nothing. One invocation at a time has the lock. What fails, or is too much for one, is
+there in the next minute.
+"""
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import structlog
+
+from chalicelib.errors import AnnouncementsFailed, ObjectUnavailable
+from chalicelib.events.bus import Bus
+from chalicelib.events.facts import batch_events, quarantine_events, study_event
+from chalicelib.events.quiet import LookAgain, Quiet, decide, ended_at
+from chalicelib.imports.aside import aside_of
+from chalicelib.logs import describe
+from chalicelib.stores import Stores
+from chalicelib.stores.files import Files
+from chalicelib.stores.lock import Lock
+from chalicelib.stores.objects import read_manifest
+from chalicelib.stores.outbox import Due, Outbox, event_key
+from chalicelib.stores.studies import study_of
+from chalicelib.threads import in_threads
+from contract.errors import InvalidManifest
+from contract.keys import batch_prefix, manifest_key
+from contract.records import BatchRecord, BatchState, JobRecord
+
+# What is begun within this ends within the function's 120 s.
+_WORK = timedelta(seconds=60)
+# Longer than the function may run: whoever holds the lock for longer is dead.
+_HOLD = timedelta(seconds=150)
+# A job's record follows its batch's at once, or after a crash with the state machine's retry.
+_JOB_LAG = timedelta(minutes=10)
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcer:
+    """What announcing works with; ``holder`` is an invocation's own name."""
+
+    stores: Stores
+    outbox: Outbox
+    files: Files
+    bus: Bus
+    lock: Lock
+    quiet: timedelta
+    now: Callable[[], datetime]
+    holder: str
+
+
+def announce(announcer: Announcer) -> bool:
+    """Send what is to be sent; False if another invocation is at it.
+
+    Raises AnnouncementsFailed once all has been tried.
+    """
+    began = announcer.now()
+    if not announcer.lock.take(announcer.holder, began, began + _HOLD):
+        return False
+    try:
+        _Round(announcer, began).work()
+    finally:
+        announcer.lock.leave(announcer.holder)
+    return True
+
+
+class _Round:
+    """One invocation's work."""
+
+    def __init__(self, announcer: Announcer, began: datetime) -> None:
+        self._announcer = announcer
+        self._stores, self._outbox = announcer.stores, announcer.outbox
+        self._began = began
+        self._failed = 0
+
+    def work(self) -> None:
+        """Batches before the studies that their end may bring up."""
+        self._each(Due.ANNOUNCE, self._announce_batch)
+        self._each(Due.STUDY, self._look_at_study)
+        self._each(Due.EVENT, self._send_event)
+        if self._failed:
+            raise AnnouncementsFailed(f"{self._failed} announcements failed")
+
+    def _each(self, what: Due, do: Callable[[str], None]) -> None:
+        for key in self._outbox.due(what, self._began):
+            if self._announcer.now() - self._began > _WORK:
+                return
+            try:
+                do(key)
+            except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
+                self._failed += 1
+                _log.warning("announcement_failed", due=what, **describe(error))
+
+    def _announce_batch(self, batch_id: str) -> None:
+        batch = self._stores.batches.get(batch_id)
+        if batch is None or not self._outbox.is_due(batch_id, Due.ANNOUNCE):
+            return  # the index was late
+        job = self._stores.jobs.get(batch.job_id) if batch.job_id else None
+        if job and self._is_early(job, batch):
+            return
+        studies = self._studies(batch)
+        at = ended_at(batch)
+        look_at = at + self._announcer.quiet
+        in_threads(lambda uid: self._stores.studies.look(uid, look_at), list(studies))
+        events = batch_events(batch, job, studies, at)
+        events += quarantine_events(aside_of(self._announcer.files, batch_id), at)
+        self._announcer.bus.send(events)
+        then = None if batch.state is BatchState.FAILED else Due.EXPIRE
+        self._outbox.done(batch_id, Due.ANNOUNCE, then)
+        _log.info("batch_announced", batch_id=batch_id, events=len(events))
+
+    def _is_early(self, job: JobRecord, batch: BatchRecord) -> bool:
+        """Whether the job's record, which has the image sets, may still get its end."""
+        return not job.job_status.ended and ended_at(batch) > self._began - _JOB_LAG
+
+    def _studies(self, batch: BatchRecord) -> Set[str]:
+        """None, where a failed batch's manifest is the reason of its failure."""
+        bucket, key = self._announcer.files.bucket, manifest_key(batch.batch_id)
+        try:
+            manifest = read_manifest(self._stores.objects, bucket, key)
+        except (InvalidManifest, ObjectUnavailable) as error:
+            _log.warning("batch_without_studies", batch_id=batch.batch_id, reason=str(error))
+            return frozenset()
+        return {each.study_instance_uid for each in manifest.instances}
+
+    def _look_at_study(self, key: str) -> None:
+        study = self._stores.studies.get(study_of(key))
+        if study is None or not self._outbox.is_due(key, Due.STUDY):
+            return
+        batches = (self._stores.batches.get(batch_id) for batch_id in sorted(study.batch_ids))
+        found = decide(batches, self._began, self._announcer.quiet)
+        if isinstance(found, Quiet) and study.study_instance_uid in self._open_studies:
+            found = LookAgain(self._began + self._announcer.quiet)
+        if isinstance(found, LookAgain):
+            self._stores.studies.put_off(study, found.at)
+            return
+        event = study_event(study.study_instance_uid, study.batch_ids, found.since)
+        if self._stores.studies.settle(study, event):
+            self._send_event(event_key(event))
+
+    @cached_property
+    def _open_studies(self) -> Set[str]:
+        """Of the batches that receivers are still filling."""
+        return frozenset(self._found_open())
+
+    def _found_open(self) -> Iterator[str]:
+        for batch in self._stores.batches.by_state(BatchState.OPEN):
+            yield from self._announcer.files.folders(batch_prefix(batch.batch_id))
+
+    def _send_event(self, key: str) -> None:
+        event = self._outbox.event(key)
+        if event is not None:
+            self._announcer.bus.send([event])
+            self._outbox.done(key, Due.EVENT)

@@ -1,0 +1,102 @@
+"""The last look at a batch's prefix before HealthImaging imports everything under it.
+
+What is not in the manifest must not be imported: a PUT that timed out but landed would be, beside
+its retry in another batch. What another batch imports, byte for byte, need not be.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+import structlog
+
+from chalicelib.imports.aside import duplicate_key, move_all, unlisted_key
+from chalicelib.imports.claims import Claimant, claim
+from chalicelib.stores import Stores
+from chalicelib.stores.files import Files
+from chalicelib.stores.instances import same_bytes
+from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX
+from contract.manifest import Manifest, ManifestInstance
+from contract.records import InstanceRecord
+
+MISSING = "the object is not in the bucket"
+_NOT_LISTED = "not in the batch's manifest"
+_ANOTHERS = "another batch imports the same bytes"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a batch's prefix holds, against its manifest.
+
+    ``unlisted`` and ``copies`` are the keys to move away; ``copies`` are those ``duplicates`` that
+    still stand under the prefix.
+    """
+
+    left: tuple[ManifestInstance, ...]
+    missing: tuple[ManifestInstance, ...]
+    duplicates: tuple[ManifestInstance, ...]
+    unlisted: tuple[str, ...]
+    copies: tuple[str, ...]
+
+
+def plan_sweep(
+    manifest: Manifest,
+    present: Set[str],
+    aside: Set[str],
+    rows: Mapping[str, InstanceRecord],
+) -> Sweep:
+    """``present`` and ``aside`` are the keys under the prefix and those moved from it before.
+
+    ``rows`` are those of other batches that have the same bytes, by SOP Instance UID.
+    """
+    duplicates = [
+        each
+        for each in manifest.instances
+        if each.key in aside
+        or (each.key in present and _is_same(each, rows.get(each.sop_instance_uid)))
+    ]
+    left_out = {each.key for each in duplicates}
+    listed = {each.key for each in manifest.instances}
+    rest = [each for each in manifest.instances if each.key not in left_out]
+    return Sweep(
+        left=tuple(each for each in rest if each.key in present),
+        missing=tuple(each for each in rest if each.key not in present),
+        duplicates=tuple(duplicates),
+        unlisted=tuple(sorted(present - listed)),
+        copies=tuple(sorted(present & left_out)),
+    )
+
+
+def sweep(manifest: Manifest, files: Files, stores: Stores, claimant: Claimant) -> Sweep:
+    """Leave under the prefix what is to be imported, and say what became of the rest."""
+    present = {each.key for each in files.list(manifest.prefix)}
+    aside = moved_duplicates(manifest, files)
+    wanted = [each for each in manifest.instances if each.key in present - aside]
+    rows = claim(claimant, wanted, stores, files)
+    plan = plan_sweep(manifest, present, aside, rows)
+    move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
+    move_all(files, plan.copies, duplicate_key, _ANOTHERS)
+    if plan.unlisted or plan.missing:
+        _log.warning(
+            "batch_swept",
+            batch_id=manifest.batch_id,
+            unlisted=len(plan.unlisted),
+            missing=len(plan.missing),
+        )
+    return plan
+
+
+def moved_duplicates(manifest: Manifest, files: Files) -> frozenset[str]:
+    """The batch's instances that were left out of its job, by the keys they had."""
+    prefix = DUPLICATES_PREFIX + manifest.prefix.removeprefix(INSTANCES_PREFIX)
+    return frozenset(
+        INSTANCES_PREFIX + each.key.removeprefix(DUPLICATES_PREFIX) for each in files.list(prefix)
+    )
+
+
+def _is_same(instance: ManifestInstance, row: InstanceRecord | None) -> bool:
+    return (
+        row is not None
+        and row.study_instance_uid == instance.study_instance_uid
+        and same_bytes(row.checksum, instance.checksum) is True
+    )

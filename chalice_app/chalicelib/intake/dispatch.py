@@ -1,0 +1,229 @@
+"""Starts the imports of waiting batches, one invocation at a time, at HealthImaging's own pace.
+
+A batch is admitted by a conditional write and then has its execution, named for it. So whatever is
+repeated or crashes between, no batch is imported twice, and one that was admitted without getting
+its execution gets it later.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from chalicelib.imports.execution import Execution
+from chalicelib.intake.admission import Pace, Slots, choose, remembered
+from chalicelib.metrics import embedded
+from chalicelib.settings import AdmissionSettings
+from chalicelib.stores.batches import BatchStore
+from chalicelib.stores.gate import Gate, GateStore
+from contract.batch_states import BatchEvent
+from contract.keys import manifest_key
+from contract.records import BatchRecord, BatchState
+
+# Tables are looked at this often while there is work: at one start a second, every tenth time.
+_LOOK_SECONDS = 10
+# Until a slot is free, or the index shows a batch that was announced while the gate was held.
+_PAUSE_SECONDS = 1.0
+# How long the index may lag behind a write; it is below a second nearly always.
+_LAG = timedelta(seconds=5)
+# What is seen of a longer queue: those whose turn it is, and, for senders with little to do, those
+# opened last: a quarter of an hour's at one a second. Reading 5,000 took a dispatcher of 256 MB 2.5
+# seconds of each ten, and still hid whatever was opened after them.
+_OLDEST, _NEWEST = 500, 1_000
+# The longest call to AWS with all its retries; an invocation that holds the gate longer is dead.
+_HOLD = timedelta(seconds=60)
+# An execution begins with StartImportJob, and a job's id is written before that returns.
+_STALLED = timedelta(minutes=5)
+# Most jobs have ended by then. An execution may have died before its batch: stopped by hand, or in
+# an outage that was longer than its patience. Whoever comes after it finds its work, and goes on.
+_LONG = timedelta(minutes=30)
+_ATTEMPTS = 3
+_log = structlog.get_logger()
+
+
+class Workflow(Protocol):
+    """The state machine."""
+
+    def start(self, execution: Execution, attempt: int = 0) -> bool:
+        """See that a batch's execution runs; False if its ``attempt``-th has ended already.
+
+        Raises ServiceUnavailable.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Wall time."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a dispatcher works with. ``holder`` is its own name, like no other invocation's."""
+
+    batches: BatchStore
+    gate: GateStore
+    workflow: Workflow
+    settings: AdmissionSettings
+    clock: Clock
+    holder: str
+
+
+def dispatch(desk: Desk, fresh: Iterable[BatchRecord] = ()) -> int:
+    """Start what may start, for at most DISPATCH_SECONDS; returns how many imports it started.
+
+    ``fresh`` were closed a moment ago, so that the index may not show them yet. Where another
+    dispatcher is at work this returns at once: that one looks again before it stops.
+    """
+    gate = _enter(desk)
+    return 0 if gate is None else _Shift(desk, gate, fresh).work()
+
+
+def _enter(desk: Desk) -> Gate | None:
+    now = desk.clock.now()
+    return desk.gate.enter(desk.holder, now, now + _HOLD)
+
+
+class _Shift:
+    """One dispatcher's time at the gate."""
+
+    def __init__(self, desk: Desk, gate: Gate, fresh: Iterable[BatchRecord]) -> None:
+        settings = desk.settings
+        self._desk = desk
+        self._gate: Gate | None = gate
+        self._pace = Pace(settings.start_rate, settings.start_burst)
+        self._slots = Slots(settings.max_concurrent_jobs, settings.datastore_id)
+        self._waiting = {batch.batch_id: batch for batch in fresh}
+        self._importing: dict[str, BatchRecord] = {}
+        self._started: dict[str, BatchRecord] = {}
+        self._looked_at: datetime | None = None
+
+    def work(self) -> int:
+        """Until nothing waits, or time is up."""
+        self._look()
+        self._tell_backlog()
+        self._resume()
+        # From here: a first look that takes long must not be all that a shift does.
+        ends_at = self._desk.clock.now() + timedelta(seconds=self._desk.settings.dispatch_seconds)
+        while self._gate is not None and self._desk.clock.now() < ends_at:
+            self._step(self._gate)
+        if self._gate is not None:
+            self._desk.gate.leave(self._desk.holder)
+        return len(self._started)
+
+    def _tell_backlog(self) -> None:
+        """Once a shift, which is once a minute at least, whatever waits or not."""
+        now = self._desk.clock.now()
+        oldest = min((each.closed_at or now for each in self._waiting.values()), default=now)
+        values = {
+            "WaitingBatches": len(self._waiting),
+            "ImportingBatches": len(self._importing),
+            "BacklogSeconds": (now - oldest).total_seconds(),
+        }
+        _log.info("backlog", **embedded(self._desk.settings.metric_namespace, now, values))
+
+    def _step(self, gate: Gate) -> None:
+        """Start a batch, or wait, or stop by letting go of the gate."""
+        now = self._desk.clock.now()
+        batch = choose(self._waiting.values(), self._importing.values(), gate.recent, self._slots)
+        if batch is None:
+            self._rest(gate)
+            return
+        wait = self._pace.wait(gate.next_start, now)
+        if wait > 0:
+            if not self._looked_again():  # an urgent one may have come; looking takes its time, too
+                self._desk.clock.sleep(wait)
+            return
+        self._start(batch, gate, now)
+
+    def _rest(self, gate: Gate) -> None:
+        """Nothing can start. Stay while batches wait for a slot, or were announced meanwhile."""
+        if not self._waiting:
+            if self._desk.gate.leave(self._desk.holder, gate.asked):
+                self._gate = None
+                return
+            self._gate = _enter(self._desk)
+            if self._gate is None:
+                return
+        self._desk.clock.sleep(_PAUSE_SECONDS)
+        self._look()
+
+    def _start(self, batch: BatchRecord, gate: Gate, now: datetime) -> None:
+        """Take the pace's turn, admit, start: a crash in between costs a turn and no batch."""
+        next_start = self._pace.after(gate.next_start, now)
+        turn = replace(gate, next_start=next_start, recent=remembered(gate.recent, batch))
+        if not self._desk.gate.keep(self._desk.holder, turn, now + _HOLD):
+            _log.warning("gate_lost")
+            self._gate = None
+            return
+        self._gate = turn
+        del self._waiting[batch.batch_id]
+        admitted = replace(batch, state=BatchState.IMPORTING, admitted_at=now)
+        if not self._desk.batches.move(admitted, BatchEvent.ADMITTED):
+            return  # the index was late: it has been admitted before
+        self._started[batch.batch_id] = self._importing[batch.batch_id] = admitted
+        self._desk.workflow.start(self._execution(admitted))
+        _log.info("import_admitted", batch_id=batch.batch_id, urgent=batch.urgent)
+
+    def _looked_again(self) -> bool:
+        age = timedelta(seconds=_LOOK_SECONDS)
+        is_due = self._looked_at is None or self._desk.clock.now() - self._looked_at >= age
+        if is_due:
+            self._look()
+        return is_due
+
+    def _look(self) -> None:
+        """Read who waits and who imports; what this shift knows better than the index, stays."""
+        now = self._desk.clock.now()
+        seen = {batch.batch_id: batch for batch in self._in_line()}
+        # Those that were not even seen yet are kept: at the latest, admitting them tells.
+        self._waiting = {
+            batch_id: batch
+            for batch_id, batch in (self._waiting | seen).items()
+            if batch_id not in self._started
+        }
+        self._importing = {
+            batch.batch_id: batch for batch in self._desk.batches.by_state(BatchState.IMPORTING)
+        } | {
+            batch_id: batch
+            for batch_id, batch in self._started.items()
+            if batch.admitted_at and now - batch.admitted_at < _LAG
+        }
+        self._looked_at = now
+
+    def _in_line(self) -> list[BatchRecord]:
+        batches = self._desk.batches
+        oldest = list(batches.by_state(BatchState.CLOSED, _OLDEST))
+        if len(oldest) < _OLDEST:
+            return oldest
+        return oldest + batches.newest(BatchState.CLOSED, None, _NEWEST)
+
+    def _resume(self) -> None:
+        """Start executions that a crash behind the admission has prevented, or that have died."""
+        now = self._desk.clock.now()
+        for batch in self._importing.values():
+            patience = _LONG if batch.job_id else _STALLED
+            if (batch.admitted_at or batch.opened_at) < now - patience:
+                self._start_again(batch)
+
+    def _start_again(self, batch: BatchRecord) -> None:
+        execution = self._execution(batch)
+        for attempt in range(_ATTEMPTS):
+            if self._desk.workflow.start(execution, attempt):
+                if attempt or not batch.job_id:
+                    _log.warning("import_resumed", batch_id=batch.batch_id, attempt=attempt)
+                return
+        _log.error("import_stalled", batch_id=batch.batch_id)
+
+    def _execution(self, batch: BatchRecord) -> Execution:
+        bucket = self._desk.settings.dicom_bucket
+        return Execution(batch.batch_id, bucket, manifest_key(batch.batch_id))

@@ -1,0 +1,204 @@
+"""Closes the batches whose owner has died: from what is in S3, and never half.
+
+A batch is recovery's once its lease has run out and a grace has passed, longer than S3 keeps a PUT
+that stalls. It is fenced first, on the very lease that was read, so that its owner can never renew
+it; then the prefix tells what was acknowledged. The manifest's PUT commits, and only if there is
+none: whoever else wrote one was right.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from chalicelib.errors import ObjectMissing
+from chalicelib.imports.aside import move_all, unlisted_key
+from chalicelib.intake.trigger import close_batch
+from chalicelib.settings import RecoverySettings
+from chalicelib.stores import Stores
+from chalicelib.stores.files import Files, StoredObject
+from chalicelib.stores.objects import read_manifest
+from chalicelib.threads import in_threads
+from contract.batch_states import BatchEvent
+from contract.errors import InvalidMetadata
+from contract.job_limits import BATCH, JobLimits, cut
+from contract.keys import (
+    BATCH_ENTROPY_BYTES,
+    InstanceKey,
+    batch_prefix,
+    manifest_key,
+    parse_batch_id,
+)
+from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
+from contract.metadata import Sender, Target, from_metadata
+from contract.records import BatchRecord, BatchState
+
+OWNER = "recovery"
+_UNREADABLE = "not an instance with the metadata of one"
+_EMPTY = "nothing was stored in it"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An instance under a batch's prefix, and what its metadata says."""
+
+    instance: ManifestInstance
+    sender: Sender
+    target: Target
+    source: StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What recovering works with."""
+
+    stores: Stores
+    files: Files
+    settings: RecoverySettings
+    now: datetime
+    limits: JobLimits = BATCH
+
+
+def overdue(batch: BatchRecord, now: datetime, grace_seconds: int) -> bool:
+    """Whether an open batch is nobody's any more."""
+    expires_at = batch.lease_expires_at
+    return expires_at is not None and expires_at + timedelta(seconds=grace_seconds) < now
+
+
+def parts(found: Iterable[Found], limits: JobLimits) -> Iterator[list[Found]]:
+    """What was found, in the order of its keys, cut so that each part fits into one job."""
+    in_order = sorted(found, key=lambda each: each.instance.key)
+    return cut(in_order, lambda each: each.instance.size, limits)
+
+
+def part_id(batch_id: str, number: int) -> str:
+    """The id of a further part: as old as the batch, and the same whoever recovers it when."""
+    opened = parse_batch_id(batch_id).partition("-")[0]
+    digest = hashlib.sha256(f"{batch_id}/{number}".encode()).hexdigest()
+    return parse_batch_id(f"{opened}-{digest[: 2 * BATCH_ENTROPY_BYTES]}")
+
+
+def recovered_manifest(batch_id: str, found: Sequence[Found], now: datetime) -> Manifest:
+    """The manifest of a batch, from at least one of its instances."""
+    first = found[0]
+    source = Source(
+        calling_ae_title=first.sender.calling_ae_title,
+        called_ae_title=first.sender.called_ae_title,
+        peer_addresses=tuple(sorted({each.sender.peer_address for each in found})),
+        association_ids=tuple(sorted({each.sender.association_id for each in found})),
+    )
+    return Manifest(
+        batch_id=batch_id,
+        closed_at=now,
+        close_reason=CloseReason.RECOVERED,
+        source=source,
+        datastore_id=first.target.datastore_id,
+        instances=tuple(_under(batch_id, each.instance) for each in found),
+        urgent=any(each.target.urgent for each in found),
+    )
+
+
+def recover_batches(recovery: Recovery) -> int:
+    """Close the open batches that are overdue, the oldest first; returns how many it closed.
+
+    What a crash, or an invocation that ran out of time, leaves undone is overdue again after
+    RECOVERY_GRACE_SECONDS.
+    """
+    grace = recovery.settings.recovery_grace_seconds
+    opened = list(recovery.stores.batches.by_state(BatchState.OPEN))
+    late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
+    return sum(_recover(batch, recovery) for batch in late)
+
+
+def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
+    batches = recovery.stores.batches
+    # It expires at once: the grace is time enough for a recovery, too.
+    if not batches.take_lease(batch, OWNER, recovery.now):
+        return False  # its owner, or another recovery, was quicker
+    if _has_manifest(batch.batch_id, recovery.files):
+        # The event of its PUT closes the batch; here, in case that was lost.
+        key = manifest_key(batch.batch_id)
+        close_batch(recovery.files.bucket, key, recovery.stores, recovery.now)
+        return True
+    found, strays = _look(batch.batch_id, recovery.files)
+    move_all(recovery.files, strays, unlisted_key, _UNREADABLE)
+    if found:
+        _publish(batch.batch_id, found, recovery)
+    else:
+        empty = replace(batch, message=_EMPTY, ended_at=recovery.now)
+        batches.move(empty, BatchEvent.QUARANTINED)
+    _log.warning("batch_recovered", batch_id=batch.batch_id, instances=len(found))
+    return True
+
+
+def _has_manifest(batch_id: str, files: Files) -> bool:
+    try:
+        files.head(manifest_key(batch_id))
+    except ObjectMissing:
+        return False
+    return True
+
+
+def _look(batch_id: str, files: Files) -> tuple[list[Found], list[str]]:
+    """The instances under a batch's prefix, and the keys of what is none."""
+    keys = [each.key for each in files.list(batch_prefix(batch_id))]
+    read = in_threads(lambda key: _read(key, files), keys)
+    found = [each for each in read if each is not None]
+    known = {each.instance.key for each in found}
+    return found, [key for key in keys if key not in known]
+
+
+def _read(key: str, files: Files) -> Found | None:
+    try:
+        stored = files.head(key)
+        found = from_metadata(key, stored.size, stored.metadata, stored.checksum)
+    except (InvalidMetadata, ObjectMissing):  # the owner deletes what it stored again elsewhere
+        return None
+    return Found(*found, stored)
+
+
+def _publish(batch_id: str, found: Sequence[Found], recovery: Recovery) -> None:
+    """Write the manifests of all parts, the batch's own last."""
+    number, rest = _without_earlier_parts(batch_id, found, recovery)
+    first, *others = parts(rest, recovery.limits)
+    for further, part in enumerate(others, start=number):
+        _move_part(part_id(batch_id, further), part, recovery)
+    manifest = recovered_manifest(batch_id, first, recovery.now)
+    recovery.files.create(manifest_key(batch_id), manifest.to_json())
+
+
+def _without_earlier_parts(
+    batch_id: str, found: Sequence[Found], recovery: Recovery
+) -> tuple[int, list[Found]]:
+    """The next part's number, and what is in none that a recovery before this one committed."""
+    rest = {each.instance.key: each for each in found}
+    number = 1
+    while _has_manifest(part_id(batch_id, number), recovery.files):
+        key = manifest_key(part_id(batch_id, number))
+        part = read_manifest(recovery.stores.objects, recovery.files.bucket, key)
+        copied = {_under(batch_id, each).key for each in part.instances} & rest.keys()
+        recovery.files.delete(copied)
+        rest = {key: each for key, each in rest.items() if key not in copied}
+        number += 1
+    return number, list(rest.values())
+
+
+def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None:
+    """Copy, commit, delete."""
+    files = recovery.files
+
+    def copy(each: Found) -> None:
+        target = _under(batch_id, each.instance).key
+        files.copy(each.source, target, each.source.metadata)
+
+    in_threads(copy, list(part))
+    manifest = recovered_manifest(batch_id, part, recovery.now)
+    files.create(manifest_key(batch_id), manifest.to_json())
+    files.delete(each.instance.key for each in part)
+
+
+def _under(batch_id: str, instance: ManifestInstance) -> ManifestInstance:
+    return replace(instance, key=str(replace(InstanceKey.parse(instance.key), batch_id=batch_id)))

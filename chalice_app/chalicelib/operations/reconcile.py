@@ -1,0 +1,237 @@
+"""Whether every object under ``instances/`` is accounted for; what is not is listed and counted.
+
+A walk over the whole prefix may be longer than one invocation: each goes on where the last stopped,
+and begins anew at the end. So an object that stays unaccounted for is told of again in each walk.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from chalicelib.errors import ObjectMissing, ObjectUnavailable
+from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.intake.trigger import close_batch
+from chalicelib.metrics import embedded
+from chalicelib.operations.repeat import is_published
+from chalicelib.stores import Stores
+from chalicelib.stores.files import Files, StoredObject
+from chalicelib.stores.objects import read_manifest
+from contract.batch_states import ENDED
+from contract.errors import InvalidKey, InvalidManifest
+from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key
+from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
+from contract.times import to_iso
+
+CURSOR_KEY = "reports/reconciliation/cursor.json"
+# How many keys one report lists; its counts are of all.
+MAX_LISTED = 10_000
+_PAGE = 1_000
+_MAX_CURSOR_BYTES = 4_096
+_WAITING = (BatchState.CLOSED, BatchState.IMPORTING)
+_log = structlog.get_logger()
+Json = dict[str, Any]
+
+
+class Verdict(StrEnum):
+    """What an object under ``instances/`` is."""
+
+    ACCOUNTED = "accounted"
+    LEFTOVER = "leftover"  # a copy whose batch was never written: its original is safe, it is not
+    STRANGE_KEY = "not-an-instance-key"
+    NO_BATCH = "no-batch"
+    SUPERSEDED = "superseded"  # the ledger's row is another batch's: accounted for, if it is listed
+    NOT_LISTED = "not-in-the-manifest"
+    STILL_OPEN = "batch-still-open"
+    NO_ROW = "not-in-the-ledger"
+    NO_END = "without-an-end"
+
+
+@dataclass(slots=True)
+class Report:
+    """One invocation's findings. ``resume_after`` is None once the walk has reached the end."""
+
+    began_at: datetime
+    after: str
+    older_than: datetime
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    listed: list[tuple[str, Verdict]] = field(default_factory=list)
+    resume_after: str | None = None
+
+    @property
+    def unaccounted(self) -> int:
+        """How many objects nobody answers for."""
+        known = (Verdict.ACCOUNTED, Verdict.LEFTOVER)
+        return sum(count for verdict, count in self.verdicts.items() if verdict not in known)
+
+    def to_json(self) -> Json:
+        """The report's object."""
+        return {
+            "beganAt": to_iso(self.began_at),
+            "olderThan": to_iso(self.older_than),
+            "after": self.after,
+            "complete": self.resume_after is None,
+            "examinedCount": self.verdicts.total(),
+            "unaccountedCount": self.unaccounted,
+            "removedLeftoverCount": self.verdicts[Verdict.LEFTOVER],
+            "counts": {str(verdict): count for verdict, count in sorted(self.verdicts.items())},
+            "unaccounted": [{"key": key, "why": str(verdict)} for key, verdict in self.listed],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What reconciling works with. ``results`` is the bucket for reports, ``older_than`` an age."""
+
+    stores: Stores
+    files: Files
+    results: Files
+    older_than: timedelta
+    work_for: timedelta
+    now: Callable[[], datetime]
+
+
+def judge(key: InstanceKey, batch: BatchRecord | None, row: InstanceRecord | None) -> Verdict:
+    """What an old object is, from its batch's record and its UID's row in the ledger.
+
+    NO_BATCH and SUPERSEDED are worth a second look.
+    """
+    if batch is None:
+        return Verdict.NO_BATCH
+    if batch.state in _WAITING:
+        return Verdict.ACCOUNTED
+    if batch.state not in ENDED:
+        return Verdict.STILL_OPEN
+    if row is None:
+        return Verdict.NO_ROW
+    if row.batch_id != key.batch_id:
+        return Verdict.SUPERSEDED
+    return Verdict.NO_END if row.state is InstanceState.RECEIVED else Verdict.ACCOUNTED
+
+
+def reconcile(work: Reconciliation) -> Report:
+    """Walk on for as long as is allowed; writes the report, and returns it."""
+    began_at, after = work.now(), _cursor(work.results)
+    report = Report(began_at, after, began_at - work.older_than)
+    objects = work.files.list(INSTANCES_PREFIX, after)
+    while page := list(islice(objects, _PAGE)):
+        old = [each for each in page if each.modified_at <= report.older_than]
+        _examine(old, work, report)
+        if work.now() - began_at > work.work_for:
+            report.resume_after = page[-1].key
+            break
+    _write(report, work.results)
+    return report
+
+
+def metrics(report: Report, namespace: str) -> Json:
+    """The line that becomes the metric of the alarm."""
+    values = {
+        "ExaminedObjects": report.verdicts.total(),
+        "UnaccountedObjects": report.unaccounted,
+        "RemovedLeftovers": report.verdicts[Verdict.LEFTOVER],
+    }
+    return embedded(namespace, report.began_at, values)
+
+
+def _examine(page: list[StoredObject], work: Reconciliation, report: Report) -> None:
+    keys = {each.key: _instance_key(each.key) for each in page}
+    known = [key for key in keys.values() if key is not None]
+    rows = work.stores.instances.get_many(key.sop_instance_uid for key in known)
+    batches = {batch_id: _batch(batch_id, work) for batch_id in {key.batch_id for key in known}}
+    look = _Look(work, {})
+    leftovers = []
+    for text, key in keys.items():
+        verdict = Verdict.STRANGE_KEY
+        if key is not None:
+            row = rows.get(key.sop_instance_uid)
+            verdict = look.again(key, judge(key, batches[key.batch_id], row))
+        report.verdicts[verdict] += 1
+        if verdict is Verdict.LEFTOVER:
+            leftovers.append(text)
+        elif verdict is not Verdict.ACCOUNTED and len(report.listed) < MAX_LISTED:
+            report.listed.append((text, verdict))
+    work.files.delete(leftovers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The second look at an object; ``manifests`` are the keys that those read so far list."""
+
+    work: Reconciliation
+    manifests: dict[str, frozenset[str]]
+
+    def again(self, key: InstanceKey, verdict: Verdict) -> Verdict:
+        if verdict is Verdict.NO_BATCH and _is_uncommitted_copy(key, self.work.files):
+            return Verdict.LEFTOVER
+        if verdict is Verdict.SUPERSEDED:
+            return Verdict.ACCOUNTED if self._is_listed(key) else Verdict.NOT_LISTED
+        return verdict
+
+    def _is_listed(self, key: InstanceKey) -> bool:
+        if key.batch_id not in self.manifests:
+            self.manifests[key.batch_id] = _listed(key.batch_id, self.work)
+        return str(key) in self.manifests[key.batch_id]
+
+
+def _listed(batch_id: str, work: Reconciliation) -> frozenset[str]:
+    """Nothing, where there is no manifest to say that the batch ever had anything."""
+    try:
+        manifest = read_manifest(work.stores.objects, work.files.bucket, manifest_key(batch_id))
+    except (InvalidManifest, ObjectUnavailable):
+        return frozenset()
+    return frozenset(each.key for each in manifest.instances)
+
+
+def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | None:
+    """The batch's record, which is made now if its manifest's event was lost."""
+    batch = work.stores.batches.get(batch_id)
+    if batch is None and is_published(batch_id, work.files):
+        key = manifest_key(batch_id)
+        return close_batch(work.files.bucket, key, work.stores, work.now())
+    return batch
+
+
+def _instance_key(key: str) -> InstanceKey | None:
+    try:
+        return InstanceKey.parse(key)
+    except InvalidKey:
+        return None
+
+
+def _is_uncommitted_copy(key: InstanceKey, files: Files) -> bool:
+    try:
+        is_copy = COPIED_FROM in files.head(str(key)).metadata
+    except ObjectMissing:
+        return True  # it is gone: nothing to answer for
+    return is_copy and not is_published(key.batch_id, files)
+
+
+def _cursor(results: Files) -> str:
+    try:
+        document = json.loads(results.read(CURSOR_KEY, _MAX_CURSOR_BYTES))
+    except ObjectMissing:
+        return ""
+    return str(document["after"])
+
+
+def _write(report: Report, results: Files) -> None:
+    """The report before the cursor: a crash between reads a stretch twice, and none never."""
+    name = f"reports/reconciliation/{report.began_at:%Y%m%dT%H%M%SZ}.json"
+    results.put(name, json.dumps(report.to_json()).encode())
+    results.put(CURSOR_KEY, json.dumps({"after": report.resume_after or ""}).encode())
+    log = _log.warning if report.unaccounted else _log.info
+    log(
+        "reconciled",
+        examined=report.verdicts.total(),
+        unaccounted=report.unaccounted,
+        leftovers=report.verdicts[Verdict.LEFTOVER],
+        complete=report.resume_after is None,
+        report=name,
+    )

@@ -1,0 +1,117 @@
+"""One instance out of quarantine, into a batch of its own."""
+
+from dataclasses import replace
+
+from chalicelib.errors import BadParameter, NotFound, ObjectMissing
+from chalicelib.imports.aside import failed_key
+from chalicelib.operations.journal import Entry
+from chalicelib.operations.quarantine import (
+    Aside,
+    OperationRefused,
+    batch_key,
+    identify,
+    locate,
+    original_key,
+)
+from chalicelib.operations.repeat import Copy, Operations, Repeat, is_published, new_entry, publish
+from chalicelib.stores.files import StoredObject
+from contract.errors import InvalidKey
+from contract.keys import InstanceKey
+from contract.manifest import CloseReason, Manifest, Source
+from contract.records import InstanceState
+
+_RELEASABLE = (InstanceState.FAILED, InstanceState.QUARANTINED)
+
+
+def release_subject(sop_instance_uid: str, batch_id: str) -> str:
+    """The journal's name for the release of an instance that was put aside from a batch."""
+    return f"release:{sop_instance_uid}:{batch_id}"
+
+
+def release_instance(
+    sop_instance_uid: str, reason: str, key: str | None, operations: Operations
+) -> Entry:
+    """Import an instance that was put aside; the same batch however often it is asked.
+
+    ``key`` says which object, where it is not the ledger's: one that was swept as unlisted, say.
+    Raises NotFound, BadParameter and OperationRefused.
+    """
+    if key is None:
+        original = _ledgers(sop_instance_uid, operations)
+    else:
+        original = _named(key, sop_instance_uid)
+    entry = operations.journal.get(release_subject(sop_instance_uid, original.batch_id))
+    if entry is None or not is_published(entry.batch_id, operations.files):
+        entry = _publish(_find(key, original, operations), original, reason, operations)
+    operations.files.delete([key or failed_key(str(original))])
+    return entry
+
+
+def _publish(
+    source: StoredObject, original: InstanceKey, reason: str, operations: Operations
+) -> Entry:
+    subject = release_subject(original.sop_instance_uid, original.batch_id)
+    found = identify(source, str(original))
+    entry = operations.journal.begin(new_entry(subject, reason, operations.now))
+    manifest = _manifest(original.batch_id, found, operations)
+    copies = [Copy(source, found.instance)]
+    publish(Repeat(entry, original.batch_id, manifest, copies), operations)
+    return entry
+
+
+def _ledgers(sop_instance_uid: str, operations: Operations) -> InstanceKey:
+    """The key that the instance had in the batch it was put aside from."""
+    row = operations.stores.instances.get_many([sop_instance_uid]).get(sop_instance_uid)
+    if row is None:
+        raise NotFound("no instance of this UID has reached the import pipeline")
+    key = batch_key(row.key)
+    if row.state in _RELEASABLE:
+        return key
+    batch = operations.stores.batches.get(row.batch_id)
+    if batch and batch.retry_of:  # the row may be what an earlier call with this very request made
+        subject = release_subject(sop_instance_uid, batch.retry_of)
+        if operations.journal.get(subject):
+            return replace(key, batch_id=batch.retry_of)
+    raise OperationRefused(f"the instance is {row.state}")
+
+
+def _named(key: str, sop_instance_uid: str) -> InstanceKey:
+    try:
+        original = original_key(key)
+    except InvalidKey as error:
+        raise BadParameter("key", str(error)) from None
+    if original.sop_instance_uid != sop_instance_uid:
+        raise BadParameter("key", "the key of another instance")
+    return original
+
+
+def _find(key: str | None, original: InstanceKey, operations: Operations) -> StoredObject:
+    if key is None:
+        source = locate(str(original), operations.files)
+    else:
+        try:
+            source = operations.files.head(key)
+        except ObjectMissing:
+            source = None
+    if source is None:
+        raise OperationRefused("the object is not in the bucket")
+    return source
+
+
+def _manifest(batch_id: str, found: Aside, operations: Operations) -> Manifest:
+    """As the instance's own batch had it; publishing gives it its id and its instance."""
+    sender, target = found.sender, found.target
+    return Manifest(
+        batch_id=batch_id,
+        closed_at=operations.now,
+        close_reason=CloseReason.RECOVERED,
+        source=Source(
+            sender.calling_ae_title,
+            sender.called_ae_title,
+            (sender.peer_address,),
+            (sender.association_id,),
+        ),
+        datastore_id=target.datastore_id,
+        instances=(found.instance,),
+        urgent=target.urgent,
+    )

@@ -1,0 +1,117 @@
+"""Instances of an old batch as a new one: copied, opened, committed, each step safe to repeat.
+
+Nothing is opened before everything is copied: recovery, should it have to close the batch, finds it
+whole. The manifest's PUT commits; only behind that may the caller delete what was copied.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from chalicelib.errors import ObjectMissing, ServiceUnavailable
+from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.operations.journal import Entry, Journal
+from chalicelib.stores import Stores
+from chalicelib.stores.files import Files, ObjectChanged, StoredObject
+from chalicelib.threads import in_threads
+from contract.batch_states import BatchEvent
+from contract.keys import BATCH_ENTROPY_BYTES, InstanceKey, manifest_key, new_batch_id
+from contract.manifest import Manifest, ManifestInstance
+from contract.records import BatchRecord, BatchState, Counts
+
+# Between the record and the manifest is one call.
+_LEASE = timedelta(seconds=60)
+_OWNER = "operator"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What operations work with."""
+
+    stores: Stores
+    files: Files
+    journal: Journal
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An object, and the entry of the old batch's manifest that it is."""
+
+    source: StoredObject
+    instance: ManifestInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A batch to be made: ``manifest`` is the old batch's, ``copies`` are what it lists."""
+
+    entry: Entry
+    old_batch_id: str
+    manifest: Manifest
+    copies: Sequence[Copy]
+
+
+def new_entry(subject: str, reason: str, now: datetime) -> Entry:
+    """An entry whose batch is as old as the request, and as unique as its subject."""
+    digest = hashlib.sha256(subject.encode()).digest()
+    return Entry(subject, new_batch_id(now, digest[:BATCH_ENTROPY_BYTES]), reason, now)
+
+
+def is_published(batch_id: str, files: Files) -> bool:
+    """Whether the batch has its manifest."""
+    try:
+        files.head(manifest_key(batch_id))
+    except ObjectMissing:
+        return False
+    return True
+
+
+def publish(repeat: Repeat, operations: Operations) -> None:
+    """Copy, open, commit. Raises ServiceUnavailable; the same call may then go on."""
+    files, batch_id = operations.files, repeat.entry.batch_id
+    entries = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
+    manifest = replace(
+        repeat.manifest,
+        batch_id=batch_id,
+        closed_at=operations.now,
+        instances=tuple(entries),
+    )
+    operations.stores.batches.move(_opened(repeat, manifest, operations.now), BatchEvent.OPENED)
+    files.create(manifest_key(batch_id), manifest.to_json())
+    _log.info(
+        "batch_repeated", batch_id=batch_id, retry_of=repeat.old_batch_id, instances=len(entries)
+    )
+
+
+def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance:
+    key = str(replace(InstanceKey.parse(copy.instance.key), batch_id=batch_id))
+    mark = hashlib.sha256(copy.source.key.encode()).hexdigest()
+    # The reason it was put aside for is over.
+    metadata = {name: text for name, text in copy.source.metadata.items() if name != "reason"}
+    try:
+        files.copy(copy.source, key, metadata | {COPIED_FROM: mark})
+    except (ObjectMissing, ObjectChanged) as error:
+        raise ServiceUnavailable("an object was moved meanwhile") from error
+    return replace(copy.instance, key=key)
+
+
+def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:
+    return BatchRecord(
+        batch_id=manifest.batch_id,
+        state=BatchState.OPEN,
+        calling_ae_title=manifest.source.calling_ae_title,
+        called_ae_title=manifest.source.called_ae_title,
+        opened_at=now,
+        counts=Counts(len(manifest.instances)),
+        datastore_id=manifest.datastore_id,
+        urgent=manifest.urgent,
+        owner=_OWNER,
+        lease_expires_at=now + _LEASE,
+        message=repeat.entry.reason,
+        retry_of=repeat.old_batch_id,
+    )

@@ -1,0 +1,83 @@
+"""A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
+
+from dataclasses import replace
+
+from chalicelib.errors import NotFound, ObjectUnavailable
+from chalicelib.imports.aside import failed_key
+from chalicelib.operations.journal import Entry
+from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
+from chalicelib.operations.repeat import Copy, Operations, Repeat, is_published, new_entry, publish
+from chalicelib.stores.objects import read_manifest
+from chalicelib.threads import in_threads
+from contract.errors import InvalidKey, InvalidManifest
+from contract.keys import InstanceKey, manifest_key
+from contract.manifest import Manifest, ManifestInstance
+from contract.records import BatchRecord, BatchState, InstanceState
+
+_RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
+
+
+def retry_subject(batch_id: str) -> str:
+    """The journal's name for the retry of a batch."""
+    return f"retry:{batch_id}"
+
+
+def retry_batch(batch_id: str, reason: str, operations: Operations) -> Entry:
+    """Make a new batch of a batch's failed instances; the same one however often it is asked.
+
+    An instance that was sent again since, in a newer batch, is left to that. Raises NotFound, and
+    OperationRefused where there is nothing to retry.
+    """
+    batch = operations.stores.batches.get(batch_id)
+    if batch is None:
+        raise NotFound("there is no batch of this id")
+    subject = retry_subject(batch_id)
+    entry = operations.journal.get(subject)
+    if entry is None or not is_published(entry.batch_id, operations.files):
+        manifest, copies = _failed(batch, operations)
+        entry = operations.journal.begin(entry or new_entry(subject, reason, operations.now))
+        publish(Repeat(entry, batch_id, manifest, copies), operations)
+    operations.files.delete(_copied(entry.batch_id, batch_id, operations))
+    operations.stores.batches.link_retry(batch_id, entry.batch_id)
+    return entry
+
+
+def _copied(batch_id: str, old_batch_id: str, operations: Operations) -> list[str]:
+    """Where the new batch's instances stood in quarantine."""
+    keys = (InstanceKey.parse(each.key) for each in _manifest(batch_id, operations).instances)
+    return [failed_key(str(replace(key, batch_id=old_batch_id))) for key in keys]
+
+
+def _failed(batch: BatchRecord, operations: Operations) -> tuple[Manifest, list[Copy]]:
+    if batch.state not in _RETRIABLE:
+        raise OperationRefused(f"the batch is {batch.state}; only {_either()} can be retried")
+    manifest = _manifest(batch.batch_id, operations)
+    rows = operations.stores.instances.get_many(
+        each.sop_instance_uid for each in manifest.instances
+    )
+
+    def copy_of(instance: ManifestInstance) -> Copy | None:
+        row = rows.get(instance.sop_instance_uid)
+        if row is None or row.state is not InstanceState.FAILED:
+            return None
+        if str(batch_key(row.key)) != instance.key:
+            return None
+        source = locate(instance.key, operations.files)
+        return None if source is None else Copy(source, instance)
+
+    copies = [each for each in in_threads(copy_of, list(manifest.instances)) if each]
+    if not copies:
+        raise OperationRefused("no failed instance of the batch is there to be retried")
+    return manifest, copies
+
+
+def _manifest(batch_id: str, operations: Operations) -> Manifest:
+    try:
+        key = manifest_key(batch_id)
+        return read_manifest(operations.stores.objects, operations.files.bucket, key)
+    except (InvalidKey, InvalidManifest, ObjectUnavailable) as error:
+        raise OperationRefused(f"the batch's manifest cannot be read: {error}") from None
+
+
+def _either() -> str:
+    return " and ".join(_RETRIABLE)

@@ -1,0 +1,66 @@
+"""What operations run on: the environment's settings and the cached clients, as in ``wiring``."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from chalicelib import aws, wiring
+from chalicelib.operations.expire import Expiry
+from chalicelib.operations.journal import DynamoJournal
+from chalicelib.operations.reconcile import Reconciliation
+from chalicelib.operations.repeat import Operations
+from chalicelib.settings import (
+    ApiSettings,
+    ReconcileSettings,
+    RetentionSettings,
+    TableSettings,
+)
+from chalicelib.stores.s3_files import S3Files
+
+
+def files() -> S3Files:
+    """The DICOM bucket."""
+    return S3Files(aws.s3(), wiring.settings(ApiSettings).dicom_bucket)
+
+
+def journal() -> DynamoJournal:
+    """What operators asked for."""
+    return DynamoJournal(aws.dynamodb(), wiring.settings(TableSettings).batch_table)
+
+
+def operations() -> Operations:
+    """For retry and release."""
+    return Operations(wiring.stores(), files(), journal(), _now())
+
+
+def reconciliation() -> Reconciliation:
+    """One invocation's walk."""
+    settings = ReconcileSettings.from_env(os.environ)
+    return Reconciliation(
+        stores=wiring.stores(),
+        files=S3Files(aws.s3(), settings.dicom_bucket),
+        results=S3Files(aws.s3(), settings.results_bucket),
+        older_than=timedelta(hours=settings.reconcile_after_hours),
+        work_for=timedelta(seconds=settings.reconcile_seconds),
+        now=_now,
+    )
+
+
+def expiry() -> Expiry:
+    """One invocation's deletions."""
+    settings = RetentionSettings.from_env(os.environ)
+    return Expiry(
+        stores=wiring.stores(),
+        outbox=wiring.outbox(),
+        files=S3Files(aws.s3(), settings.dicom_bucket),
+        retention=timedelta(days=settings.retention_days),
+        now=_now,
+    )
+
+
+def metric_namespace() -> str:
+    """Where the metrics go."""
+    return ReconcileSettings.from_env(os.environ).metric_namespace
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

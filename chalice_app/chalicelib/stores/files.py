@@ -1,0 +1,79 @@
+"""The DICOM bucket as operations and the dropbox see it: objects to list, copy and remove."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from chalicelib.errors import ObjectUnavailable
+from contract.checksums import Checksum
+
+# S3 copies up to 5 GiB in one call, and beyond that part by part.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+MAX_WHOLE_COPY_BYTES = 5 * 1024**3
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+MAX_DELETIONS = 1_000
+
+
+class ObjectChanged(ObjectUnavailable):
+    """An object was replaced since it was read; the newer one has an event of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What S3 says of an object; a listing tells no ``metadata`` and no ``checksum``."""
+
+    key: str
+    size: int
+    etag: str
+    modified_at: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    checksum: Checksum | None = None
+
+
+class Files(Protocol):
+    """One bucket's objects. Every method raises ServiceUnavailable for what may work later."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        ...
+
+    def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
+        """The first ``size`` bytes, or fewer if there are no more; raises ObjectMissing."""
+        ...
+
+    def head(self, key: str) -> StoredObject:
+        """What S3 says of the object; raises ObjectMissing."""
+        ...
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """The whole object; raises ObjectMissing or ObjectTooLarge."""
+        ...
+
+    def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
+        """Copy inside the bucket, whatever the size; returns what S3 computed of the copy.
+
+        Raises ObjectMissing, or ObjectChanged if the source is not the one that was read.
+        """
+        ...
+
+    def create(self, key: str, body: bytes) -> bool:
+        """Write an object unless there is one; False if there is."""
+        ...
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write or replace an object."""
+        ...
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """What is under a prefix and behind a key, in the order of keys, as it is consumed."""
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names right below a prefix that ends in ``/``, of what has more below it."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is gone already is no error."""
+        ...

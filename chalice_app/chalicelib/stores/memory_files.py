@@ -1,0 +1,85 @@
+"""Files in memory, over the objects of ``stores.memory``: one bucket for all of a test's code."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from chalicelib.errors import ObjectMissing, ObjectTooLarge
+from chalicelib.stores.files import ObjectChanged, StoredObject
+from chalicelib.stores.memory import MemoryObjects
+from contract.checksums import Checksum
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFiles:
+    """Files; every object was modified at ``modified_at``."""
+
+    objects: MemoryObjects
+    bucket: str
+    modified_at: datetime = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+    def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
+        """See Files."""
+        return self._body(key)[:size], self.head(key)
+
+    def head(self, key: str) -> StoredObject:
+        """See Files."""
+        body = self._body(key)
+        metadata = self.objects.metadata.get((self.bucket, key), {})
+        checksum = Checksum.of(body)
+        return StoredObject(key, len(body), _etag(body), self.modified_at, metadata, checksum)
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """See Files."""
+        if len(self._body(key)) > max_bytes:
+            raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
+        return self._body(key)
+
+    def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
+        """See Files."""
+        body = self._body(source.key)
+        if _etag(body) != source.etag:
+            raise ObjectChanged("the object was replaced meanwhile")
+        self.put(target, body)
+        self.objects.metadata[self.bucket, target] = metadata
+        return Checksum.of(body)
+
+    def create(self, key: str, body: bytes) -> bool:
+        """See Files."""
+        if (self.bucket, key) in self.objects.bodies:
+            return False
+        self.put(key, body)
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        """See Files."""
+        self.objects.bodies[self.bucket, key] = body
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """See Files."""
+        keys = sorted(
+            key
+            for bucket, key in self.objects.bodies
+            if bucket == self.bucket and key.startswith(prefix) and key > after
+        )
+        return map(self.head, keys)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See Files."""
+        names = (each.key.removeprefix(prefix).partition("/") for each in self.list(prefix))
+        return iter(sorted({name for name, slash, _ in names if slash}))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See Files."""
+        for key in keys:
+            self.objects.bodies.pop((self.bucket, key), None)
+
+    def _body(self, key: str) -> bytes:
+        try:
+            return self.objects.bodies[self.bucket, key]
+        except KeyError:
+            raise ObjectMissing("the object does not exist") from None
+
+
+def _etag(body: bytes) -> str:
+    return Checksum.of(body).base64

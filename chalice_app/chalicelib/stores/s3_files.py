@@ -1,0 +1,159 @@
+"""Files in Amazon S3."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_code
+from chalicelib.errors import ObjectTooLarge, ServiceUnavailable
+from chalicelib.stores.files import (
+    MAX_DELETIONS,
+    MAX_WHOLE_COPY_BYTES,
+    ObjectChanged,
+    StoredObject,
+)
+from chalicelib.stores.s3 import object_errors
+from contract.checksums import Checksum, ChecksumAlgorithm
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What the receiver uses: S3 keeps it for the whole object even where that comes in parts.
+_ALGORITHM = ChecksumAlgorithm.CRC64NVME
+_CHANGED = frozenset({"PreconditionFailed", "412"})
+_EMPTY = "InvalidRange"
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        with object_errors():
+            yield
+    except ClientError as error:
+        if error_code(error) in _CHANGED:
+            raise ObjectChanged("the object was replaced meanwhile") from error
+        raise
+
+
+class S3Files:
+    """Files; objects above ``whole_copy_bytes`` are copied part by part."""
+
+    def __init__(
+        self, client: "S3Client", bucket: str, whole_copy_bytes: int = MAX_WHOLE_COPY_BYTES
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._whole_copy_bytes = whole_copy_bytes
+
+    @property
+    def bucket(self) -> str:
+        """See Files."""
+        return self._bucket
+
+    def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
+        """See Files."""
+        try:
+            with _mapped_errors():
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=key, Range=f"bytes=0-{size - 1}"
+                )
+                with closing(answer["Body"]) as body:
+                    data = body.read()
+        except ClientError as error:
+            if error_code(error) != _EMPTY:
+                raise
+            return b"", self.head(key)  # an object of no bytes has no first byte
+        total = int(answer["ContentRange"].rpartition("/")[2])
+        return data, _stored(key, total, answer)
+
+    def head(self, key: str) -> StoredObject:
+        """See Files."""
+        with _mapped_errors():
+            answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        return _stored(key, answer["ContentLength"], answer)
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """See Files."""
+        data, stored = self.begin(key, max_bytes)
+        if stored.size > max_bytes:
+            raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
+        return data
+
+    def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
+        """See Files."""
+        whence: Any = {"Bucket": self._bucket, "Key": source.key}
+        arguments: dict[str, Any] = {
+            "ChecksumAlgorithm": _ALGORITHM.value,
+            "CopySourceIfMatch": source.etag,
+            "Metadata": dict(metadata),
+            "MetadataDirective": "REPLACE",
+        }
+        with _mapped_errors():
+            if source.size <= self._whole_copy_bytes:
+                self._client.copy_object(
+                    Bucket=self._bucket, Key=target, CopySource=whence, **arguments
+                )
+            else:
+                self._client.copy(whence, self._bucket, target, ExtraArgs=arguments)
+            answer = self._client.head_object(
+                Bucket=self._bucket, Key=target, ChecksumMode="ENABLED"
+            )
+        if "ChecksumCRC64NVME" not in answer:
+            raise ServiceUnavailable("S3 told no checksum of a copy")
+        return Checksum.parse(f"{_ALGORITHM}:{answer['ChecksumCRC64NVME']}")
+
+    def create(self, key: str, body: bytes) -> bool:
+        """See Files."""
+        try:
+            with _mapped_errors():
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
+        except ObjectChanged:
+            return False
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        """See Files."""
+        with _mapped_errors():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        """See Files."""
+        for page in self._pages(Prefix=prefix, StartAfter=after):
+            for each in page.get("Contents", []):
+                yield StoredObject(each["Key"], each["Size"], each["ETag"], each["LastModified"])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See Files."""
+        for page in self._pages(Prefix=prefix, Delimiter="/"):
+            for each in page.get("CommonPrefixes", []):
+                yield each["Prefix"].removeprefix(prefix).removesuffix("/")
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See Files."""
+        names = [{"Key": key} for key in keys]
+        for start in range(0, len(names), MAX_DELETIONS):
+            chunk: Any = {"Objects": names[start : start + MAX_DELETIONS], "Quiet": True}
+            with _mapped_errors():
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=chunk)
+            if answer.get("Errors"):
+                raise ServiceUnavailable(f"S3 kept {len(answer['Errors'])} objects")
+
+    def _pages(self, **arguments: Any) -> Iterator[Any]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        pages = iter(paginator.paginate(Bucket=self._bucket, **arguments))
+        while True:
+            with _mapped_errors():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
+
+def _stored(key: str, size: int, answer: Any) -> StoredObject:
+    digest = answer.get(f"Checksum{_ALGORITHM}")
+    checksum = Checksum.parse(f"{_ALGORITHM}:{digest}") if digest else None
+    return StoredObject(
+        key, size, answer["ETag"], answer["LastModified"], answer["Metadata"], checksum
+    )

@@ -1,0 +1,127 @@
+"""One DynamoDB table, read and written as plain maps of attributes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_code, mapped_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class Table:
+    """One table, read and written as plain maps."""
+
+    def __init__(self, client: "DynamoDBClient", name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def get(self, key: dict[str, str]) -> dict[str, Any] | None:
+        """The item, or None."""
+        with mapped_errors():
+            # A state written by one Lambda is read by the next: never from a stale replica.
+            answer = self.client.get_item(
+                TableName=self.name, Key=serialize(key), ConsistentRead=True
+            )
+        return deserialize(answer["Item"]) if "Item" in answer else None
+
+    def put(self, item: Mapping[str, Any], condition: str, **values: Any) -> bool:
+        """Put on a condition, whose ``:name`` values and ``#state`` are filled in; False if not."""
+        arguments: dict[str, Any] = {"ConditionExpression": condition}
+        if values:
+            arguments["ExpressionAttributeValues"] = serialize(
+                {f":{name}": value for name, value in values.items()}
+            )
+        if "#state" in condition:
+            arguments["ExpressionAttributeNames"] = {"#state": "state"}
+        try:
+            with mapped_errors():
+                self.client.put_item(TableName=self.name, Item=serialize(item), **arguments)
+        except ClientError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def update(
+        self,
+        key: dict[str, str],
+        item: Mapping[str, Any],
+        gone: Sequence[str],
+        condition: str,
+        values: Mapping[str, Any],
+    ) -> bool:
+        """Set and remove attributes on a condition with ``:name`` values; False if not."""
+        item = {name: value for name, value in item.items() if name not in gone}
+        names = {f"#{name}": name for name in (*item, *gone)}
+        # The condition's own name; DynamoDB refuses one that nothing uses.
+        names |= {"#state": "state"} if "#state" in condition else {}
+        expression = f"SET {', '.join(f'#{name} = :{name}' for name in item)}"
+        if gone:
+            expression += f" REMOVE {', '.join(f'#{name}' for name in gone)}"
+        return self.change(
+            key,
+            expression,
+            {**item, **values},
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+        )
+
+    def change(
+        self, key: dict[str, str], expression: str, values: Mapping[str, Any], **arguments: Any
+    ) -> bool:
+        """An update as DynamoDB writes it, with ``:name`` values; False if its condition fails."""
+        try:
+            with mapped_errors():
+                self.client.update_item(
+                    TableName=self.name,
+                    Key=serialize(key),
+                    UpdateExpression=expression,
+                    ExpressionAttributeValues=serialize(
+                        {f":{name}": value for name, value in values.items()}
+                    ),
+                    **arguments,
+                )
+        except ClientError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+        """All items of a query, page after page, as they are consumed."""
+        for page in self.pages(**arguments):
+            yield from (deserialize(item) for item in page["Items"])
+
+    def pages(self, **arguments: Any) -> Iterator[Mapping[str, Any]]:
+        """All answers of a query."""
+        values = serialize(arguments.pop("values"))
+        start: dict[str, Any] = {}
+        while True:
+            with mapped_errors():
+                answer = self.client.query(
+                    TableName=self.name, ExpressionAttributeValues=values, **arguments, **start
+                )
+            yield answer
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def serialize(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain map in DynamoDB's typed form."""
+    # A StrEnum is a str to everyone but boto3's serializer.
+    serializer = TypeSerializer()
+    return {
+        name: serializer.serialize(str(value) if isinstance(value, str) else value)
+        for name, value in item.items()
+    }
+
+
+def deserialize(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`serialize`; numbers come back as Decimal."""
+    deserializer = TypeDeserializer()
+    return {name: deserializer.deserialize(value) for name, value in item.items()}

@@ -1,0 +1,1 @@
+"""What stands on AWS: the templates, and the command that deploys them."""

@@ -1,0 +1,5 @@
+"""``python -m infra.deploy``."""
+
+from infra.deploy.cli import main
+
+main()

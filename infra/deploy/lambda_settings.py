@@ -1,0 +1,76 @@
+"""The Lambdas' own settings: which the file may set, and which the stacks' outputs give."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chalicelib import settings
+from chalicelib.errors import SettingsError
+
+from infra.deploy import chalice_stage
+from infra.deploy.sections import FunctionSettings
+
+# The variables that name what the stacks made, and the output each has its value from.
+FROM_OUTPUTS = {
+    "DICOM_BUCKET": "DicomBucketName",
+    "RESULTS_BUCKET": "ResultsBucketName",
+    "IMPORT_QUEUE_NAME": "ImportQueueName",
+    "JOB_TABLE": "JobTableName",
+    "BATCH_TABLE": "BatchTableName",
+    "INSTANCE_TABLE": "InstanceTableName",
+    "STATE_MACHINE_ARN": "StateMachineArn",
+    "DATASTORE_ID": "DatastoreId",
+    "DATA_ACCESS_ROLE_ARN": "DataAccessRoleArn",
+    "METRIC_NAMESPACE": "MetricNamespace",
+    "RETENTION_DAYS": "RetentionDays",
+}
+_MODELS = (
+    settings.AdmissionSettings,
+    settings.EventSettings,
+    settings.ImportSettings,
+    settings.IntakeSettings,
+    settings.LogSettings,
+    settings.ReconcileSettings,
+    settings.RecoverySettings,
+    settings.RetentionSettings,
+)
+# The state machine waits for a task no longer; see TimeoutSeconds in definition.asl.json.
+_MAX_TASK_SECONDS = 300
+_TASKS = ("start_import_job", "check_status", "record_failure")
+
+
+def broken(
+    environment: Mapping[str, Any], functions: Mapping[str, FunctionSettings]
+) -> Iterator[str]:
+    """What is wrong with the sections ``environment`` and ``functions``."""
+    allowed = {name.upper() for model in _MODELS for name in model.model_fields}
+    allowed -= FROM_OUTPUTS.keys()
+    for name in sorted(environment.keys() - allowed):
+        yield _unknown("environment", name, allowed, "no Lambda reads this, or an output gives it")
+    given = {name: str(value) for name, value in environment.items() if name in allowed}
+    for message in dict.fromkeys(_messages(given)):
+        yield f"environment.{message}"
+    known = chalice_stage.functions()
+    for name in sorted(functions.keys() - known):
+        yield _unknown("functions", name, known, "there is no such function")
+    for name in _TASKS:
+        timeout = functions[name].timeout if name in functions else None
+        if timeout is not None and timeout > _MAX_TASK_SECONDS:
+            yield (
+                f"functions.{name}.timeout = {timeout}: the state machine waits for "
+                f"{_MAX_TASK_SECONDS} s only"
+            )
+
+
+def _messages(environment: Mapping[str, str]) -> Iterator[str]:
+    names = dict.fromkeys(FROM_OUTPUTS, "1")  # fits each; what it will be, only AWS can tell
+    for model in _MODELS:
+        try:
+            model.from_env({**environment, **names})
+        except SettingsError as error:
+            yield from str(error).split("; ")
+
+
+def _unknown(section: str, name: str, known: Any, why: str) -> str:
+    similar = difflib.get_close_matches(name, sorted(known), 1)
+    return f"{section}.{name}: {why}" + (f"; did you mean {similar[0]}?" if similar else "")

@@ -1,0 +1,77 @@
+"""Messages from fragments (PS3.7 6.3.1, PS3.8 Annex E): a command set, then perhaps a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from store_scp.dimse.commands import (
+    MAX_COMMAND_BYTES,
+    Command,
+    CommandField,
+    CommandInvalid,
+    decode_command,
+)
+from store_scp.upper_layer import DataFragment
+
+
+class MessageStarted(NamedTuple):
+    """A request's command set is complete; its data set follows if it has one."""
+
+    context_id: int
+    command: Command
+
+
+class DataReceived(NamedTuple):
+    """A piece of the started message's data set, valid until the received bytes are reused."""
+
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class MessageComplete:
+    """The started message has nothing more to come."""
+
+
+MessageEvent = MessageStarted | DataReceived | MessageComplete
+
+_COMPLETE = MessageComplete()
+
+
+class MessageReader:
+    """Puts one association's messages together; the messages of PS3.7 do not interleave."""
+
+    def __init__(self) -> None:
+        self._command = bytearray()
+        self._context_id: int | None = None
+        self._in_data_set = False
+
+    def feed(self, fragment: DataFragment) -> Iterator[MessageEvent]:
+        """The next fragment; raises CommandInvalid if it does not belong where it comes."""
+        if self._context_id not in (None, fragment.context_id):
+            raise CommandInvalid("a message changes its presentation context")
+        if fragment.is_command == self._in_data_set:
+            raise CommandInvalid("a command set and a data set do not alternate")
+        if self._in_data_set:
+            yield DataReceived(fragment.data)
+            if fragment.last:
+                self._in_data_set, self._context_id = False, None
+                yield _COMPLETE
+            return
+        self._context_id = fragment.context_id
+        if len(self._command) + len(fragment.data) > MAX_COMMAND_BYTES:
+            raise CommandInvalid("a command set is too long")
+        self._command += fragment.data
+        if fragment.last:
+            yield from self._command_complete(fragment.context_id)
+
+    def _command_complete(self, context_id: int) -> Iterator[MessageEvent]:
+        command = decode_command(bytes(self._command))
+        self._command.clear()
+        if command.field is CommandField.C_ECHO_RQ and command.has_data_set:
+            raise CommandInvalid("a C-ECHO-RQ has a data set")
+        self._in_data_set = command.has_data_set
+        if not command.has_data_set:
+            self._context_id = None
+        yield MessageStarted(context_id, command)
+        if not command.has_data_set:
+            yield _COMPLETE

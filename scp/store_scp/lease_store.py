@@ -1,0 +1,148 @@
+"""Leases in the batch table: conditional writes to DynamoDB, each in a thread.
+
+A few calls a minute for each open batch, so botocore's cost does not matter; it may wait for the
+network or for credentials, though, and so never runs on the event loop.
+
+The attributes are those of ``chalicelib.stores.items``, which reads them.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Protocol
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
+
+from contract.records import BatchRecord, BatchState
+from contract.times import to_iso
+from store_scp.dimse.status import Status
+from store_scp.errors import StoreRefused
+
+# A burst of new studies opens as many batches at once as there are threads; more wait in order.
+_THREADS = 4
+# An answer takes DynamoDB some 10 ms. Twice this, with the pause between, stays below a third of
+# the default lease, so that two renewals fit into what is left of it.
+_CONNECT_SECONDS = 2
+_READ_SECONDS = 4
+_ATTEMPTS = 2
+
+_CONDITION_FAILED = "ConditionalCheckFailedException"
+# A repeated request of ours whose first answer was lost finds our own record.
+_NEW_OR_OURS = "attribute_not_exists(batchId) OR (#state = :open AND #owner = :owner)"
+_OURS = "#state = :open AND #owner = :owner"
+_NAMES = {"#state": "state", "#owner": "owner"}
+
+
+class LeaseStore(Protocol):
+    """Where leases are written; both raise StoreRefused where there is no answer."""
+
+    async def take(self, batch: BatchRecord) -> bool:
+        """Write a new batch's record, with its owner and lease; False if another has it."""
+        ...
+
+    async def renew(self, batch: BatchRecord, expires_at: datetime) -> bool:
+        """Put the lease's end off; False if the batch is not open or not its owner's any more."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is asked after this."""
+        ...
+
+
+class DynamoLeases:
+    """A LeaseStore; its client is made in the background, which takes a moment."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._threads = ThreadPoolExecutor(_THREADS, "leases")
+        self._client: Future[Any] = self._threads.submit(_connect)
+
+    async def take(self, batch: BatchRecord) -> bool:
+        """See LeaseStore."""
+        return await self._ask(
+            lambda client: client.put_item(
+                TableName=self._table,
+                Item=opening_item(batch),
+                ConditionExpression=_NEW_OR_OURS,
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues=_ours(batch),
+            )
+        )
+
+    async def renew(self, batch: BatchRecord, expires_at: datetime) -> bool:
+        """See LeaseStore."""
+        return await self._ask(
+            lambda client: client.update_item(
+                TableName=self._table,
+                Key={"batchId": {"S": batch.batch_id}},
+                UpdateExpression="SET leaseExpiresAt = :expires",
+                ConditionExpression=_OURS,
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues={
+                    **_ours(batch),
+                    ":expires": {"S": to_iso(expires_at)},
+                },
+            )
+        )
+
+    def close(self) -> None:
+        """See LeaseStore."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _ask(self, request: Callable[[Any], object]) -> bool:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._granted, request)
+
+    def _granted(self, request: Callable[[Any], object]) -> bool:
+        """In a thread."""
+        try:
+            request(self._client.result())
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "ClientError")
+            if code == _CONDITION_FAILED:
+                return False
+            raise _unanswered(code) from None
+        except BotoCoreError as error:
+            raise _unanswered(type(error).__name__) from None
+        return True
+
+
+def opening_item(batch: BatchRecord) -> Mapping[str, Mapping[str, object]]:
+    """A new batch's row, in DynamoDB's typed form; what is not known yet is left out."""
+    texts = {
+        "batchId": batch.batch_id,
+        "state": batch.state,
+        "callingAeTitle": batch.calling_ae_title,
+        "calledAeTitle": batch.called_ae_title,
+        "openedAt": to_iso(batch.opened_at),
+        "datastoreId": batch.datastore_id,
+        "owner": batch.owner,
+        "leaseExpiresAt": batch.lease_expires_at and to_iso(batch.lease_expires_at),
+    }
+    counts = ("instance", "imported", "failed", "warning", "duplicate", "nonPrimary")
+    return {
+        **{name: {"S": str(text)} for name, text in texts.items() if text is not None},
+        **{f"{name}Count": {"N": "0"} for name in counts},
+        **({"urgent": {"BOOL": True}} if batch.urgent else {}),
+    }
+
+
+def _ours(batch: BatchRecord) -> dict[str, dict[str, str]]:
+    return {":open": {"S": str(BatchState.OPEN)}, ":owner": {"S": str(batch.owner)}}
+
+
+def _connect() -> Any:
+    config = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        max_pool_connections=_THREADS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+    )
+    return Session().create_client("dynamodb", config=config)
+
+
+def _unanswered(code: str) -> StoreRefused:
+    return StoreRefused(Status.OUT_OF_RESOURCES, f"lease: {code}")

@@ -1,0 +1,111 @@
+"""The door of one worker: lets peers in by policy, limits and room, or says why not."""
+
+import uuid
+
+import structlog
+
+from contract.ae_titles import parse_ae_title
+from contract.errors import InvalidAeTitle
+from contract.metadata import Sender
+from store_scp.board import Panel, SeatsTaken
+from store_scp.errors import AssociationRejected
+from store_scp.metrics import Counter, Gauge
+from store_scp.policy import (
+    AccessPolicy,
+    Certificate,
+    Peer,
+    application_context_not_supported,
+    congested,
+    limit_exceeded,
+    protocol_version_not_supported,
+    shutting_down,
+)
+from store_scp.session import Session
+from store_scp.transfer import Depot
+from store_scp.upper_layer import AssociateRequest
+from store_scp.upper_layer.pdus import APPLICATION_CONTEXT
+
+_log = structlog.get_logger()
+
+_PERMANENT = 1
+
+
+class Reception:
+    """Admits associations; ``policy`` may be replaced at any time, for those that come after."""
+
+    def __init__(self, policy: AccessPolicy, limit: int, depot: Depot, panel: Panel) -> None:
+        """``limit`` associations at once, over all workers."""
+        self.policy = policy
+        self.closed = False
+        self._limit = limit
+        self._depot = depot
+        self._panel = panel
+
+    def enter(
+        self, request: AssociateRequest, address: str, certificate: Certificate | None
+    ) -> Session:
+        """A new association's session; raises AssociationRejected. ``leave`` must follow."""
+        association_id = uuid.uuid4().hex
+        try:
+            return self._admit(request, address, certificate, association_id)
+        except AssociationRejected as rejected:
+            self._panel.add(
+                Counter.ASSOCIATIONS_REJECTED_PERMANENT
+                if rejected.result == _PERMANENT
+                else Counter.ASSOCIATIONS_REJECTED_TRANSIENT
+            )
+            _log.warning(
+                "association",
+                association_id=association_id,
+                calling_ae=_loggable(request.calling_ae_title),
+                called_ae=_loggable(request.called_ae_title),
+                peer=address,
+                outcome="rejected",
+                why=str(rejected),
+            )
+            raise
+
+    def leave(self, session: Session, outcome: str, counter: Counter, why: str | None) -> None:
+        """The association is over."""
+        self._panel.leave_seat(session.seat)
+        self._panel.add(counter)
+        self._panel.adjust(Gauge.ASSOCIATIONS_ESTABLISHED, -1)
+        session.end(outcome, why)
+
+    def _admit(
+        self,
+        request: AssociateRequest,
+        address: str,
+        certificate: Certificate | None,
+        association_id: str,
+    ) -> Session:
+        # PS3.8 9.3.2: of the version only bit 0 is tested.
+        if not request.protocol_version & 1:
+            raise protocol_version_not_supported()
+        if request.application_context != APPLICATION_CONTEXT:
+            raise application_context_not_supported()
+        peer = Peer(request.calling_ae_title, request.called_ae_title, address, certificate)
+        admitted = self.policy.admit(peer)
+        if self.closed:
+            raise shutting_down()
+        if self._depot.spool.congested:
+            raise congested()
+        try:
+            seat = self._panel.take_seat(
+                admitted.entry.name, self._limit, admitted.entry.max_associations
+            )
+        except SeatsTaken:
+            raise limit_exceeded() from None
+        sender = Sender(
+            admitted.calling_ae_title, admitted.called_ae_title, address, association_id
+        )
+        self._panel.add(Counter.ASSOCIATIONS_ACCEPTED)
+        self._panel.adjust(Gauge.ASSOCIATIONS_ESTABLISHED, 1)
+        return Session(sender, admitted.entry, self._depot, self._panel, seat)
+
+
+def _loggable(title: str) -> str | None:
+    try:
+        return parse_ae_title(title)
+    except InvalidAeTitle:
+        return None

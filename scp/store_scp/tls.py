@@ -1,0 +1,186 @@
+"""TLS as BCP 195 (RFC 8996, RFC 9325) and PS3.15 B.12 want it, and the names in a certificate.
+
+The handshake is the first thing on the connection: DICOM knows no upgrade of a plain one.
+"""
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from store_scp.errors import CannotStart
+from store_scp.policy import Certificate, alternative_name
+from store_scp.settings import Settings
+
+# TLS 1.2: ephemeral keys and authenticated encryption only (RFC 9325 4.1 and 4.2); TLS 1.3 has
+# nothing else. Level 2: no key or signature below 112 bits, whatever the distribution's default is
+# (RFC 9325 4.4 and 4.5).
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+# Compression leaks plain text, renegotiation lets a peer be another one half way (RFC 9325 3.3 and
+# 3.5). No tickets: a session can then be resumed only with the context it began with, and a reload
+# makes a new one, so that a new SCP_TLS_CLIENT_CA judges everybody anew.
+_OPTIONS = (
+    ssl.OP_NO_COMPRESSION
+    | ssl.OP_NO_RENEGOTIATION
+    | ssl.OP_NO_TICKET
+    | ssl.OP_CIPHER_SERVER_PREFERENCE
+)
+
+# What OpenSSL's versions call a key that is not the certificate's; the last, one of another kind.
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+
+_PEM = re.compile(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", re.DOTALL)
+
+# RFC 4514 3, in the spelling of OpenSSL, and the two it abbreviates beyond; every other attribute
+# has the one name that both getpeercert() and the command line print.
+_SHORT_NAMES = {
+    "commonName": "CN",
+    "localityName": "L",
+    "stateOrProvinceName": "ST",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "streetAddress": "street",
+    "domainComponent": "DC",
+    "userId": "UID",
+    "givenName": "GN",
+    "surname": "SN",
+}
+# RFC 4514 2.4: these anywhere, a space at either end and # at the beginning.
+_SPECIAL = re.compile(r'[,+"\\<>;]|^[ #]| \Z')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NAME_KINDS = frozenset({"DNS", "URI", "IP Address", "email"})
+
+# X.690 8.1.2 and 8.1.3, RFC 5280 4.1
+_EXPLICIT_VERSION = 0xA0
+_UTC_TIME = 0x17
+_LONG_LENGTH = 0x80
+
+
+def server_context(settings: Settings) -> ssl.SSLContext:
+    """The listener's side of TLS; raises CannotStart, which names every file that cannot be used.
+
+    It reads the files anew, so that a renewed certificate holds from the next call on.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= _OPTIONS
+    context.num_tickets = 0
+    problems = [*_load_identity(context, settings), *_load_client_ca(context, settings)]
+    if problems:
+        raise CannotStart("\n  ".join(["TLS cannot be used:", *problems]))
+    return context
+
+
+def certificate_names(certificate: Mapping[str, Any]) -> Certificate:
+    """The names in what ``getpeercert()`` gives for a verified certificate."""
+    # RFC 4514 2.1: what a certificate names last comes first.
+    subject = ",".join(
+        "+".join(_attribute(name, value) for name, value in reversed(pairs))
+        for pairs in reversed(certificate.get("subject", ()))
+    )
+    names = {
+        alternative_name(value)
+        for kind, value in certificate.get("subjectAltName", ())
+        if kind in _NAME_KINDS
+    }
+    return Certificate(subject, frozenset(names))
+
+
+def expires_at(certificate: Path) -> datetime:
+    """When the file's first certificate, the receiver's own, expires; raises CannotStart."""
+    # The ssl module decodes a verified peer's certificate only: this reads the few bytes itself.
+    try:
+        pem = _PEM.search(certificate.read_text("latin-1"))
+        der = ssl.PEM_cert_to_DER_cert(pem.group() if pem else "")
+        return _not_after(der)
+    except (OSError, ValueError, IndexError):
+        raise CannotStart(f"{certificate}: holds no certificate that can be read") from None
+
+
+def _load_identity(context: ssl.SSLContext, settings: Settings) -> Iterator[str]:
+    """Load certificate and key; what keeps them from being used."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    problems = [
+        *_check_certificates("SCP_TLS_CERTIFICATE", certificate),
+        *_check_readable("SCP_TLS_KEY", key),
+    ]
+    yield from problems
+    if problems or certificate is None or key is None:
+        return
+    try:
+        # Without a password, OpenSSL would ask the terminal for one.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
+            yield f"SCP_TLS_CERTIFICATE={certificate}: is weaker than 112 bits (RFC 9325 4.5)"
+        elif reason in _OTHER_KEY:
+            yield f"SCP_TLS_KEY={key}: is not the key of SCP_TLS_CERTIFICATE"
+        else:
+            yield f"SCP_TLS_KEY={key}: holds no PEM private key, or one with a passphrase"
+
+
+def _load_client_ca(context: ssl.SSLContext, settings: Settings) -> Iterator[str]:
+    """Make TLS mutual where a CA for clients is named; what keeps the CA from being used."""
+    if settings.tls_client_ca is None:
+        return
+    problems = [*_check_certificates("SCP_TLS_CLIENT_CA", settings.tls_client_ca)]
+    yield from problems
+    if not problems:
+        context.load_verify_locations(settings.tls_client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _check_readable(variable: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        yield f"{variable}: is not set"
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        yield f"{variable}={path}: cannot be read ({error.strerror})"
+
+
+def _check_certificates(variable: str, path: Path | None) -> Iterator[str]:
+    problems = [*_check_readable(variable, path)]
+    yield from problems
+    if problems:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except ssl.SSLError:
+        yield f"{variable}={path}: holds no PEM certificate"
+
+
+def _attribute(name: str, value: str) -> str:
+    escaped = _SPECIAL.sub(lambda match: f"\\{match.group()}", value)
+    escaped = _CONTROL.sub(lambda match: f"\\{ord(match.group()):02X}", escaped)
+    return f"{_SHORT_NAMES.get(name, name)}={escaped}"
+
+
+def _not_after(der: bytes) -> datetime:
+    """Certificate, tbsCertificate, validity, notAfter; raises ValueError or IndexError."""
+    (_, certificate), *_ = _der_values(der)
+    (_, signed), *_ = _der_values(certificate)
+    fields = [content for tag, content in _der_values(signed) if tag != _EXPLICIT_VERSION]
+    _serial_number, _signature, _issuer, validity = fields[:4]
+    _not_before, (tag, text) = _der_values(validity)
+    # Two-digit years end with 2049, long before Python's guess at a century (RFC 5280 4.1.2.5.1).
+    layout = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(text.decode("ascii"), layout).replace(tzinfo=UTC)
+
+
+def _der_values(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of each value in a row."""
+    at = 0
+    while at < len(der):
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length & _LONG_LENGTH:
+            size = length ^ _LONG_LENGTH
+            length, at = int.from_bytes(der[at : at + size], "big"), at + size
+        yield tag, der[at : at + length]
+        at += length

@@ -1,0 +1,220 @@
+"""One worker: an event loop, its listening sockets, and the associations that come in on them."""
+
+import asyncio
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from store_scp.association import RECEIVE_BYTES, Association
+from store_scp.board import Panel
+from store_scp.dialogue import Ending, Site
+from store_scp.entrance import Door
+from store_scp.errors import CannotStart, SettingsInvalid
+from store_scp.logs import describe
+from store_scp.metrics import Counter, Gauge, WorkerState
+from store_scp.policy import AccessPolicy, Certificate, policy_from_settings
+from store_scp.policy_file import load_policy
+from store_scp.reception import Reception
+from store_scp.s3 import Endpoint
+from store_scp.settings import Settings
+from store_scp.sinks import open_sink
+from store_scp.spool import Spool
+from store_scp.tls import server_context
+from store_scp.transfer import Depot
+from store_scp.watch import Timeouts
+
+# The precision of every deadline, and of the heartbeat.
+TICK_SECONDS = 0.25
+# How long a peer that is aborted at the deadline may take to read so.
+_ABORT_SECONDS = 2.0
+# For the manifests, after DRAIN_SECONDS: together with its default below Fargate's 120 s.
+CLOSE_SECONDS = 10.0
+
+_STOPPED = Ending("aborted", Counter.ASSOCIATIONS_ABORTED, "the receiver stopped")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What can be read anew while the receiver runs: the policy, and TLS where there is TLS."""
+
+    policy: AccessPolicy
+    tls: ssl.SSLContext | None
+
+
+def read_access(settings: Settings) -> Access:
+    """The files as they are now; raises PolicyInvalid or CannotStart."""
+    if settings.policy_file is None:
+        policy = policy_from_settings(settings)
+    else:
+        policy = load_policy(settings.policy_file, settings)
+    return Access(policy, server_context(settings) if settings.tls_port is not None else None)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, or asyncio's where uvloop has no wheel: slower, not different."""
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        return asyncio.new_event_loop()
+    return new_event_loop()
+
+
+def run(
+    settings: Settings,
+    endpoint: Endpoint | None,
+    access: Access,
+    panel: Panel,
+    plain: socket.socket | None,
+    tls: socket.socket | None,
+) -> int:
+    """Serve until SIGTERM; the body of a worker's process, and its exit code.
+
+    ``access`` holds where the files cannot be used by now: a worker that is started again must
+    not die of what the others live with.
+    """
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(Worker(settings, endpoint, access, panel).serve(plain, tls))
+    return 0
+
+
+class Worker:
+    """Everything one worker has."""
+
+    def __init__(
+        self, settings: Settings, endpoint: Endpoint | None, access: Access, panel: Panel
+    ) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        self._access = access
+        self._panel = panel
+        self._members: set[Association] = set()
+        self._receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._stop = asyncio.Event()
+        self._draining = False
+
+    async def serve(self, plain: socket.socket | None, tls: socket.socket | None) -> None:
+        """Until SIGTERM, and until what was begun is finished."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._open()
+        servers = [
+            await loop.create_server(door.enter, sock=listener)
+            for door, listener in self._doors(plain, tls)
+        ]
+        self._tick(loop)
+        await self._stop.wait()
+        try:
+            await self._drain()
+            for server in servers:
+                server.close()
+        finally:  # whatever happens: what was acknowledged wants its manifest
+            await self._sink.close(CLOSE_SECONDS)
+
+    def reload(self) -> None:
+        """Read policy and certificates anew; what cannot be used leaves the old ones in force."""
+        if self._read():
+            self._reception.policy = self._access.policy
+            entries = len(self._access.policy.entries)
+            _log.info("reloaded", entries=entries, tls=self._access.tls is not None)
+
+    def _read(self) -> bool:
+        try:
+            self._access = read_access(self._settings)
+        except (SettingsInvalid, CannotStart) as error:
+            _log.error("reload_failed", why=str(error))
+            return False
+        return True
+
+    def _open(self) -> None:
+        settings, panel = self._settings, self._panel
+        self._read()
+        self._sink = open_sink(settings, self._endpoint, panel)
+        spool = Spool(
+            settings.buffer_bytes,
+            lambda taken: panel.adjust(Gauge.BYTES_IN_FLIGHT, taken),
+            panel.buffered,
+        )
+        depot = Depot(spool, self._sink, settings.max_instance_bytes)
+        self._reception = Reception(
+            self._access.policy, settings.maximum_associations, depot, panel
+        )
+        self._site = Site(
+            reception=self._reception,
+            panel=panel,
+            spool=spool,
+            timeouts=Timeouts(
+                settings.artim_timeout, settings.pdu_timeout, settings.network_timeout
+            ),
+            max_pdu_length=settings.maximum_pdu_size,
+            max_operations=settings.max_operations,
+        )
+
+    def _doors(
+        self, plain: socket.socket | None, tls: socket.socket | None
+    ) -> Sequence[tuple[Door, socket.socket]]:
+        found = []
+        if plain is not None:
+            found.append((self._door(None), plain))
+        if tls is not None:
+            found.append((self._door(lambda: self._access.tls), tls))
+        return found
+
+    def _door(self, tls: Callable[[], Any] | None) -> Door:
+        proxied = self._settings.proxy_protocol == "v2"
+        return Door(
+            panel=self._panel,
+            associate=self._associate,
+            trusted=self._settings.proxy_trusted_cidrs if proxied else None,
+            tls=tls,
+            proxy_seconds=self._settings.artim_timeout,
+            handshake_seconds=self._settings.tls_handshake_timeout,
+        )
+
+    def _associate(self, address: str, certificate: Certificate | None) -> Association:
+        return Association(self._site, self._members, self._receive_buffer, address, certificate)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(TICK_SECONDS, self._tick, loop)
+        now = time.monotonic()
+        self._panel.beat(now, self._state())
+        for each in tuple(self._members):
+            each.tick(now)
+
+    def _state(self) -> WorkerState:
+        if self._draining:
+            return WorkerState.DRAINING
+        return WorkerState.CONGESTED if self._site.spool.congested else WorkerState.READY
+
+    async def _drain(self) -> None:
+        """Let open associations finish until the deadline; others are told to come back."""
+        self._draining = True
+        self._reception.closed = True
+        await self._until_empty(self._settings.drain_seconds, sessions_only=True)
+        for each in tuple(self._members):
+            each.abort(_STOPPED)
+        await self._until_empty(_ABORT_SECONDS, sessions_only=False)
+
+    async def _until_empty(self, seconds: float, *, sessions_only: bool) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not any(each.established or not sessions_only for each in self._members):
+                return
+            await asyncio.sleep(TICK_SECONDS / 5)
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
+    """What nobody awaited or caught; the loop's own words may quote a peer's."""
+    error = context.get("exception")
+    if isinstance(error, OSError):  # a connection that broke where nobody minds
+        return
+    _log.error("unexpected", error=describe(error) if error else "no exception")

@@ -1,0 +1,1 @@
+"""A seeded run of the whole product while everything around it fails: ``python -m tests.chaos``."""

@@ -1,0 +1,160 @@
+"""Gathers what a run left in S3, DynamoDB and HealthImaging, past all faults."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.config import Config
+from chalicelib.events.event import EventType
+from chalicelib.settings import TableSettings
+from chalicelib.stores import items
+from chalicelib.stores.outbox import Due
+
+from contract.batch_states import ENDED
+from contract.keys import MANIFESTS_PREFIX, parse_manifest_key
+from contract.manifest import Manifest
+from local import names
+from local.healthimaging.models import medicalimaging_backends
+from tests.chaos.ledger import Ledger
+from tests.chaos.verdict import Evidence, StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+T = TypeVar("T")
+# What is read once need not be deleted.
+_NOT_AGAIN_SECONDS = 3_600
+_ENDS = (EventType.BATCH_IMPORTED, EventType.IMPORT_FAILED)
+_deserialize = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Looks at the local cloud through clients of its own."""
+
+    s3: "S3Client"
+    dynamodb: "DynamoDBClient"
+    sqs: "SQSClient"
+    states: "SFNClient"
+
+    @classmethod
+    def of(cls, aws_url: str) -> "Witness":
+        """Clients for moto's own server, before which there is no weather."""
+        config = Config(retries={"total_max_attempts": 3})
+        return cls(
+            boto3.client("s3", endpoint_url=aws_url, config=config),
+            boto3.client("dynamodb", endpoint_url=aws_url, config=config),
+            boto3.client("sqs", endpoint_url=aws_url, config=config),
+            boto3.client("stepfunctions", endpoint_url=aws_url, config=config),
+        )
+
+    def unfinished(self) -> dict[str, int]:
+        """How much is still on its way, by what it is."""
+        table = TableSettings().batch_table
+        batches = self._table(table, items.batch_from_item)
+        states = Counter(str(batch.state) for batch in batches if batch.state not in ENDED)
+        pages = self.states.get_paginator("list_executions").paginate(
+            stateMachineArn=names.STATE_MACHINE_ARN, statusFilter="RUNNING"
+        )
+        counts = {
+            **states,
+            "announcements": sum(row.get("due") == Due.ANNOUNCE for row in self._rows(table)),
+            "executions": sum(len(page["executions"]) for page in pages),
+            "messages": self._messages(names.QUEUE),
+            "dead letters": self._messages(names.DEAD_LETTER_QUEUE),
+        }
+        return {what: count for what, count in counts.items() if count}
+
+    def evidence(self, ledger: Ledger, reported: frozenset[str], tasks_died: int) -> Evidence:
+        """Everything, once nothing moves any more."""
+        tables = TableSettings()
+        instances = self._table(tables.instance_table, items.instance_from_item)
+        batches = self._table(tables.batch_table, items.batch_from_item)
+        jobs = self._table(tables.job_table, items.job_from_item)
+        objects = list(self._objects(names.DICOM_BUCKET))
+        return Evidence(
+            sent=ledger.sent(),
+            copies=copies(),
+            imported_keys=list(self._imported()),
+            instances={row.sop_instance_uid: row for row in instances},
+            batches={batch.batch_id: batch for batch in batches},
+            jobs={job.job_id: job for job in jobs},
+            manifests={
+                parse_manifest_key(each.key): Manifest.from_json(
+                    self._read(names.DICOM_BUCKET, each.key)
+                )
+                for each in objects
+                if each.key.startswith(MANIFESTS_PREFIX)
+            },
+            objects=objects,
+            uploads=self._uploads(),
+            told=frozenset(self._told()),
+            reported=reported,
+            tasks_died=tasks_died,
+        )
+
+    def _table(self, name: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+        """The batch table holds locks, studies and journals, too: those have no state."""
+        return [read(row) for row in self._rows(name) if row.keys() & {"state", "jobStatus"}]
+
+    def _rows(self, name: str) -> Iterator[Mapping[str, Any]]:
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
+        for page in pages:
+            for item in page["Items"]:
+                yield {key: _deserialize(value) for key, value in item.items()}
+
+    def _messages(self, queue: str) -> int:
+        url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        counts = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        waiting = counts["ApproximateNumberOfMessages"]
+        return int(waiting) + int(counts["ApproximateNumberOfMessagesNotVisible"])
+
+    def _objects(self, bucket: str) -> Iterator[StoredObject]:
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for each in page.get("Contents", ()):
+                yield StoredObject(each["Key"], each["LastModified"].astimezone(UTC))
+
+    def _imported(self) -> Iterator[str]:
+        for each in self._objects(names.RESULTS_BUCKET):
+            if each.key.endswith("/SUCCESS/success.ndjson"):
+                for line in self._read(names.RESULTS_BUCKET, each.key).splitlines():
+                    yield json.loads(line)["inputFile"]
+
+    def _uploads(self) -> list[str]:
+        pages = self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=names.DICOM_BUCKET)
+        return [each["Key"] for page in pages for each in page.get("Uploads", ())]
+
+    def _told(self) -> Iterator[str]:
+        """The batches whose end was told on EventBridge."""
+        url = self.sqs.get_queue_url(QueueName=names.EVENT_QUEUE)["QueueUrl"]
+        while messages := self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=_NOT_AGAIN_SECONDS
+        ).get("Messages"):
+            for message in messages:
+                event = json.loads(message["Body"])
+                if event["detail-type"] in _ENDS:
+                    yield event["detail"]["batchId"]
+
+    def _read(self, bucket: str, key: str) -> bytes:
+        return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def copies() -> dict[str, int]:
+    """How many files with each SOP Instance UID the emulator keeps."""
+    backend = medicalimaging_backends[names.ACCOUNT_ID][names.REGION]
+    stored = {
+        (uid, instance.stored_id)
+        for datastore in backend.datastores(None)
+        for image_set in datastore.image_sets.values()
+        for version in image_set.versions
+        for uid, instance in version.instances.items()
+    }
+    return dict(Counter(uid for uid, _ in stored))

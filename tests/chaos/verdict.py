@@ -1,0 +1,251 @@
+"""Whether a run kept every promise. Pure: evidence in, violations out."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from chalicelib.stores.outbox import ANNOUNCED
+
+from contract.batch_states import ENDED
+from contract.errors import InvalidKey
+from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey
+from contract.manifest import CloseReason, Manifest
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    InstanceRecord,
+    InstanceState,
+    JobRecord,
+)
+from tests.chaos.ledger import Sent
+
+if TYPE_CHECKING:
+    from contract.checksums import Checksum
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in the DICOM bucket."""
+
+    key: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything there is to see after a run.
+
+    ``copies`` says how many files with a SOP Instance UID HealthImaging keeps, in all versions of
+    all image sets; ``imported_keys`` are the objects that its result files call imported;
+    ``uploads`` the keys of multipart uploads that are open; ``reported`` the keys that
+    reconciliation reported as unaccounted; ``told`` the batches whose end was told on EventBridge.
+    """
+
+    sent: Mapping[str, Sent]
+    copies: Mapping[str, int]
+    imported_keys: Sequence[str]
+    instances: Mapping[str, InstanceRecord]
+    batches: Mapping[str, BatchRecord]
+    jobs: Mapping[str, JobRecord]
+    manifests: Mapping[str, Manifest]
+    objects: Sequence[StoredObject]
+    uploads: Sequence[str]
+    reported: frozenset[str]
+    told: frozenset[str]
+    tasks_died: int = 0
+
+
+class Promise(StrEnum):
+    """What was broken."""
+
+    LOST = "acknowledged and lost"
+    NO_REASON = "failed without a reason"
+    UNFINISHED_INSTANCE = "instance without an end"
+    NOT_IN_HEALTHIMAGING = "reported imported and not in HealthImaging"
+    IMPORTED_AND_FAILED = "reported failed and imported by the same batch"
+    IMPORTED_TWICE = "imported more than once"
+    UNNAMED = "imported with other bytes and not named by the ledger"
+    NEVER_SENT = "known and never sent"
+    UNFINISHED_BATCH = "batch without an end"
+    UNFINISHED_JOB = "job without an end"
+    UNTOLD = "batch whose end was never told"
+    UNREGISTERED = "manifest without a batch"
+    MISCOUNTED = "batch whose counts are wrong"
+    ORPHAN = "object that nobody accounts for"
+    OPEN_UPLOAD = "multipart upload left open"
+    TASK_DIED = "receiver ended by itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken promise, of what, and what there is to know about it."""
+
+    promise: Promise
+    subject: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.subject} {self.detail}".rstrip()
+
+
+def violations(evidence: Evidence) -> list[Violation]:
+    """Every promise that was broken."""
+    return [
+        *_acknowledged(evidence),
+        *_instances(evidence),
+        *_copies(evidence),
+        *_versions(evidence),
+        *_batches(evidence),
+        *_objects(evidence),
+        *_uploads(evidence),
+        *([Violation(Promise.TASK_DIED, str(evidence.tasks_died))] if evidence.tasks_died else []),
+    ]
+
+
+def late_objects(evidence: Evidence) -> list[str]:
+    """Unlisted objects that are no violation: see docs/batches.md, "What it rests on".
+
+    A PUT that was on its way while the import had its last look at the prefix cannot be refused by
+    S3. It was not acknowledged in that batch, and reconciliation reports it.
+    """
+    return [each.key for each in evidence.objects if _is_late(each, evidence)]
+
+
+def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
+    for uid, sent in evidence.sent.items():
+        if sent.acknowledged and uid not in evidence.instances:
+            yield Violation(Promise.LOST, uid, f"({sent.acknowledged} times acknowledged)")
+
+
+def _instances(evidence: Evidence) -> Iterator[Violation]:
+    imported = set(evidence.imported_keys)
+    for uid, row in evidence.instances.items():
+        detail = f"in batch {row.batch_id}"
+        if uid not in evidence.sent:
+            yield Violation(Promise.NEVER_SENT, uid, detail)
+        if row.state is InstanceState.RECEIVED:
+            yield Violation(Promise.UNFINISHED_INSTANCE, uid, f"{row.state} {detail}")
+        elif row.state is InstanceState.IMPORTED:
+            if not evidence.copies.get(uid):
+                yield Violation(Promise.NOT_IN_HEALTHIMAGING, uid, detail)
+        elif not row.reason:
+            yield Violation(Promise.NO_REASON, uid, detail)
+        elif _key(row) in imported:
+            yield Violation(Promise.IMPORTED_AND_FAILED, uid, f"{detail}: {row.reason}")
+
+
+def _copies(evidence: Evidence) -> Iterator[Violation]:
+    batches: dict[str, list[str]] = {}
+    for key in evidence.imported_keys:
+        parsed = InstanceKey.parse(key)
+        batches.setdefault(parsed.sop_instance_uid, []).append(parsed.batch_id)
+    for uid, copies in evidence.copies.items():
+        if uid not in evidence.sent:
+            yield Violation(Promise.NEVER_SENT, uid, "in HealthImaging")
+        if copies > 1 and evidence.sent.get(uid, Sent()).versions == 1:
+            yield Violation(Promise.IMPORTED_TWICE, uid, f"by {', '.join(batches.get(uid, ()))}")
+        if uid not in evidence.instances:
+            yield Violation(Promise.UNFINISHED_INSTANCE, uid, "in HealthImaging, without a row")
+
+
+def _versions(evidence: Evidence) -> Iterator[Violation]:
+    """Of UIDs that were sent with other bytes: each is there, and the ledger names each.
+
+    How often one is imported is not told: sent again behind the other, it is the newer again.
+    """
+    listed: dict[str, dict[str, Checksum]] = {}
+    for manifest in evidence.manifests.values():
+        for each in manifest.instances:
+            listed.setdefault(each.sop_instance_uid, {})[each.key] = each.checksum
+    imported = set(evidence.imported_keys)
+    for uid, row in evidence.instances.items():
+        sent, keys = evidence.sent.get(uid, Sent()), listed.get(uid, {})
+        if len(set(keys.values())) < sent.kept:
+            yield Violation(Promise.LOST, uid, f"one of {sent.kept} versions")
+        others = {key for key, checksum in keys.items() if checksum != row.checksum}
+        for key in sorted((others & imported) - {*row.conflicts}):
+            yield Violation(Promise.UNNAMED, uid, key)
+
+
+def _batches(evidence: Evidence) -> Iterator[Violation]:
+    for batch in evidence.batches.values():
+        if batch.state not in ENDED:
+            yield Violation(Promise.UNFINISHED_BATCH, batch.batch_id, str(batch.state))
+        elif detail := _miscounted(batch, evidence):
+            yield Violation(Promise.MISCOUNTED, batch.batch_id, detail)
+        if batch.state in ANNOUNCED and batch.batch_id not in evidence.told:
+            yield Violation(Promise.UNTOLD, batch.batch_id, str(batch.state))
+    for job in evidence.jobs.values():
+        if not job.job_status.ended:
+            yield Violation(Promise.UNFINISHED_JOB, job.job_id, f"of batch {job.batch_id}")
+    for batch_id in evidence.manifests.keys() - evidence.batches.keys():
+        yield Violation(Promise.UNREGISTERED, batch_id)
+
+
+def _miscounted(batch: BatchRecord, evidence: Evidence) -> str | None:
+    """A batch's counts against its manifest, the copies set aside, and the result files."""
+    manifest = evidence.manifests.get(batch.batch_id)
+    if manifest is None:
+        return None if batch.state is BatchState.QUARANTINED else "ended without a manifest"
+    counts = batch.counts
+    prefix = DUPLICATES_PREFIX + manifest.prefix.removeprefix(INSTANCES_PREFIX)
+    aside = sum(each.key.startswith(prefix) for each in evidence.objects)
+    imported = sum(key.startswith(manifest.prefix) for key in evidence.imported_keys)
+    told = (counts.instances, counts.duplicates, counts.imported - counts.duplicates)
+    seen = (len(manifest.instances), aside, imported)
+    if told != seen or counts.imported + counts.failed != counts.instances:
+        return f"(instances, duplicates, imported) are {told}, should be {seen}"
+    return None
+
+
+def _objects(evidence: Evidence) -> Iterator[Violation]:
+    listed = {each.key for manifest in evidence.manifests.values() for each in manifest.instances}
+    for each in evidence.objects:
+        if not each.key.startswith(INSTANCES_PREFIX) or each.key in listed:
+            continue
+        if not _is_late(each, evidence):
+            reported = "reported" if each.key in evidence.reported else "not reported"
+            yield Violation(Promise.ORPHAN, each.key, f"({reported} by reconciliation)")
+
+
+def _is_late(stored: StoredObject, evidence: Evidence) -> bool:
+    if stored.key not in evidence.reported:
+        return False
+    batch = evidence.batches.get(_batch_of(stored.key) or "")
+    if batch is None or batch.ended_at is None:
+        return False
+    # LastModified has whole seconds. A batch without a manifest is looked at when it ends.
+    looked_at = (batch.admitted_at or batch.ended_at).replace(microsecond=0)
+    return stored.modified_at >= looked_at
+
+
+def _uploads(evidence: Evidence) -> Iterator[Violation]:
+    """Those of a receiver that died are the bucket's lifecycle rule's."""
+    for key, count in Counter(evidence.uploads).items():
+        batch = evidence.batches.get(_batch_of(key) or "")
+        manifest = evidence.manifests.get(_batch_of(key) or "")
+        is_dead = batch is not None and (
+            batch.state is BatchState.QUARANTINED
+            or (manifest is not None and manifest.close_reason is CloseReason.RECOVERED)
+        )
+        if not is_dead:
+            yield Violation(Promise.OPEN_UPLOAD, key, f"({count})")
+
+
+def _key(row: InstanceRecord) -> str:
+    """The key that a failed instance had when it was imported or not."""
+    return str(
+        InstanceKey(
+            row.batch_id, row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
+        )
+    )
+
+
+def _batch_of(key: str) -> str | None:
+    try:
+        return InstanceKey.parse(key).batch_id
+    except InvalidKey:
+        return None

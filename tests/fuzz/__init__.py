@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing of everything that parses what a peer sends; see ``make fuzz``."""

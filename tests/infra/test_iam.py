@@ -1,0 +1,259 @@
+"""Every action that code takes is granted to who takes it, and nothing else is.
+
+The Lambdas' actions are those of their AWS calls, seen on moto in scenarios that reach them all;
+what cannot be seen there has its reason below.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import app
+import pytest
+from chalice.test import Client
+from chalicelib.intake.drops import COPIED_FROM
+from store_scp.s3 import requests
+
+from contract.keys import INSTANCES_PREFIX, MANIFESTS_PREFIX, InstanceKey
+from infra.deploy.templates import REPOSITORY
+from tests.infra.templates import (
+    actions,
+    listed,
+    resource,
+    resources,
+    role_statements,
+)
+from tests.pipeline.chalicelib.test_crashes import (
+    BUCKET,
+    CASES,
+    CT,
+    SCHEDULED,
+    A,
+    B,
+    Cloud,
+    NewCloud,
+    a_failed_import,
+    hooks,
+    new_cloud,
+    queue_event,
+)
+
+__all__ = ["hooks", "new_cloud"]  # fixtures
+pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer")
+CHALICE = Path(app.__file__).parent / ".chalice"
+STAGE = json.loads((CHALICE / "config.json").read_text())["stages"]["dev"]["lambda_functions"]
+Scenario = Callable[[Cloud], None]
+
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+ACTIONS = {
+    "s3:HeadObject": ["s3:GetObject"],
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
+    "s3:DeleteObjects": ["s3:DeleteObject"],
+    "sqs:DeleteMessageBatch": ["sqs:DeleteMessage"],
+    "dynamodb:TransactWriteItems": ["dynamodb:UpdateItem", "dynamodb:PutItem"],
+}
+# Lambda's own, for any function.
+EVERY_FUNCTIONS = {
+    "logs:CreateLogGroup",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+}
+_PART_BY_PART = {"s3:AbortMultipartUpload"}  # when a copy beyond 5 GiB fails in its middle
+UNSEEN = {
+    # Lambda itself reads the queue, with the function's role.
+    "trigger_import": _PART_BY_PART | {"sqs:ReceiveMessage", "sqs:GetQueueAttributes"},
+    # Who starts a job hands HealthImaging a role.
+    "start_import_job": _PART_BY_PART | {"iam:PassRole"},
+    "check_status": _PART_BY_PART,
+    "on_import_event": _PART_BY_PART,
+    "record_failure": _PART_BY_PART,
+    "recover_batches": _PART_BY_PART,
+    "collect_dropbox": _PART_BY_PART,
+    "api_handler": _PART_BY_PART,
+}
+
+
+def _drop(cloud: Cloud) -> None:
+    cloud.s3.put_object(Bucket=BUCKET, Key="dropbox/a.dcm", Body=CT)
+    cloud.s3.put_object(Bucket=BUCKET, Key="dropbox/b.dcm", Body=b"no DICOM")
+
+
+def a_dropped_object_a_bad_manifest_and_a_poison_message(cloud: Cloud) -> None:
+    _drop(cloud)
+    cloud.s3.put_object(Bucket=BUCKET, Key="batches/bad.json", Body=b"{}")
+    event = queue_event("dropbox/a.dcm", "batches/bad.json")
+    event["Records"].append({"receiptHandle": "poison", "body": "{"})
+    with pytest.raises(Exception, match="message"):
+        cloud.invoke("trigger_import", event)
+
+
+def dropped_objects(cloud: Cloud) -> None:
+    _drop(cloud)
+    cloud.invoke("collect_dropbox", SCHEDULED)
+
+
+def old_objects(cloud: Cloud) -> None:
+    """Of a batch whose event was lost, and of a copy whose batch was never written."""
+    cloud.close(B, [cloud.put_instance(B, "1.2.3.1")])
+    key, copied = str(InstanceKey(A, "1.2", "1.2.3", "1.2.3.2")), {COPIED_FROM: "elsewhere"}
+    cloud.s3.put_object(Bucket=BUCKET, Key=key, Body=b"", Metadata=copied)
+    cloud.now = datetime.now(UTC) + timedelta(days=2)  # moto's objects are as old as they are
+    cloud.invoke("reconcile", SCHEDULED)
+
+
+def every_request(cloud: Cloud) -> None:
+    app.record_failure(a_failed_import(cloud), None)
+    cloud.calls.watched = True
+    with Client(app.app) as client:
+        for path in ("jobs", f"jobs/{A}", f"jobs/{A}/instances", "studies/1.2", "batches",
+                     f"batches/{A}", "instances/1.2.3.1", "instances/1.2.3.2"):  # fmt: skip
+            answer = client.http.get(f"/{path}")
+            assert answer.status_code == 200, (path, answer.body)
+        body = json.dumps({"reason": "why"}).encode()
+        answer = client.http.post(f"/batches/{A}/retry", body=body)
+        assert answer.status_code == 200, answer.body
+    cloud.calls.watched = False
+
+
+def _case(case: str) -> Scenario:
+    function, arrange = CASES[case]
+    return lambda cloud: cloud.invoke(function, arrange(cloud))
+
+
+SCENARIOS: dict[str, list[Scenario]] = {
+    "api_handler": [every_request],
+    "collect_dropbox": [dropped_objects],
+    "reconcile": [old_objects],
+}
+for case, (function, _) in CASES.items():
+    SCENARIOS.setdefault(function, []).append(_case(case))
+SCENARIOS["trigger_import"].append(a_dropped_object_a_bad_manifest_and_a_poison_message)
+
+
+def granted(function: str) -> set[str]:
+    policy = json.loads((CHALICE / STAGE[function]["iam_policy_file"]).read_text())
+    return actions(policy["Statement"])
+
+
+@pytest.mark.parametrize("function", sorted(STAGE))
+def test_a_function_may_do_what_it_does_and_nothing_else(
+    function: str, new_cloud: NewCloud
+) -> None:
+    seen = set()
+    for scenario in SCENARIOS[function]:
+        with new_cloud() as cloud:
+            scenario(cloud)
+            seen |= {call.replace("stepfunctions:", "states:") for call in cloud.calls.names}
+    needed = {action for call in seen for action in ACTIONS.get(call, [call])}
+    if "s3:GetObject" in needed:
+        needed.add("s3:ListBucket")  # else S3 says 403 of what is not there, and not 404
+    assert granted(function) == needed | EVERY_FUNCTIONS | UNSEEN.get(function, set())
+
+
+def _calls(module: str, methods: set[str]) -> set[str]:
+    """Which of an AWS client's methods a module calls."""
+    tree = ast.parse((REPOSITORY / "scp" / "store_scp" / module).read_text())
+    called = {each.func.attr for each in ast.walk(tree) if isinstance(each, ast.Call)
+              and isinstance(each.func, ast.Attribute)}  # fmt: skip
+    return called & methods
+
+
+# What the receiver's own S3 client can send, and what S3 asks for it. Parts need no more than that.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+RECEIVERS_REQUESTS = {
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+LEASES = {"put_item": "dynamodb:PutItem", "update_item": "dynamodb:UpdateItem"}
+OTHER_METHODS = {"get_item", "delete_item", "query", "scan", "transact_write_items"}
+
+
+def test_the_receiver_may_do_what_it_does_and_nothing_else() -> None:
+    sent = {
+        name
+        for name, each in vars(requests).items()
+        if getattr(each, "__annotations__", {}).get("return") is requests.Request
+    }
+    assert sent == RECEIVERS_REQUESTS.keys()
+    assert _calls("lease_store.py", LEASES.keys() | OTHER_METHODS) == LEASES.keys()
+    needed = {*RECEIVERS_REQUESTS.values(), *LEASES.values(), "ecs:UpdateTaskProtection"}
+    assert actions(role_statements("TaskRole")) == needed
+
+
+def test_the_receiver_writes_instances_and_manifests_only() -> None:
+    written = {
+        text.removeprefix("${Bucket}/")
+        for each in role_statements("TaskRole")
+        if any(action.startswith("s3:") for action in listed(each["Action"]))
+        for text in [each["Resource"]["Fn::Sub"][0]]
+    }
+    assert written == {f"{INSTANCES_PREFIX}*", f"{MANIFESTS_PREFIX}*"}
+
+
+def test_healthimaging_may_read_instances_and_write_results_for_the_named_data_stores_only() -> (
+    None
+):
+    """https://docs.aws.amazon.com/healthimaging/latest/devguide/security-iam-deputy.html"""
+    found = {tuple(listed(each["Action"])): each for each in role_statements("DataAccessRole")}
+    assert set(found) == {("s3:ListBucket",), ("s3:GetObject",), ("s3:PutObject",)}
+    assert found[("s3:GetObject",)]["Resource"]["Fn::Sub"][0] == f"${{Bucket}}/{INSTANCES_PREFIX}*"
+    (trust,) = resource("DataAccessRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "medical-imaging.amazonaws.com"}
+    _, named = trust["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Split"]
+    arns, parts = named["Fn::Sub"]
+    assert arns.endswith(":datastore/${Id}${Others}")
+    assert parts["Others"] == {
+        "Fn::If": ["OneDatastore", "", {"Fn::Sub": ",${OtherDatastoreARNs}"}]
+    }
+    assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def test_the_state_machine_may_invoke_its_own_functions_only() -> None:
+    substituted = resource("StateMachine")["DefinitionSubstitutions"]
+    definition = (REPOSITORY / "stepfunctions" / "definition.asl.json").read_text()
+    assert set(re.findall(r"\$\{(\w+)\}", definition)) == set(substituted)
+    (invoke,) = [
+        each for each in role_statements("StateMachineRole")
+        if each["Action"] == "lambda:InvokeFunction"
+    ]  # fmt: skip
+    assert invoke["Resource"] == list(substituted.values())
+    for each in substituted.values():
+        name = each["Fn::Sub"].rpartition("dicom-store-scp-${Stage}-")[2]
+        assert name in STAGE
+
+
+# Actions that take no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/
+WITHOUT_A_RESOURCE = {
+    "ecr:GetAuthorizationToken", "logs:CreateLogDelivery", "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups", "logs:DescribeResourcePolicies", "logs:GetLogDelivery",
+    "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
+    "xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}  # fmt: skip
+
+
+def test_no_role_has_a_wildcard_where_aws_takes_a_resource() -> None:
+    for name, each in resources("AWS::IAM::Role"):
+        assert "ManagedPolicyArns" not in each["Properties"]
+        for statement in role_statements(name):
+            taken = set(listed(statement["Action"]))
+            assert not any("*" in action for action in taken), name
+            assert "*" not in listed(statement["Resource"]) or taken <= WITHOUT_A_RESOURCE, name
+
+
+def test_no_role_is_lent_to_a_service_on_behalf_of_another_account() -> None:
+    for name, _ in resources("AWS::IAM::Role"):
+        (trust,) = resource(name)["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Condition"]["StringEquals"] == {
+            "aws:SourceAccount": {"Ref": "AWS::AccountId"}
+        }
+        assert {"ArnEquals", "ArnLike"} & trust["Condition"].keys()

@@ -1,0 +1,473 @@
+"""Retry, release, re-drive, reconciliation and the dropbox on moto: by REST and command line."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import app
+import boto3
+import pytest
+import structlog
+from botocore.stub import Stubber
+from chalice.test import Client
+from chalicelib import aws, wiring
+from chalicelib.api.routes import ROUTES
+from chalicelib.errors import ObjectMissing, ObjectTooLarge, ServiceUnavailable
+from chalicelib.imports.aside import failed_key, move_all
+from chalicelib.imports.rows import instance_row
+from chalicelib.imports.start import import_request, new_job
+from chalicelib.operations.command_line import run
+from chalicelib.operations.dead_letters import move, redrive
+from chalicelib.operations.journal import DynamoJournal, Entry, Journal, MemoryJournal
+from chalicelib.stores.dynamodb import DynamoBatches
+from chalicelib.stores.files import Files, ObjectChanged, StoredObject
+from chalicelib.stores.lock import DynamoLock, Lock, MemoryLock
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.s3_files import S3Files
+from chalicelib.stores.schema import table_definitions
+from moto import mock_aws
+from moto.server import ThreadedMotoServer
+
+from contract.batch_states import BatchEvent
+from contract.keys import InstanceKey, manifest_key
+from contract.metadata import Sender, Target, to_metadata
+from contract.records import BatchState, InstanceState
+from local.lambdas import event_bridge_event
+from tests.pipeline.chalicelib.schema_check import complaints
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    EXECUTION,
+    NOW,
+    SETTINGS,
+    a_batch,
+    a_manifest,
+    an_instance,
+    overwrite,
+)
+from tests.unit.contract.test_part10 import meta
+from tests.unit.store_scp.builders import data_set
+
+pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer")
+BUCKET, RESULTS = "dicom", "results"
+STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import"
+SCHEDULED = event_bridge_event("aws.events", "Scheduled Event", {})
+WHY = "the data store was full"
+
+
+@pytest.fixture
+def _aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "DICOM_BUCKET": BUCKET,
+        "RESULTS_BUCKET": RESULTS,
+        "STATE_MACHINE_ARN": STATE_MACHINE,
+        "DATASTORE_ID": "0" * 32,
+    }.items():
+        monkeypatch.setenv(name, value)
+    wiring.forget()
+    with mock_aws():
+        for definition in table_definitions():
+            boto3.client("dynamodb").create_table(**definition)
+        for bucket in (BUCKET, RESULTS):
+            boto3.client("s3").create_bucket(Bucket=bucket)
+        yield
+    wiring.forget()
+    structlog.reset_defaults()
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The same ports in memory and on AWS."""
+
+    files: Files
+    lock: Lock
+    journal: Journal
+    batches: Any
+
+
+@pytest.fixture(params=["memory", "aws"])
+def ports(request: pytest.FixtureRequest) -> Ports:
+    if request.param == "memory":
+        batches = MemoryBatches()
+        files = MemoryFiles(MemoryObjects(), BUCKET)
+        return Ports(files, MemoryLock(), MemoryJournal(), batches)
+    request.getfixturevalue("_aws")
+    dynamodb, table = aws.dynamodb(), "DicomBatchTable"
+    return Ports(
+        S3Files(aws.s3(), BUCKET),
+        DynamoLock(dynamodb, table, "lock"),
+        DynamoJournal(dynamodb, table),
+        DynamoBatches(dynamodb, table),
+    )
+
+
+def test_folders_are_what_is_right_below(ports: Ports) -> None:
+    for key in ("a/1/x", "a/1/y", "a/2/z/deep", "a/file", "ab/3/x"):
+        ports.files.put(key, b"x")
+    assert list(ports.files.folders("a/")) == ["1", "2"]
+    assert list(ports.files.folders("none/")) == []
+
+
+def test_objects_are_listed_in_order_from_any_key_on(ports: Ports) -> None:
+    for key in ("a/3", "a/1", "b/1", "a/2"):
+        ports.files.put(key, key.encode())
+    listed = list(ports.files.list("a/"))
+    assert [(each.key, each.size) for each in listed] == [("a/1", 3), ("a/2", 3), ("a/3", 3)]
+    assert [each.key for each in ports.files.list("a/", "a/1")] == ["a/2", "a/3"]
+    ports.files.delete(["a/1", "a/2", "gone"])
+    assert [each.key for each in ports.files.list("")] == ["a/3", "b/1"]
+
+
+def test_an_object_is_read_from_its_beginning_or_whole(ports: Ports) -> None:
+    ports.files.put("a", b"0123456789")
+    ports.files.put("empty", b"")
+    data, stored = ports.files.begin("a", 4)
+    assert (data, stored.size) == (b"0123", 10)
+    assert ports.files.begin("a", 100)[0] == b"0123456789"
+    assert ports.files.begin("empty", 4)[0] == b""
+    assert ports.files.read("a", 10) == b"0123456789"
+    assert ports.files.read("empty", 10) == b""
+    with pytest.raises(ObjectTooLarge):
+        ports.files.read("a", 9)
+    for read in (ports.files.head, lambda key: ports.files.begin(key, 4)):
+        with pytest.raises(ObjectMissing):
+            read("gone")
+
+
+def test_a_copy_has_new_metadata_and_the_checksum_of_its_bytes(ports: Ports) -> None:
+    ports.files.put("a b\u00e9", b"body")
+    source = ports.files.head("a b\u00e9")
+    checksum = ports.files.copy(source, "b", {"reason": "x"})
+    copy = ports.files.head("b")
+    assert (copy.metadata, copy.checksum, copy.size) == ({"reason": "x"}, checksum, 4)
+    with pytest.raises(ObjectMissing):
+        ports.files.copy(replace(source, key="gone"), "c", {})
+
+
+def test_an_object_is_created_once(ports: Ports) -> None:
+    assert ports.files.create("a", b"one")
+    assert not ports.files.create("a", b"another")
+    assert ports.files.read("a", 10) == b"one"
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_large_object_is_copied_part_by_part_with_one_checksum() -> None:
+    whole, parts = S3Files(aws.s3(), BUCKET), S3Files(aws.s3(), BUCKET, whole_copy_bytes=1_000)
+    whole.put("a", b"x" * 9_000_000)
+    source = whole.head("a")
+    assert parts.copy(source, "b", {"n": "v"}) == whole.copy(source, "c", {})
+    assert whole.head("b").metadata == {"n": "v"}
+
+
+def test_what_s3_says_against_a_call_is_told_apart() -> None:
+    client = boto3.client("s3", region_name="us-east-1")
+    files = S3Files(client, BUCKET)
+    with Stubber(client) as stub:
+        stub.add_client_error("copy_object", "PreconditionFailed", http_status_code=412)
+        with pytest.raises(ObjectChanged):
+            files.copy(StoredObject("a", 1, "e", NOW), "b", {})
+        stub.add_response("delete_objects", {"Errors": [{"Key": "a", "Code": "InternalError"}]})
+        with pytest.raises(ServiceUnavailable):
+            files.delete(["a"])
+        stub.add_client_error("list_objects_v2", "SlowDown", http_status_code=503)
+        with pytest.raises(ServiceUnavailable):
+            list(files.list("a"))
+        stub.add_client_error("get_object", "AccessDenied", http_status_code=403)
+        with pytest.raises(client.exceptions.ClientError):
+            files.begin("a", 1)
+
+
+def test_a_lock_is_one_holders_until_its_time_is_over(ports: Ports) -> None:
+    later = NOW + timedelta(seconds=30)
+    assert ports.lock.take("one", NOW, later)
+    assert not ports.lock.take("other", NOW, later)
+    ports.lock.leave("other")
+    assert not ports.lock.take("other", later, later)
+    assert ports.lock.take("other", later + timedelta(seconds=1), later + timedelta(minutes=1))
+    ports.lock.leave("one")
+    assert not ports.lock.take("one", later, later)
+    ports.lock.leave("other")
+    assert ports.lock.take("one", NOW, later)
+
+
+def test_the_first_entry_of_a_subject_stays(ports: Ports) -> None:
+    first = Entry("retry:x", BATCH, "why", NOW)
+    assert ports.journal.get("retry:x") is None
+    assert ports.journal.begin(first) == first
+    assert ports.journal.begin(replace(first, reason="another")) == first
+    assert ports.journal.get("retry:x") == first
+
+
+def test_batches_of_a_state_come_newest_first(ports: Ports) -> None:
+    for number in range(4):
+        batch_id = f"20261123T093000Z-{number:016x}"
+        opened = replace(a_batch(batch_id=batch_id), opened_at=NOW + timedelta(minutes=number))
+        assert ports.batches.move(opened, BatchEvent.CLOSED)
+    found = ports.batches.newest(BatchState.CLOSED, None, 3)
+    assert [int(each.batch_id[-1]) for each in found] == [3, 2, 1]
+    found = ports.batches.newest(BatchState.CLOSED, NOW + timedelta(minutes=1), 3)
+    assert [int(each.batch_id[-1]) for each in found] == [1, 0]
+    assert ports.batches.newest(BatchState.OPEN, None, 3) == []
+
+
+def keep_partial_batch() -> None:
+    """Two instances: one imported, one that failed and stands in quarantine."""
+    stores, manifest = wiring.stores(), a_manifest(2)
+    files = S3Files(aws.s3(), BUCKET)
+    files.put(manifest_key(BATCH), manifest.to_json())
+    for each in manifest.instances:
+        metadata = to_metadata(
+            InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
+            each.study_date, each.checksum, Sender("CT1", "STORESCP", "10.0.0.1", "a1"),
+            Target("study"),
+        )  # fmt: skip
+        aws.s3().put_object(Bucket=BUCKET, Key=each.key, Body=b"x", Metadata=metadata)
+    good = instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.IMPORTED, NOW, job_id="j")
+    bad = instance_row(
+        BATCH, an_instance("1.2.3.2"), InstanceState.FAILED, NOW, job_id="j", reason="why"
+    )
+    overwrite(stores.instances, [good, replace(bad, key=failed_key(bad.key))])
+    batch = a_batch()
+    for event in (BatchEvent.CLOSED, BatchEvent.ADMITTED, BatchEvent.PARTLY_IMPORTED):
+        assert stores.batches.move(batch, event)
+    move_all(files, [bad.key], failed_key, "why")
+
+
+def call(method: str, path: str, body: object = None) -> tuple[int, Any]:
+    """One call, its answer checked against what the API says of itself."""
+    raw = b"" if body is None else json.dumps(body).encode()
+    with Client(app.app) as client:
+        answer = getattr(client.http, method.lower())(path, body=raw)
+        document = client.http.get("/openapi.json").json_body
+    where = next(
+        described
+        for route, described in document["paths"].items()
+        if fits(route, path.partition("?")[0])
+    )
+    described = where[method.lower()]["responses"][str(answer.status_code)]["content"]
+    # API Gateway fills in JSON where Chalice says nothing.
+    media_type = answer.headers.get("Content-Type", "application/json")
+    schema = described[media_type]["schema"]
+    assert list(complaints(answer.json_body, schema, document)) == []
+    return answer.status_code, answer.json_body
+
+
+def fits(route: str, path: str) -> bool:
+    ours, theirs = route.split("/"), path.split("/")
+    return len(ours) == len(theirs) and all(
+        each.startswith("{") or each == given for each, given in zip(ours, theirs, strict=True)
+    )
+
+
+@pytest.mark.usefixtures("_aws")
+def test_every_route_is_described_and_every_description_is_a_route() -> None:
+    document = call("GET", "/openapi.json")[1]
+    described = {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
+    served = {(method, path) for path, methods in app.app.routes.items() for method in methods}
+    assert described == served == {(each.method, each.path) for each in ROUTES}
+    assert document["openapi"].startswith("3.1")
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        names = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+        assert names == set(route.names)
+        assert operation.get("security") == ([] if route.path == "/health" else None)
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_retry_by_rest_is_a_batch_of_what_failed() -> None:
+    keep_partial_batch()
+    status, asked = call("POST", f"/batches/{BATCH}/retry", {"reason": WHY})
+    assert (status, asked["reason"]) == (200, WHY)
+    assert call("POST", f"/batches/{BATCH}/retry", {"reason": "again"})[1] == asked
+    old, new = (call("GET", f"/batches/{each}")[1] for each in (BATCH, asked["batchId"]))
+    assert (old["retriedAs"], old["retryReason"], new["retryOf"]) == (new["batchId"], WHY, BATCH)
+    assert new["message"] == WHY
+    manifest = json.loads(body_of(manifest_key(new["batchId"])))
+    (listed,) = [each["key"] for each in manifest["instances"]]
+    assert body_of(listed) == b"x"
+    assert keys_under("quarantine/") == []
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_release_by_rest_is_a_batch_of_its_own() -> None:
+    keep_partial_batch()
+    status, asked = call("POST", "/instances/1.2.3.2/release", {"reason": WHY})
+    assert status == 200
+    assert keys_under(f"instances/{asked['batchId']}/") != []
+    assert call("POST", "/instances/1.2.3.1/release", {"reason": WHY})[0] == 409
+    assert call("POST", "/instances/1.9/release", {"reason": WHY})[0] == 404
+
+
+@pytest.mark.usefixtures("_aws")
+def test_every_resource_answers_as_described() -> None:
+    keep_partial_batch()
+    study = call("GET", "/studies/1.2")[1]
+    assert (study["importedCount"], study["failedCount"]) == (1, 1)
+    assert call("GET", "/instances/1.2.3.2")[1]["reason"] == "why"
+    first = call("GET", "/batches?state=PARTIAL&callingAeTitle=CT1&limit=1")[1]
+    assert [each["batchId"] for each in first["batches"]] == [BATCH]
+    assert call("GET", "/health")[0] == 200
+    assert call("GET", "/jobs")[1] == {"jobs": []}
+    manifest = a_manifest(2)
+    request = import_request(manifest, BUCKET, SETTINGS)
+    wiring.stores().jobs.create(new_job(manifest, EXECUTION, request, "j", NOW))
+    assert [job["jobId"] for job in call("GET", "/jobs")[1]["jobs"]] == ["j"]
+    assert call("GET", "/jobs/j")[1]["instanceCount"] == 2
+    states = [each["state"] for each in call("GET", "/jobs/j/instances?limit=2")[1]["instances"]]
+    assert states == ["IMPORTED", "FAILED"]
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", f"/batches/{BATCH}/retry", None, 400),
+        ("POST", f"/batches/{BATCH}/retry", {"reason": ""}, 400),
+        ("POST", f"/batches/{BATCH}/retry?force=true", {"reason": WHY}, 400),
+        ("POST", f"/batches/{BATCH}/retry", {"reason": WHY}, 404),
+        ("POST", "/batches/nope/retry", {"reason": WHY}, 400),
+        ("POST", "/instances/abc/release", {"reason": WHY}, 400),
+        ("POST", "/instances/1.2/release", {"reason": WHY, "key": "dropbox/x"}, 400),
+        ("GET", "/studies/1.2?limit=1", None, 400),
+        ("GET", "/openapi.json?x=1", None, 400),
+    ],
+)
+def test_what_is_asked_wrongly_is_a_problem_as_described(
+    method: str, path: str, body: object, status: int
+) -> None:
+    code, problem = call(method, path, body)
+    assert (code, problem["status"]) == (status, status)
+
+
+def keys_under(prefix: str) -> list[str]:
+    return [each.key for each in S3Files(aws.s3(), BUCKET).list(prefix)]
+
+
+def body_of(key: str) -> bytes:
+    return S3Files(aws.s3(), BUCKET).read(key, 10**6)
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_schedule_collects_what_lies_in_the_dropbox() -> None:
+    files = S3Files(aws.s3(), BUCKET)
+    files.put("dropbox/some folder/a\u00e9.dcm", meta() + data_set())
+    files.put("dropbox/notes.txt", b"not DICOM")
+    with Client(app.app) as client:
+        client.lambda_.invoke("collect_dropbox", SCHEDULED)
+    assert keys_under("dropbox/") == []
+    assert len(keys_under("batches/")) == len(keys_under("instances/")) == 1
+    assert len(keys_under("quarantine/not-part10/")) == 1
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_schedule_reconciles_into_a_report_and_a_metric(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    S3Files(aws.s3(), BUCKET).put("instances/stray", b"x")
+    in_two_days = datetime.now(UTC) + timedelta(days=2)
+    monkeypatch.setattr("chalicelib.operations.setup._now", lambda: in_two_days)
+    with Client(app.app) as client:
+        client.lambda_.invoke("reconcile", SCHEDULED)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (metric,) = [line for line in lines if "_aws" in line]
+    assert metric["UnaccountedObjects"] == 1
+    (told,) = [line for line in lines if line.get("event") == "reconciled"]
+    report = json.loads(S3Files(aws.s3(), RESULTS).read(told["report"], 10**6))
+    assert report["unaccounted"] == [{"key": "instances/stray", "why": "not-an-instance-key"}]
+
+
+def queues(client: Any, count: int) -> tuple[str, str]:
+    url, dead = (client.create_queue(QueueName=name)["QueueUrl"] for name in ("q", "dead"))
+    for number in range(count):
+        client.send_message(QueueUrl=dead, MessageBody=f"body {number}")
+    return url, dead
+
+
+def waiting(client: Any, url: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(answer["Attributes"][name])
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(("limit", "moved"), [(3, 3), (12, 12), (100, 25), (None, 25), (0, 0)])
+def test_dead_letters_are_moved_back_one_by_one(limit: int | None, moved: int) -> None:
+    client = aws.sqs()
+    url, dead = queues(client, 25)
+    assert move(client, "dead", "q", limit) == moved
+    assert (waiting(client, url), waiting(client, dead)) == (moved, 25 - moved)
+    assert move(client, "dead", "q", None) == 25 - moved
+    assert move(client, "dead", "q", None) == 0
+
+
+def test_sqs_moves_all_dead_letters_where_it_can_do_that() -> None:
+    client = boto3.client("sqs", region_name="us-east-1")
+    with Stubber(client) as stub:
+        stub.add_response("get_queue_url", {"QueueUrl": "https://sqs/dead"})
+        stub.add_response("get_queue_attributes", {"Attributes": {"QueueArn": "arn:dead"}})
+        asked = {"SourceArn": "arn:dead"}
+        stub.add_response("start_message_move_task", {"TaskHandle": "h"}, asked)
+        assert "SQS moves all" in redrive(client, "dead", "q", None)
+        stub.assert_no_pending_responses()
+
+
+def test_a_service_that_cannot_move_all_has_them_moved_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        client = boto3.client("sqs", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
+        queues(client, 2)
+        assert redrive(client, "dead", "q", None) == "2 messages moved from dead to q"
+    finally:
+        server.stop()
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
+    code = run(arguments)
+    said = capsys.readouterr()
+    return code, json.loads(said.out) if said.out else None, said.err
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_command_line_shows_and_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    keep_partial_batch()
+    assert command(capsys, "batch", BATCH)[1]["state"] == "PARTIAL"
+    assert len(command(capsys, "batches", "--state", "PARTIAL")[1]["batches"]) == 1
+    assert command(capsys, "instance", "1.2.3.2")[1]["reason"] == "why"
+    assert command(capsys, "study", "1.2")[1]["failedCount"] == 1
+    (aside,) = command(capsys, "quarantine", "--prefix", "import-failed")[1]["objects"]
+    assert (aside["reason"], aside["size"]) == ("why", 1)
+    code, asked, _ = command(capsys, "release", "1.2.3.2", "--reason", WHY)
+    assert (code, asked["reason"]) == (0, WHY)
+    assert command(capsys, "quarantine")[1] == {"objects": []}
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_command_line_says_why_it_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer, said = command(capsys, "retry", BATCH, "--reason", WHY)
+    assert (code, answer) == (1, None)
+    assert "no batch of this id" in said
+    assert command(capsys, "batches", "--limit", "0")[0] == 1
+    with pytest.raises(SystemExit):
+        run(["retry", BATCH])
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_command_line_redrives_and_reconciles(capsys: pytest.CaptureFixture[str]) -> None:
+    client = aws.sqs()
+    for name in ("dicom-import", "dicom-import-dead-letter"):
+        client.create_queue(QueueName=name)
+    assert "0 messages moved" in command(capsys, "redrive", "--limit", "10")[1]["done"]
+    assert command(capsys, "reconcile")[1]["unaccountedCount"] == 0

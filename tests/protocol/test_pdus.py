@@ -1,0 +1,169 @@
+"""PDUs that break PS3.8 (faults.md rows 5 to 10)."""
+
+import struct
+
+import pytest
+
+from tests.protocol.peer import SERVICE_PROVIDER, SERVICE_USER, Peer, Wire
+from tests.protocol.receiver import PLANTED, ReceiverProcess
+from tests.protocol.vitals import CT, GOOD, GOOD_INSTANCE, until
+from tests.protocol.wire import (
+    ASSOCIATE_AC,
+    ASSOCIATE_RQ,
+    LAST,
+    P_DATA,
+    Proposal,
+    context,
+    item,
+    pdu,
+    pdv,
+    store_request,
+)
+from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE
+
+MIB = 1024**2
+FIXED = struct.pack(">HH16s16s32x", 1, 0, b"STORESCP".ljust(16), b"TESTER".ljust(16))
+CONTEXTS_20_000 = pdu(
+    ASSOCIATE_RQ,
+    FIXED + b"".join(context(2 * n % 256 + 1, "1.2", ["1.2"]) for n in range(20_000)),
+)
+SUB_ITEMS_40_000 = pdu(
+    ASSOCIATE_RQ,
+    FIXED + b"".join(item(0x50, item(0x54, b"") * 15_000) for _ in range(16)),
+)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pdu(ASSOCIATE_RQ, FIXED, length=0xFFFFFFF0),
+        pdu(ASSOCIATE_RQ, FIXED, length=MIB + 1),
+        pdu(ASSOCIATE_RQ, FIXED, length=67),
+        CONTEXTS_20_000,
+        SUB_ITEMS_40_000,
+        pdu(ASSOCIATE_RQ, FIXED[:20]),
+        pdu(ASSOCIATE_RQ, b""),
+    ],
+    ids=["FFFFFFF0", "1 MiB + 1", "67", "20,000 contexts", "40,000 sub-items", "short", "empty"],
+)
+def test_row_05_an_impossible_request_is_an_invalid_pdu(
+    receiver: ReceiverProcess, request_bytes: bytes
+) -> None:
+    (worker,) = receiver.workers()
+    before = worker.cpu_times()
+    with Wire(receiver.port) as wire:
+        wire.send(request_bytes + bytes(1 if len(request_bytes) < 100 else 0))
+        assert wire.abort_source() == SERVICE_USER
+    after = worker.cpu_times()
+    assert after.user + after.system - before.user - before.system < 0.5
+
+
+def test_row_05_a_length_of_4_gib_takes_no_memory(receiver: ReceiverProcess) -> None:
+    (worker,) = receiver.workers()
+    before = worker.memory_info().rss
+    with Wire(receiver.port) as wire:
+        wire.send(pdu(ASSOCIATE_RQ, bytes(100_000), length=0xFFFFFFF0))
+        assert wire.abort_source() == SERVICE_USER
+    assert worker.memory_info().rss - before < 4 * MIB
+
+
+@pytest.mark.parametrize("length", [131_073, 0xFFFFFFF0])
+def test_row_06_an_overlong_p_data_tf_is_a_protocol_error(
+    receiver: ReceiverProcess, length: int
+) -> None:
+    with Peer(receiver.port, CT) as peer:
+        assert peer.accepted.max_length == 131_072
+        peer.wire.send(pdu(P_DATA, b"", length))
+        assert peer.aborted_by() == SERVICE_PROVIDER
+
+
+def test_row_06_the_longest_p_data_tf_is_none(receiver: ReceiverProcess) -> None:
+    with Peer(receiver.port, CT) as peer:
+        peer.wire.send(store_request(CT_IMAGE, "1.2.3.5"))  # not the data set's
+        peer.wire.send(pdu(P_DATA, pdv(GOOD.ljust(131_066, b"\0"), control=0)))
+        peer.wire.send(pdu(P_DATA, pdv(b"", control=LAST)))
+        assert peer.response().status == 0xA900
+
+
+@pytest.mark.parametrize("body", [b"", bytes(4), bytes(200)])
+def test_row_07_an_unknown_pdu_before_a_request_is_answered_as_a_user(
+    receiver: ReceiverProcess, body: bytes
+) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(pdu(0x42, body))
+        assert wire.abort_source() == SERVICE_USER
+
+
+@pytest.mark.parametrize("kind", [0x00, 0x08, 0xFF])
+def test_row_07_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
+    receiver: ReceiverProcess, kind: int
+) -> None:
+    with Peer(receiver.port, CT, "UNKNOWN") as peer:
+        peer.wire.send(pdu(kind, bytes(4)))
+        assert peer.aborted_by() == SERVICE_PROVIDER
+    line = receiver.wait_for("association", calling_ae="UNKNOWN")
+    assert (line["outcome"], line["why"]) == ("aborted", "unknown PDU type")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"GET /" + PLANTED.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + PLANTED.encode() * 20,
+    ],
+    ids=["HTTP", "TLS"],
+)
+def test_row_08_another_protocol_is_cut_off_and_logged_without_its_payload(
+    receiver: ReceiverProcess, payload: bytes
+) -> None:
+    refused = {"peer": "127.0.0.1", "why": "unknown PDU type"}
+    before = len(receiver.events("connection_refused", **refused))
+    with Wire(receiver.port) as wire:
+        wire.send(payload)
+        assert wire.abort_source() == SERVICE_USER
+    until(lambda: len(receiver.events("connection_refused", **refused)) == before + 1, "no line")
+    assert PLANTED not in "".join(receiver.raw)
+
+
+def test_row_09_data_before_a_request_is_answered_as_a_user(receiver: ReceiverProcess) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(pdu(P_DATA, pdv(GOOD)))
+        assert wire.abort_source() == SERVICE_USER
+
+
+@pytest.mark.parametrize("kind", [0x02, 0x03, 0x05, 0x06])
+def test_row_09_no_other_pdu_may_come_first(receiver: ReceiverProcess, kind: int) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(pdu(kind, bytes(4)))
+        assert wire.abort_source() == SERVICE_USER
+
+
+def test_row_09_a_second_request_is_answered_as_the_provider(receiver: ReceiverProcess) -> None:
+    with Peer(receiver.port, CT) as peer:
+        peer.wire.send(Proposal(CT).encoded())
+        assert peer.aborted_by() == SERVICE_PROVIDER
+
+
+def test_row_10_a_version_without_bit_0_is_rejected(receiver: ReceiverProcess) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(Proposal(CT, version=2).encoded())
+        assert wire.reject() == (1, 2, 2)
+
+
+def test_row_10_only_bit_0_of_the_version_counts(receiver: ReceiverProcess) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(Proposal(CT, version=3).encoded())
+        kind, body = wire.read()
+    assert kind == ASSOCIATE_AC
+    assert body[:2] == b"\x00\x01"
+
+
+def test_another_application_context_is_rejected(receiver: ReceiverProcess) -> None:
+    with Wire(receiver.port) as wire:
+        wire.send(Proposal(CT, application_context=EXPLICIT_LE).encoded())
+        assert wire.reject() == (1, 1, 2)
+
+
+def test_an_answer_is_cut_into_pdus_as_short_as_the_peer_wants(receiver: ReceiverProcess) -> None:
+    with Peer(receiver.port, CT, max_length=20) as peer:
+        assert peer.store(None, CT_IMAGE, GOOD_INSTANCE).status == 0xC001

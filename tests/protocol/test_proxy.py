@@ -1,0 +1,136 @@
+"""PROXY protocol v2: the real address behind a load balancer, and nobody else's word for it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.protocol.certificates import Authority
+from tests.protocol.peer import Peer, Wire
+from tests.protocol.receiver import PLANTED, Line, ReceiverProcess
+from tests.protocol.vitals import CT, store_well, unharmed
+from tests.protocol.wire import Proposal, proxy_header
+
+POLICY = """
+[[ae]]
+name = "ward"
+cidr = ["192.0.2.0/24"]
+"""
+TRUSTED = "127.0.0.1"
+# Also loopback, and not trusted.
+OTHER = "127.0.0.2"
+WARD = "192.0.2.7"
+ARTIM = 1.0
+
+
+def from_ward(process: ReceiverProcess) -> Peer:
+    return Peer(process.port, CT, before=proxy_header(WARD))
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverProcess]:
+    directory = tmp_path_factory.mktemp("proxied")
+    (directory / "policy.toml").write_text(POLICY)
+    with unharmed(
+        good=from_ward,
+        STORAGE_DIR=str(directory / "storage"),
+        SCP_POLICY=str(directory / "policy.toml"),
+        SCP_PROXY_PROTOCOL="v2",
+        SCP_PROXY_TRUSTED_CIDRS=f"{TRUSTED}/32",
+        ARTIM_TIMEOUT=str(ARTIM),
+    ) as process:
+        yield process
+
+
+@pytest.fixture(autouse=True)
+def good(proxied: ReceiverProcess) -> Iterator[None]:
+    """After each test a good C-STORE works at once."""
+    yield
+    store_well(proxied, from_ward)
+
+
+def test_the_real_address_is_in_policy_and_log(proxied: ReceiverProcess) -> None:
+    with Peer(proxied.port, CT, "WARD", before=proxy_header("192.0.2.9")) as peer:
+        assert peer.accepted.results[1][0] == 0
+    assert proxied.wait_for("association", calling_ae="WARD")["peer"] == "192.0.2.9"
+    elsewhere = Peer(proxied.port, CT, "ELSEWHERE", before=proxy_header("198.51.100.1"))
+    assert elsewhere.rejected() == (1, 1, 3)
+    line = proxied.wait_for("association", calling_ae="ELSEWHERE")
+    assert (line["outcome"], line["peer"]) == ("rejected", "198.51.100.1")
+
+
+def test_a_header_may_come_in_pieces(proxied: ReceiverProcess) -> None:
+    header = proxy_header(WARD)
+    with Wire(proxied.port) as wire:
+        for at in range(len(header)):
+            wire.send(header[at : at + 1])
+        wire.send(Proposal(CT).encoded())
+        assert wire.read()[0] == 0x02
+
+
+def test_a_load_balancers_own_check_is_silent(proxied: ReceiverProcess) -> None:
+    before = not_good(proxied)
+    probes = proxied.metrics()["connections_total{kind=probe}"]
+    for sent in (b"", proxy_header(None)):
+        with Wire(proxied.port) as probe:
+            probe.send(sent)
+    with Wire(proxied.port) as probe:
+        probe.send(proxy_header(None) + b"\x01")
+        assert probe.ended_silently()
+    assert not_good(proxied) == before
+    assert proxied.metrics()["connections_total{kind=probe}"] >= probes + 1
+
+
+def test_an_address_that_is_not_trusted_is_closed(proxied: ReceiverProcess) -> None:
+    with Wire(proxied.port, source=OTHER) as wire:
+        assert wire.ended_silently()
+    line = proxied.wait_for("connection_refused", peer=OTHER)
+    assert line["why"] == "the address is not in SCP_PROXY_TRUSTED_CIDRS"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [Proposal(CT).encoded(), f"PROXY TCP4 {PLANTED} 127.0.0.1 1 2\r\n".encode(), b"\xff" * 16],
+    ids=["no header", "version 1", "garbage"],
+)
+def test_a_connection_without_a_header_is_closed(proxied: ReceiverProcess, sent: bytes) -> None:
+    with Wire(proxied.port) as wire:
+        wire.send(sent)
+        assert wire.ended_silently()
+    proxied.wait_for(
+        "connection_refused", why="the connection does not begin with a PROXY v2 signature"
+    )
+
+
+def test_half_a_header_is_closed_at_artim(proxied: ReceiverProcess) -> None:
+    began = time.monotonic()
+    with Wire(proxied.port) as wire:
+        wire.send(proxy_header(WARD)[:20])
+        assert wire.ended_silently()
+    assert time.monotonic() - began >= ARTIM
+
+
+def test_a_header_comes_before_tls(tmp_path: Path) -> None:
+    ca = Authority.made(tmp_path / "ca")
+    server = ca.issue("receiver")
+
+    def over_tls(process: ReceiverProcess) -> Peer:
+        return Peer(process.tls_port, CT, before=proxy_header(WARD), tls=ca.client())
+
+    with unharmed(
+        good=over_tls,
+        STORAGE_DIR=str(tmp_path / "storage"),
+        SCP_PLAIN="false",
+        SCP_TLS_PORT="0",
+        SCP_TLS_CERTIFICATE=str(server.certificate),
+        SCP_TLS_KEY=str(server.key),
+        SCP_PROXY_PROTOCOL="v2",
+        SCP_PROXY_TRUSTED_CIDRS=f"{TRUSTED}/32",
+    ) as process:
+        assert process.wait_for("association")["peer"] == WARD
+
+
+def not_good(process: ReceiverProcess) -> list[Line]:
+    """Every line but the good associations', which may come late."""
+    return [each for each in process.lines if each.get("outcome") != "released"]

@@ -1,0 +1,246 @@
+"""TLS: who has a handshake, who has none, and whom neither delays (faults.md row 25)."""
+
+import shutil
+import ssl
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from store_scp.tls import certificate_names
+
+from tests.protocol.certificates import Authority, Identity
+from tests.protocol.peer import Peer, Wire
+from tests.protocol.receiver import ReceiverProcess
+from tests.protocol.vitals import CT, GOOD, GoodPeer, store_well, unharmed, until
+from tests.protocol.wire import Proposal
+from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
+
+POLICY = """
+[[ae]]
+name = "by-subject"
+calling = ["CT1"]
+tls_subject = ["CN=ct1,O=Hospital"]
+
+[[ae]]
+name = "by-alternative-name"
+calling = ["MR1"]
+tls_san = ["mr1.hospital.example"]
+"""
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.made(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def server(ca: Authority) -> Identity:
+    return ca.issue("receiver")
+
+
+@pytest.fixture(scope="session")
+def ct1(ca: Authority) -> Identity:
+    return ca.issue("ct1")
+
+
+@pytest.fixture(scope="session")
+def mr1(ca: Authority) -> Identity:
+    return ca.issue("mr1", san="DNS:mr1.hospital.example")
+
+
+def tls_settings(ca: Authority, server: Identity, storage: Path, **more: str) -> dict[str, str]:
+    return {
+        "STORAGE_DIR": str(storage),
+        "SCP_TLS_PORT": "0",
+        "SCP_TLS_CERTIFICATE": str(server.certificate),
+        "SCP_TLS_KEY": str(server.key),
+        "SCP_TLS_CLIENT_CA": str(ca.bundle),
+        "TLS_HANDSHAKE_TIMEOUT": "1.5",
+        "ARTIM_TIMEOUT": "1.5",
+        **more,
+    }
+
+
+def with_certificate(ca: Authority, identity: Identity) -> GoodPeer:
+    return lambda process: Peer(process.tls_port, CT, "CT1", tls=ca.client(identity))
+
+
+@pytest.fixture(scope="module")
+def mutual(
+    ca: Authority, server: Identity, ct1: Identity, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReceiverProcess]:
+    settings = tls_settings(ca, server, tmp_path_factory.mktemp("mutual"), SCP_PLAIN="false")
+    with unharmed(settings, good=with_certificate(ca, ct1)) as process:
+        yield process
+
+
+@pytest.fixture
+def good(mutual: ReceiverProcess, ca: Authority, ct1: Identity) -> Iterator[None]:
+    """After each test a good C-STORE over TLS works at once."""
+    yield
+    store_well(mutual, with_certificate(ca, ct1))
+
+
+def has_no_association(process: ReceiverProcess, context: ssl.SSLContext) -> bool:
+    """In TLS 1.3 a client learns of its refusal only when it reads."""
+    try:
+        with Wire(process.tls_port, tls=context) as wire:
+            wire.send(Proposal(CT).encoded())
+            wire.read()
+    except (ssl.SSLError, ConnectionError, EOFError):
+        return True
+    return False
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_a_client_of_tls_1_1_has_no_handshake(
+    mutual: ReceiverProcess, ca: Authority, ct1: Identity
+) -> None:
+    old = ca.client(ct1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = ssl.TLSVersion.TLSv1_1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    assert has_no_association(mutual, old)
+    mutual.wait_for("tls_handshake_failed", why="UNSUPPORTED_PROTOCOL")
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_a_client_without_a_certificate_has_no_handshake(
+    mutual: ReceiverProcess, ca: Authority
+) -> None:
+    assert has_no_association(mutual, ca.client())
+    mutual.wait_for("tls_handshake_failed", why="PEER_DID_NOT_RETURN_A_CERTIFICATE")
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_an_expired_certificate_has_no_handshake(
+    mutual: ReceiverProcess, ca: Authority
+) -> None:
+    assert has_no_association(mutual, ca.client(ca.issue("expired", days=-1)))
+    mutual.wait_for("tls_handshake_failed", why="CERTIFICATE_VERIFY_FAILED")
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_a_certificate_of_another_ca_has_no_handshake(
+    mutual: ReceiverProcess, ca: Authority, tmp_path: Path
+) -> None:
+    stranger = Authority.made(tmp_path / "other").issue("ct1")
+    failed = len(mutual.events("tls_handshake_failed"))
+    assert has_no_association(mutual, ca.client(stranger))
+    until(lambda: len(mutual.events("tls_handshake_failed")) > failed, "no line")
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_a_plain_client_on_the_tls_port_is_closed_before_any_pdu(
+    mutual: ReceiverProcess,
+) -> None:
+    with Wire(mutual.tls_port) as plain:
+        plain.send(Proposal(CT).encoded())
+        answer = b""
+        while chunk := receive(plain):
+            answer += chunk
+    # At most a TLS alert (type 21), never a PDU.
+    assert answer[:1] in (b"", b"\x15")
+    mutual.wait_for("tls_handshake_failed", why="WRONG_VERSION_NUMBER")
+
+
+@pytest.mark.usefixtures("good")
+def test_row_25_a_peer_that_never_starts_tls_is_closed_without_a_line(
+    mutual: ReceiverProcess,
+) -> None:
+    failed = mutual.metrics()["connections_total{kind=tls_handshake_failed}"]
+    before = len(mutual.events("tls_handshake_failed"))
+    with Wire(mutual.tls_port) as silent:
+        assert silent.ended_silently()
+    assert mutual.metrics()["connections_total{kind=tls_handshake_failed}"] == failed + 1
+    assert len(mutual.events("tls_handshake_failed")) == before
+
+
+def test_row_25_silent_peers_delay_nobody(
+    mutual: ReceiverProcess, ca: Authority, ct1: Identity
+) -> None:
+    with ExitStack() as opened:
+        for number in range(20):
+            silent = opened.enter_context(Wire(mutual.tls_port))
+            silent.send(b"\x16\x03\x01"[: number % 4])
+        store_well(mutual, with_certificate(ca, ct1))
+
+
+def test_an_instance_arrives_over_tls_byte_for_byte(
+    ca: Authority, server: Identity, ct1: Identity, tmp_path: Path
+) -> None:
+    settings = tls_settings(ca, server, tmp_path)
+    with unharmed(settings, good=with_certificate(ca, ct1), stores=True) as process:
+        store_well(process)  # on the plain port beside it
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ca.client(ct1)
+            context.minimum_version = context.maximum_version = version
+            for size in (250, 20_000_000):
+                uid = f"1.2.3.{version.value}.{size}"
+                pixels = bytes(range(250)) * (size // 250)
+                data = data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=pixels)
+                with Peer(process.tls_port, CT, tls=context) as peer:
+                    assert peer.store(data, CT_IMAGE, uid).status == 0x0000
+                stored = tmp_path / "1.2.3" / "1.2.3.3" / f"{uid}.dcm"
+                assert stored.read_bytes().endswith(data)
+
+
+def test_a_policy_binds_an_ae_title_to_a_certificate(
+    ca: Authority, server: Identity, ct1: Identity, mr1: Identity, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    settings = tls_settings(ca, server, tmp_path / "storage", SCP_POLICY=str(policy))
+    with unharmed(settings, good=with_certificate(ca, ct1)) as process:
+        for identity, calling, other in ((ct1, "CT1", "MR1"), (mr1, "MR1", "CT1")):
+            context = ca.client(identity)
+            with Peer(process.tls_port, CT, calling, tls=context) as peer:
+                assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+            assert Peer(process.tls_port, CT, other, tls=context).rejected() == (1, 1, 3)
+            assert Peer(process.port, CT, calling).rejected() == (1, 1, 3)
+        process.wait_for("association", calling_ae="MR1", entry="by-alternative-name")
+        line = process.wait_for("association", calling_ae="MR1", outcome="rejected")
+        assert line["why"] == "no entry for AE titles and address names the client certificate"
+
+
+def test_a_renewed_certificate_holds_after_sighup_and_open_associations_go_on(
+    ca: Authority, server: Identity, ct1: Identity, tmp_path: Path
+) -> None:
+    files = Identity(tmp_path / "tls.pem", tmp_path / "tls.key")
+    shutil.copy(server.certificate, files.certificate)
+    shutil.copy(server.key, files.key)
+    settings = tls_settings(ca, files, tmp_path / "storage")
+    with unharmed(settings, good=with_certificate(ca, ct1)) as process:
+        assert names_shown(process, ca, ct1) == "receiver"
+        with Peer(process.tls_port, CT, tls=ca.client(ct1)) as peer:
+            files.key.write_text("no key")
+            process.reload()
+            process.wait_for("reload_failed")
+            assert names_shown(process, ca, ct1) == "receiver"
+            renewed = ca.issue("renewed")
+            shutil.copy(renewed.certificate, files.certificate)
+            shutil.copy(renewed.key, files.key)
+            process.reload()
+            process.wait_for("reloaded", tls=True)
+            assert names_shown(process, ca, ct1) == "renewed"
+            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+
+
+def names_shown(process: ReceiverProcess, ca: Authority, identity: Identity) -> str:
+    """The common name in the certificate that the receiver shows."""
+    with Wire(process.tls_port, tls=ca.client(identity)) as wire:
+        assert isinstance(wire.connection, ssl.SSLSocket)
+        shown = wire.connection.getpeercert()
+        assert shown is not None
+    return certificate_names(shown).subject.partition(",")[0].removeprefix("CN=")
+
+
+def receive(wire: Wire) -> bytes:
+    try:
+        return wire.connection.recv(100)
+    except ConnectionError:
+        return b""

@@ -1,0 +1,306 @@
+"""Dispatchers over in-memory stores and a clock of their own."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.execution import Execution
+from chalicelib.intake.dispatch import Desk, dispatch
+from chalicelib.settings import AdmissionSettings
+from chalicelib.stores.memory import MemoryBatches, MemoryGate
+from structlog.testing import capture_logs
+
+from contract.batch_states import BatchEvent
+from contract.records import BatchRecord, BatchState
+from tests.unit.chalicelib.builders import BUCKET, DATASTORE, NOW, a_batch
+
+SETTINGS = AdmissionSettings(dicom_bucket=BUCKET, state_machine_arn="arn", datastore_id=DATASTORE)
+
+
+class FakeClock:
+    """Time passes where it is slept; ``on_sleep`` is what the rest of the world does meanwhile."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        self.on_sleep()
+
+
+class FakeWorkflow:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.started: dict[str, float] = {}
+        self.ended: set[str] = set()
+        self.fault: Exception | None = None
+
+    def start(self, execution: Execution, attempt: int = 0) -> bool:
+        if self.fault:
+            raise self.fault
+        name = execution.batch_id + (f"-{attempt}" if attempt else "")
+        self.started.setdefault(name, (self.clock.time - NOW).total_seconds())
+        return name not in self.ended
+
+
+class LaggingBatches(MemoryBatches):
+    """A BatchStore whose index shows nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lags = False
+        self.on_query: Callable[[], None] = lambda: None
+
+    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+        self.on_query()
+        return iter(()) if self.lags else super().by_state(state, limit)
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.batches = LaggingBatches()
+        self.gate = MemoryGate()
+        self.workflow = FakeWorkflow(self.clock)
+
+    def desk(self, holder: str = "me", settings: AdmissionSettings = SETTINGS) -> Desk:
+        return Desk(self.batches, self.gate, self.workflow, settings, self.clock, holder)
+
+    def close(self, count: int, ae: str = "CT1", first: int = 0) -> list[BatchRecord]:
+        closed = [
+            replace(a_batch(batch_id=f"20261123T093000Z-{number:016x}"), calling_ae_title=ae)
+            for number in range(first, first + count)
+        ]
+        for batch in closed:
+            assert self.batches.move(batch, BatchEvent.CLOSED)
+        return closed
+
+    def states(self) -> list[BatchState]:
+        return [batch.state for batch in self.batches.rows.values()]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_batch_that_waits_alone_starts_at_once(world: World) -> None:
+    (batch,) = world.close(1)
+    assert dispatch(world.desk()) == 1
+    assert world.workflow.started == {batch.batch_id: 0.0}
+    known = world.batches.get(batch.batch_id)
+    assert known is not None
+    assert (known.state, known.admitted_at) == (BatchState.IMPORTING, NOW)
+    assert world.gate.holder is None
+
+
+def test_what_was_closed_a_moment_ago_starts_though_the_index_lags(world: World) -> None:
+    closed = world.close(1)
+    world.batches.lags = True
+    assert dispatch(world.desk(), closed) == 1
+
+
+def test_a_dispatcher_tells_what_waits_and_for_how_long(world: World) -> None:
+    world.close(3)
+    world.clock.time = max(each.closed_at or NOW for each in world.batches.rows.values())
+    world.clock.time += timedelta(seconds=90)
+    with capture_logs() as lines:
+        dispatch(world.desk())
+    backlog = next(line for line in lines if line["event"] == "backlog")
+    assert (backlog["WaitingBatches"], backlog["BacklogSeconds"]) == (3, 90)
+    (directive,) = backlog["_aws"]["CloudWatchMetrics"]
+    units = {each["Name"]: each["Unit"] for each in directive["Metrics"]}
+    assert (units["WaitingBatches"], units["BacklogSeconds"]) == ("Count", "Seconds")
+
+
+def test_a_burst_starts_at_the_rate_and_goes_on_in_the_next_invocation(world: World) -> None:
+    world.close(100)
+    assert dispatch(world.desk()) == 55
+    world.clock.time = NOW + timedelta(seconds=60)
+    assert dispatch(world.desk()) == 45
+    times = list(world.workflow.started.values())
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 1
+
+
+def test_the_pace_is_shared_by_invocations_that_follow_at_once(world: World) -> None:
+    for number in range(5):
+        dispatch(world.desk(), world.close(1, first=number))
+    assert list(world.workflow.started.values()) == [0, 1, 2, 3, 4]
+
+
+def test_no_more_run_at_once_than_the_data_store_allows(world: World) -> None:
+    world.close(5)
+    two = SETTINGS.model_copy(update={"max_concurrent_jobs": 2})
+    assert dispatch(world.desk(settings=two)) == 2
+    assert world.states().count(BatchState.IMPORTING) == 2
+
+
+def test_a_slot_that_becomes_free_is_used_within_seconds(world: World) -> None:
+    world.close(2)
+
+    def end_the_first() -> None:
+        for batch in list(world.batches.by_state(BatchState.IMPORTING)):
+            if world.clock.time - NOW > timedelta(seconds=10):
+                world.batches.move(batch, BatchEvent.IMPORTED)
+
+    world.clock.on_sleep = end_the_first
+    one = SETTINGS.model_copy(update={"max_concurrent_jobs": 1})
+    assert dispatch(world.desk(settings=one)) == 2
+    assert list(world.workflow.started.values())[1] <= 13
+
+
+def test_only_one_dispatcher_works_and_it_sees_what_the_other_closed(world: World) -> None:
+    world.close(2)
+    other: list[int] = []
+
+    def another_comes() -> None:
+        if not other:
+            other.append(dispatch(world.desk("other"), world.close(1, first=7)))
+
+    world.clock.on_sleep = another_comes
+    assert dispatch(world.desk()) == 3
+    assert other == [0]
+
+
+def test_a_batch_announced_just_before_the_end_is_not_left_to_the_schedule(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index showed nothing, another came and went, and only then does this one leave."""
+    closed = world.close(1)
+    world.batches.lags = True
+    leave = world.gate.leave
+    asked: list[int] = []
+
+    def leave_after_another(holder: str, asked_before: int | None = None) -> bool:
+        if not asked:
+            asked.append(dispatch(world.desk("other"), closed))
+            world.batches.lags = False
+        return leave(holder, asked_before)
+
+    monkeypatch.setattr(world.gate, "leave", leave_after_another)
+    assert dispatch(world.desk()) == 1
+    assert asked == [0]
+
+
+def test_a_dispatcher_that_died_is_followed_after_its_hold(world: World) -> None:
+    world.close(1)
+    world.gate.enter("dead", NOW, NOW + timedelta(seconds=60))
+    assert dispatch(world.desk()) == 0
+    world.clock.time += timedelta(seconds=61)
+    assert dispatch(world.desk()) == 1
+
+
+def test_a_dispatcher_that_was_taken_over_starts_nothing_more(world: World) -> None:
+    world.close(2)
+    world.clock.on_sleep = lambda: void(
+        world.gate.enter("other", NOW + timedelta(hours=1), NOW + timedelta(hours=2))
+    )
+    assert dispatch(world.desk()) == 1
+    assert world.gate.holder == "other"
+
+
+def void(_: object) -> None:
+    return None
+
+
+def test_an_execution_that_a_crash_prevented_is_started_later(world: World) -> None:
+    (batch,) = world.close(1)
+    world.workflow.fault = ServiceUnavailable("StartExecution failed")
+    with pytest.raises(ServiceUnavailable):
+        dispatch(world.desk())
+    world.workflow.fault = None
+    world.clock.time += timedelta(minutes=4)
+    dispatch(world.desk())
+    assert world.workflow.started == {}  # StartImportJob may just take long
+    world.clock.time += timedelta(minutes=2)
+    dispatch(world.desk())
+    assert list(world.workflow.started) == [batch.batch_id]
+
+
+def test_an_execution_that_died_before_its_batch_is_followed_by_another(world: World) -> None:
+    (batch,) = world.close(1)
+    dispatch(world.desk())
+    assert world.batches.attach_job(batch.batch_id, "job1")
+    world.workflow.ended.add(batch.batch_id)
+    world.clock.time += timedelta(minutes=29)
+    dispatch(world.desk())
+    assert len(world.workflow.started) == 1  # many jobs take that long
+    world.clock.time += timedelta(minutes=2)
+    dispatch(world.desk())
+    assert list(world.workflow.started) == [batch.batch_id, f"{batch.batch_id}-1"]
+
+
+def test_executions_that_die_again_and_again_are_left_to_a_person(
+    world: World,
+) -> None:
+    (batch,) = world.close(1)
+    dispatch(world.desk())
+    for attempt in ("", "-1", "-2"):
+        world.clock.time += timedelta(minutes=6)
+        world.workflow.ended.add(batch.batch_id + attempt)
+        dispatch(world.desk())
+    assert len(world.workflow.started) == 3
+
+
+def test_a_batch_admitted_before_the_index_knew_is_not_admitted_twice(world: World) -> None:
+    (batch,) = world.close(1)
+    dispatch(world.desk())
+    assert dispatch(world.desk(), [batch]) == 0
+    assert len(world.workflow.started) == 1
+
+
+def test_a_small_sender_is_served_between_a_large_ones_batches(world: World) -> None:
+    world.close(40, "MIGRATION")
+    small = world.close(2, "CT1", first=1000)
+    dispatch(world.desk())
+    order = list(world.workflow.started)
+    assert [order.index(batch.batch_id) for batch in small] == [1, 3]
+
+
+def test_a_small_sender_is_served_however_long_a_large_ones_queue_is(world: World) -> None:
+    world.close(5001, "MIGRATION")
+    small = replace(
+        a_batch(batch_id="20261124T093000Z-0000000000000000"),
+        calling_ae_title="CT1",
+        opened_at=NOW + timedelta(days=1),
+    )
+    world.batches.move(small, BatchEvent.CLOSED)
+    dispatch(world.desk())
+    assert list(world.workflow.started)[1] == small.batch_id
+
+
+def test_looking_at_who_waits_costs_no_start(world: World) -> None:
+    """Reading the index takes most of a second, which is spent where a start waits anyway."""
+    world.close(100)
+    world.batches.on_query = lambda: world.clock.sleep(0.4)
+    assert dispatch(world.desk()) == 55
+    times = list(world.workflow.started.values())
+    assert max(b - a for a, b in itertools.pairwise(times)) < 1.5
+
+
+def test_a_first_look_that_takes_long_leaves_time_to_start(world: World) -> None:
+    world.close(10)
+    world.batches.on_query = lambda: world.clock.sleep(3)
+    assert dispatch(world.desk(settings=SETTINGS.model_copy(update={"dispatch_seconds": 2})))
+
+
+def test_a_thousand_waiting_batches_make_a_thousand_starts_and_no_more_than_one_a_second(
+    world: World,
+) -> None:
+    world.close(1000)
+    many = SETTINGS.model_copy(update={"max_concurrent_jobs": 10_000})
+    invocations = 0
+    while len(world.workflow.started) < 1000:
+        dispatch(world.desk(settings=many))
+        invocations += 1
+        world.clock.time = NOW + timedelta(minutes=invocations)
+    assert invocations <= 1000 / 55 + 1
+    times = list(world.workflow.started.values())
+    assert all(b - a >= 1 for a, b in itertools.pairwise(times))

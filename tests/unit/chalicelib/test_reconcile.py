@@ -1,0 +1,196 @@
+"""Reconciliation over the in-memory twins."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from chalicelib.imports.rows import instance_row
+from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.operations.reconcile import (
+    CURSOR_KEY,
+    MAX_LISTED,
+    Reconciliation,
+    Report,
+    Verdict,
+    metrics,
+    reconcile,
+)
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
+
+from contract.keys import manifest_key
+from contract.records import BatchState, InstanceState
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    NEWER_BATCH,
+    NOW,
+    RESULTS,
+    a_batch,
+    a_manifest,
+    an_instance,
+    files_of,
+    memory_stores,
+    overwrite,
+)
+
+TWO_DAYS_ON = NOW + timedelta(days=2)
+KEY = a_manifest(1).instances[0].key
+
+
+def a_reconciliation(stores: Stores, now: Any = lambda: TWO_DAYS_ON) -> Reconciliation:
+    assert isinstance(stores.objects, MemoryObjects)
+    results = MemoryFiles(stores.objects, RESULTS)
+    day, minute = timedelta(days=1), timedelta(minutes=1)
+    return Reconciliation(stores, files_of(stores), results, day, minute, now)
+
+
+def a_stored_batch(state: BatchState | None, row: InstanceState | None) -> Stores:
+    stores = memory_stores(a_manifest(1))
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows = {} if state is None else {BATCH: a_batch(state)}
+    if row is not None:
+        overwrite(stores.instances, [instance_row(BATCH, an_instance("1.2.3.1"), row, NOW)])
+    return stores
+
+
+def findings(stores: Stores) -> list[tuple[str, str]]:
+    report = reconcile(a_reconciliation(stores)).to_json()
+    assert report["unaccountedCount"] == len(report["unaccounted"])
+    return [(each["key"], each["why"]) for each in report["unaccounted"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "row"),
+    [
+        (BatchState.CLOSED, InstanceState.RECEIVED),
+        (BatchState.IMPORTING, None),
+        (BatchState.IMPORTING, InstanceState.RECEIVED),
+        (BatchState.IMPORTED, InstanceState.IMPORTED),
+        (BatchState.PARTIAL, InstanceState.FAILED),
+        (BatchState.FAILED, InstanceState.QUARANTINED),
+    ],
+)
+def test_what_waits_or_has_an_end_is_accounted_for(
+    state: BatchState, row: InstanceState | None
+) -> None:
+    assert findings(a_stored_batch(state, row)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "row", "why"),
+    [
+        (BatchState.OPEN, None, "batch-still-open"),
+        (BatchState.IMPORTED, None, "not-in-the-ledger"),
+        (BatchState.IMPORTED, InstanceState.RECEIVED, "without-an-end"),
+        (BatchState.PARTIAL, InstanceState.RECEIVED, "without-an-end"),
+    ],
+)
+def test_what_has_neither_is_listed(state: BatchState, row: InstanceState | None, why: str) -> None:
+    assert findings(a_stored_batch(state, row)) == [(KEY, why)]
+
+
+def test_an_object_of_no_batch_is_listed() -> None:
+    stores = a_stored_batch(None, None)
+    files_of(stores).delete([manifest_key(BATCH)])
+    assert findings(stores) == [(KEY, "no-batch")]
+
+
+def test_a_batch_whose_event_was_lost_is_closed_now() -> None:
+    stores = a_stored_batch(None, None)
+    assert findings(stores) == []
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.state is BatchState.CLOSED
+    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"].state is InstanceState.RECEIVED
+
+
+def test_a_name_that_is_no_instances_is_listed() -> None:
+    stores = memory_stores()
+    files_of(stores).put("instances/readme.txt", b"x")
+    assert findings(stores) == [("instances/readme.txt", "not-an-instance-key")]
+
+
+def test_an_instance_that_was_sent_again_is_its_newer_batchs_business() -> None:
+    stores = a_stored_batch(BatchState.IMPORTED, InstanceState.RECEIVED)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    overwrite(stores.instances, [replace(row, batch_id=NEWER_BATCH)])
+    assert findings(stores) == []
+
+
+def test_a_stray_that_the_manifest_does_not_list_is_told_of() -> None:
+    stores = a_stored_batch(BatchState.IMPORTED, InstanceState.IMPORTED)
+    stray, newer = an_instance("1.2.3.9"), an_instance("1.2.3.9", NEWER_BATCH)
+    files_of(stores).put(stray.key, b"x")
+    overwrite(stores.instances, [instance_row(NEWER_BATCH, newer, InstanceState.IMPORTED, NOW)])
+    assert findings(stores) == [(stray.key, "not-in-the-manifest")]
+    files_of(stores).delete([manifest_key(BATCH)])
+    assert findings(stores) == [(stray.key, "not-in-the-manifest")]
+
+
+def test_a_copy_that_nobody_committed_is_removed_and_one_that_is_committed_is_not() -> None:
+    stores = a_stored_batch(None, None)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.metadata[BUCKET, KEY] = {COPIED_FROM: "x"}
+    reconcile(a_reconciliation(stores))
+    assert (BUCKET, KEY) in stores.objects.bodies
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows = {}
+    files_of(stores).delete([manifest_key(BATCH)])
+    report = reconcile(a_reconciliation(stores))
+    assert (report.unaccounted, report.verdicts[Verdict.LEFTOVER]) == (0, 1)
+    assert (BUCKET, KEY) not in stores.objects.bodies
+
+
+def test_what_is_younger_than_the_limit_is_not_looked_at() -> None:
+    stores = a_stored_batch(BatchState.OPEN, None)
+    report = reconcile(a_reconciliation(stores, lambda: NOW + timedelta(hours=23)))
+    assert report.verdicts.total() == 0
+
+
+def test_a_walk_goes_on_where_the_last_invocation_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chalicelib.operations.reconcile._PAGE", 2)
+    stores = memory_stores()
+    for number in range(5):
+        files_of(stores).put(f"instances/{number}", b"x")
+    seen: list[str] = []
+    complete = []
+    for _ in range(5):
+        times = iter([TWO_DAYS_ON, *[TWO_DAYS_ON + timedelta(hours=1)] * 9])
+        report = reconcile(a_reconciliation(stores, times.__next__))
+        seen += [key for key, _ in report.listed]
+        complete.append(report.to_json()["complete"])
+    assert seen == [f"instances/{number}" for number in (0, 1, 2, 3, 4, 0, 1)]
+    assert complete == [False, False, False, True, False]
+
+
+def test_the_report_is_in_the_results_bucket() -> None:
+    stores = a_stored_batch(BatchState.OPEN, None)
+    report = reconcile(a_reconciliation(stores))
+    assert isinstance(stores.objects, MemoryObjects)
+    kept = stores.objects.bodies[RESULTS, "reports/reconciliation/20261125T093000Z.json"]
+    assert json.loads(kept) == report.to_json()
+    assert json.loads(stores.objects.bodies[RESULTS, CURSOR_KEY]) == {"after": ""}
+
+
+def test_a_report_lists_a_bounded_number_and_counts_all() -> None:
+    stores = memory_stores()
+    for number in range(MAX_LISTED + 3):
+        files_of(stores).put(f"instances/{number}", b"x")
+    report = reconcile(a_reconciliation(stores)).to_json()
+    assert (len(report["unaccounted"]), report["unaccountedCount"]) == (MAX_LISTED, MAX_LISTED + 3)
+
+
+def test_the_metric_is_what_cloudwatch_reads() -> None:
+    report = Report(TWO_DAYS_ON, "", TWO_DAYS_ON)
+    report.verdicts.update({Verdict.NO_ROW: 2, Verdict.ACCOUNTED: 5, Verdict.LEFTOVER: 1})
+    line = metrics(report, "Here")
+    (definition,) = line["_aws"]["CloudWatchMetrics"]
+    assert definition["Namespace"] == "Here"
+    assert {each["Name"] for each in definition["Metrics"]} <= line.keys()
+    values = line["UnaccountedObjects"], line["ExaminedObjects"], line["RemovedLeftovers"]
+    assert values == (2, 8, 1)
+    assert line["_aws"]["Timestamp"] == 1795599000000

@@ -1,0 +1,284 @@
+"""The last look at a prefix before its import, and what the records say of what it found."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalicelib.imports.aside import duplicate_key, failed_key, unlisted_key
+from chalicelib.imports.failure import record_failure
+from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.start import start_import
+from chalicelib.imports.status import check_status
+from chalicelib.imports.sweep import MISSING, plan_sweep
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryJobs, MemoryObjects
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.checksums import Checksum
+from contract.keys import batch_prefix
+from contract.records import (
+    BatchState,
+    Counts,
+    InstanceRecord,
+    InstanceState,
+    JobStatus,
+)
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    EVENT,
+    EXECUTION,
+    NEWER_BATCH,
+    SETTINGS,
+    FakeHealthImaging,
+    a_context,
+    a_manifest,
+    keep_results,
+    lines,
+    memory_stores,
+    overwrite,
+    success,
+    summary,
+)
+
+ONE, TWO = (each.key for each in a_manifest().instances)
+
+
+@pytest.fixture
+def service() -> FakeHealthImaging:
+    return FakeHealthImaging()
+
+
+@pytest.fixture
+def stores() -> Stores:
+    return memory_stores(a_manifest())
+
+
+def bodies(stores: Stores) -> dict[tuple[str, str], bytes]:
+    assert isinstance(stores.objects, MemoryObjects)
+    return stores.objects.bodies
+
+
+def keys(stores: Stores, prefix: str) -> set[str]:
+    return {key for bucket, key in bodies(stores) if bucket == BUCKET and key.startswith(prefix)}
+
+
+def start(stores: Stores, service: FakeHealthImaging, **settings: Any) -> dict[str, Any]:
+    context = a_context(stores, service, settings=SETTINGS.model_copy(update=settings))
+    return start_import(EXECUTION, context)
+
+
+def finish(stores: Stores, service: FakeHealthImaging, *imported: str) -> None:
+    service.view = ImportView(JobStatus.COMPLETED, f"s3://results/{BATCH}/")
+    body = lines(*(success(key) for key in imported))
+    keep_results(stores, summary=summary(len(imported)), success=body)
+    check_status(EXECUTION, "job1", a_context(stores, service))
+
+
+def imported_before(stores: Stores, sop: str, **changes: Any) -> InstanceRecord:
+    """A row of another batch's instance, imported by a job into the same data store."""
+    other = memory_stores(a_manifest(batch_id=NEWER_BATCH))
+    execution = replace(EXECUTION, batch_id=NEWER_BATCH, manifest_key=f"batches/{NEWER_BATCH}.json")
+    start_import(execution, a_context(other, FakeHealthImaging()))
+    row = replace(
+        other.instances.get_many([sop])[sop],
+        state=InstanceState.IMPORTED,
+        batch_id="20261123T092000Z-0001020304050607",
+        job_id="job0",
+        key=ONE.replace(BATCH, "20261123T092000Z-0001020304050607"),
+        **changes,
+    )
+    job = other.jobs.get("job1")
+    assert job is not None
+    stores.jobs.create(replace(job, job_id="job0"))
+    overwrite(stores.instances, [row])
+    return row
+
+
+def test_what_is_not_in_the_manifest_is_moved_away_before_the_import(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    late = f"{batch_prefix(BATCH)}1.2/1.2.3/1.2.3.9.dcm"
+    odd = f"{batch_prefix(BATCH)}DOE^JOHN"
+    bodies(stores)[BUCKET, late] = b"late"
+    bodies(stores)[BUCKET, odd] = b"odd"
+    service.on_start = lambda: None if keys(stores, "instances/") == {ONE, TWO} else fail()
+    start(stores, service)
+    assert bodies(stores)[BUCKET, f"quarantine/unlisted/{BATCH}/1.2/1.2.3/1.2.3.9.dcm"] == b"late"
+    assert keys(stores, "quarantine/unlisted/") == {unlisted_key(late), unlisted_key(odd)}
+    assert "^" not in unlisted_key(odd)
+
+
+def fail() -> None:
+    raise AssertionError("the prefix held more than the batch when the job was started")
+
+
+def test_a_listed_object_that_is_missing_fails_with_its_reason(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    del bodies(stores)[BUCKET, TWO]
+    start(stores, service)
+    finish(stores, service, ONE)
+    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+    assert [row.state for row in rows.values()] == [InstanceState.IMPORTED, InstanceState.FAILED]
+    assert rows["1.2.3.2"].reason == MISSING
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.counts) == (BatchState.PARTIAL, Counts(2, imported=1, failed=1))
+
+
+def test_a_batch_of_nothing_but_missing_objects_needs_no_job(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    for key in (ONE, TWO):
+        del bodies(stores)[BUCKET, key]
+    for _ in range(2):
+        assert start(stores, service)["jobId"] == BATCH
+    batch, job = stores.batches.get(BATCH), stores.jobs.get(BATCH)
+    assert batch is not None
+    assert job is not None
+    assert (batch.state, job.job_status) == (BatchState.FAILED, JobStatus.FAILED)
+    assert service.started == []
+
+
+def test_an_exact_duplicate_is_left_out_and_counts_as_imported(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    row = imported_before(stores, "1.2.3.1")
+    start(stores, service)
+    assert keys(stores, "instances/") == {TWO}
+    assert keys(stores, "duplicates/") == {duplicate_key(ONE)}
+    finish(stores, service, TWO)
+    batch, job = stores.batches.get(BATCH), stores.jobs.get("job1")
+    assert batch is not None
+    assert job is not None
+    assert (batch.state, batch.counts) == (BatchState.IMPORTED, Counts(2, 2, duplicates=1))
+    assert job.counts == batch.counts
+    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == row
+
+
+def test_a_batch_of_nothing_but_duplicates_needs_no_job(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    imported_before(stores, "1.2.3.1")
+    imported_before(stores, "1.2.3.2")
+    for _ in range(2):
+        assert start(stores, service)["jobId"] == BATCH
+    batch, job = stores.batches.get(BATCH), stores.jobs.get(BATCH)
+    assert batch is not None
+    assert job is not None
+    assert (batch.state, batch.counts) == (BatchState.IMPORTED, Counts(2, 2, duplicates=2))
+    assert (job.job_status, service.started) == (JobStatus.COMPLETED, [])
+    state = check_status(EXECUTION, BATCH, a_context(stores, service))
+    assert state["status"] == "COMPLETED"
+
+
+def test_what_was_imported_into_another_data_store_is_no_duplicate(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    imported_before(stores, "1.2.3.1")
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.jobs.rows["job0"] = replace(stores.jobs.rows["job0"], datastore_id="f" * 32)
+    start(stores, service)
+    assert keys(stores, "instances/") == {ONE, TWO}
+
+
+@pytest.mark.parametrize("state", [state for state in InstanceState if state != "IMPORTED"])
+def test_what_was_not_imported_is_no_duplicate(
+    stores: Stores, service: FakeHealthImaging, state: InstanceState
+) -> None:
+    row = imported_before(stores, "1.2.3.1")
+    overwrite(stores.instances, [replace(row, state=state)])
+    start(stores, service)
+    assert keys(stores, "instances/") == {ONE, TWO}
+
+
+def test_duplicates_can_be_wanted(stores: Stores, service: FakeHealthImaging) -> None:
+    imported_before(stores, "1.2.3.1")
+    start(stores, service, skip_duplicates=False)
+    assert keys(stores, "instances/") == {ONE, TWO}
+
+
+def test_other_bytes_under_the_same_uid_are_imported_too_and_the_row_says_so(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    before = imported_before(stores, "1.2.3.1", checksum=Checksum.of(b"other bytes"))
+    start(stores, service)
+    finish(stores, service, ONE, TWO)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    assert (row.state, row.batch_id) == (InstanceState.IMPORTED, BATCH)
+    assert row.conflicts == (before.key,)
+
+
+def test_a_duplicate_stays_one_though_the_ledger_changes_behind_a_crash(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    row = imported_before(stores, "1.2.3.1")
+    service.on_start = fail
+    with pytest.raises(AssertionError):
+        start(stores, service)
+    overwrite(stores.instances, [replace(row, checksum=Checksum.of(b"newer"))])
+    service.on_start = lambda: None
+    start(stores, service)
+    finish(stores, service, TWO)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.counts == Counts(2, 2, duplicates=1)
+
+
+def test_what_failed_stands_in_quarantine_with_the_reason_in_the_ledger(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    finish(stores, service, ONE)
+    assert keys(stores, "instances/") == {ONE}
+    assert keys(stores, "quarantine/") == {f"quarantine/import-failed/{TWO[len('instances/') :]}"}
+    row = stores.instances.get_many(["1.2.3.2"])["1.2.3.2"]
+    assert (row.key, row.reason) == (failed_key(TWO), "not reported by HealthImaging")
+
+
+def test_all_of_a_failed_batch_but_its_duplicates_stands_in_quarantine(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    imported_before(stores, "1.2.3.1")
+    start(stores, service)
+    event = EVENT | {"job": {"jobId": "job1", "status": "FAILED", "message": "it broke"}}
+    record_failure(event, a_context(stores, service))
+    assert keys(stores, "instances/") == set()
+    assert keys(stores, "quarantine/") == {failed_key(TWO)}
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.counts == Counts(2, imported=1, failed=1, duplicates=1)
+    assert batch.state is BatchState.PARTIAL
+
+
+def test_without_a_manifest_all_under_the_prefix_is_kept_from_expiring(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    del bodies(stores)[BUCKET, EXECUTION.manifest_key]
+    record_failure(EVENT, a_context(stores, service))
+    assert keys(stores, "instances/") == set()
+    assert len(keys(stores, "quarantine/")) == 2
+
+
+subsets = st.sets(st.sampled_from([each.key for each in a_manifest(6).instances] + ["x", "y"]))
+
+
+@given(subsets, subsets, st.sets(st.integers(1, 6)))
+def test_every_listed_instance_is_left_missing_or_a_duplicate_and_nothing_else_is_left(
+    present: set[str], aside: set[str], imported: set[int]
+) -> None:
+    manifest = a_manifest(6)
+    stores = memory_stores(manifest)
+    rows = {
+        f"1.2.3.{number}": imported_before(stores, f"1.2.3.{number}")
+        for number in imported
+        if number < 3
+    }
+    plan = plan_sweep(manifest, present, aside - {"x", "y"}, rows)
+    listed = [each.key for each in manifest.instances]
+    parts = [each.key for part in (plan.left, plan.missing, plan.duplicates) for each in part]
+    assert sorted(parts) == sorted(listed)
+    assert present - set(plan.unlisted) - set(plan.copies) == {each.key for each in plan.left}
+    assert set(plan.unlisted) == present - set(listed)

@@ -1,0 +1,322 @@
+"""The keeper and its leases on a real event loop, over a batch table that answers on command."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from store_scp.batches import Placement
+from store_scp.dimse.status import Status
+from store_scp.errors import StoreRefused
+from store_scp.metrics import Counter, Gauge
+from store_scp.sinks import leaseholder
+from store_scp.sinks.keeper import Keeper
+from structlog.testing import capture_logs
+
+from contract.checksums import Checksum
+from contract.manifest import CloseReason, Manifest
+from contract.records import BatchRecord
+from tests.unit.store_scp.builders import LIMITS, instance
+
+BODY = b"pixels"
+CHECKSUM = Checksum.of(BODY)
+# Longer than any test, so that no lease is renewed but by the clock that a test moves.
+LEASE = 3_000.0
+DOWN = StoreRefused(Status.OUT_OF_RESOURCES, "lease: ThrottlingException")
+Answer = bool | Exception
+
+
+@dataclass
+class Table:
+    """A LeaseStore; a request waits for the next of the answers."""
+
+    answers: "asyncio.Queue[Answer]" = field(default_factory=asyncio.Queue)
+    taken: list[BatchRecord] = field(default_factory=list)
+    renewals: list[datetime] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    async def take(self, batch: BatchRecord) -> bool:
+        self.taken.append(batch)
+        return await self._answer()
+
+    async def renew(self, batch: BatchRecord, expires_at: datetime) -> bool:
+        assert batch.owner == self.taken[0].owner
+        self.renewals.append(expires_at)
+        return await self._answer()
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def _answer(self) -> bool:
+        self.asked.set()
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class NoMeter:
+    def add(self, counter: Counter, amount: float = 1) -> None: ...
+    def adjust(self, gauge: Gauge, delta: float) -> None: ...
+    def gauge(self, gauge: Gauge, value: float) -> None: ...
+    def observe_upload(self, seconds: float) -> None: ...
+
+
+@dataclass
+class Clock:
+    """The leases' clock, which moves when a test says so."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    moved = Clock()
+    monkeypatch.setattr(leaseholder, "clock", moved)
+    return moved
+
+
+@dataclass
+class Bench:
+    """A keeper, what it asks of the table, and the manifests it writes."""
+
+    keeper: Keeper
+    table: Table
+    written: list[Manifest]
+
+    def place(self, sop: str = "1.1") -> Placement:
+        return self.keeper.place(instance(sop), len(BODY), CHECKSUM)
+
+    def store(self, placement: Placement) -> None:
+        self.keeper.stored(placement, len(BODY), CHECKSUM)
+
+    async def asked(self) -> None:
+        """Wait until the table is asked once more."""
+        await self.table.asked.wait()
+        self.table.asked.clear()
+
+
+@asynccontextmanager
+async def bench(*, leased: bool = True, quiet: float = 900) -> AsyncIterator[Bench]:
+    written: list[Manifest] = []
+
+    async def write(manifest: Manifest) -> None:
+        written.append(manifest)
+
+    table = Table()
+    limits = dataclasses.replace(LIMITS, held_quiet_seconds=quiet)
+    keeper = Keeper(limits, write, NoMeter(), table if leased else None, LEASE)
+    yield Bench(keeper, table, written)
+    await keeper.close(0.01)
+    assert table.closed is leased
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_a_batch_has_a_record_before_anything_goes_into_it(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            placement = on.place()
+            waiting = asyncio.ensure_future(on.keeper.is_ours(placement, 10))
+            await on.asked()
+            assert not waiting.done()
+            (record,) = on.table.taken
+            assert record.batch_id == placement.batch_id
+            assert record.lease_expires_at is not None
+            ahead = record.lease_expires_at - datetime.now(UTC)
+            assert timedelta(seconds=LEASE - 20) < ahead <= timedelta(seconds=LEASE)
+            on.table.answers.put_nowait(True)
+            assert await waiting
+            # The batch's other instances do not wait, and nothing is asked for them.
+            assert await on.keeper.is_ours(on.place("1.2"), 0)
+            assert len(on.table.taken) == 1
+            on.keeper.failed(placement)
+
+    run(scene)
+
+
+@pytest.mark.parametrize("error", [DOWN, ValueError("never in a log")])
+def test_while_the_table_does_not_answer_instances_are_refused(
+    clock: Clock, error: Exception
+) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(error)
+            placement = on.place()
+            with pytest.raises(StoreRefused, match="lease: ") as refused:
+                await on.keeper.is_ours(placement, 10)
+            assert refused.value.status is Status.OUT_OF_RESOURCES
+            assert "never" not in refused.value.detail
+            # At once, too, while the next attempt is not due.
+            with pytest.raises(StoreRefused):
+                await on.keeper.is_ours(placement, 10)
+            on.keeper.failed(placement)
+
+    run(scene)
+
+
+def test_a_table_that_hangs_is_waited_for_in_bounds(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            placement = on.place()
+            with pytest.raises(StoreRefused, match="lease: Timeout"):
+                await on.keeper.is_ours(placement, 0.01)
+            on.keeper.failed(placement)
+
+    run(scene)
+
+
+@pytest.mark.usefixtures("renewed_at_once")
+def test_after_a_failure_the_lease_is_asked_for_again(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(DOWN)
+            placement = on.place()
+            with pytest.raises(StoreRefused):
+                await on.keeper.is_ours(placement, 10)
+            clock.now += 1_000
+            await on.asked()
+            on.table.answers.put_nowait(True)
+            await on.asked()  # the second take
+            while not await _is_ours(on, placement):
+                await asyncio.sleep(0)
+            assert len(on.table.taken) == 2
+            on.keeper.failed(placement)
+
+    run(scene)
+
+
+async def _is_ours(on: Bench, placement: Placement) -> bool:
+    try:
+        return await on.keeper.is_ours(placement, 10)
+    except StoreRefused:
+        return False
+
+
+async def stalled(on: Bench, clock: Clock) -> tuple[Placement, "asyncio.Future[bool]"]:
+    """An instance that becomes durable just when its batch's lease has run out."""
+    on.table.answers.put_nowait(True)
+    placement = on.place()
+    assert await on.keeper.is_ours(placement, 10)
+    clock.now += LEASE + 1
+    asking = asyncio.ensure_future(on.keeper.is_ours(placement, 10))
+    await asyncio.sleep(0)
+    assert not asking.done()
+    return placement, asking
+
+
+@pytest.fixture
+def renewed_at_once(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """A process that was stopped finds its timers due; ours are due whenever the clock says so."""
+
+    async def sleep_until(moment: float) -> None:
+        await asyncio.sleep(0)
+        while clock.now < moment:
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(leaseholder, "sleep_until", sleep_until)
+
+
+@pytest.mark.usefixtures("renewed_at_once")
+def test_an_instance_that_landed_after_the_lease_waits_for_a_renewal(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            placement, asking = await stalled(on, clock)
+            on.table.answers.put_nowait(True)
+            assert await asking
+            assert len(on.table.renewals) == 1
+            on.store(placement)
+
+    run(scene)
+
+
+@pytest.mark.usefixtures("renewed_at_once")
+def test_a_batch_that_recovery_has_is_left_to_it(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            placement, asking = await stalled(on, clock)
+            with capture_logs() as lines:
+                on.table.answers.put_nowait(False)
+                assert not await asking
+            assert {"event": "batch_lost", "batch_id": placement.batch_id} in [
+                {"event": each["event"], "batch_id": each.get("batch_id")} for each in lines
+            ]
+            on.keeper.failed(placement)
+            assert on.place().batch_id != placement.batch_id
+        assert on.written == []
+
+    run(scene)
+
+
+@pytest.mark.usefixtures("renewed_at_once")
+def test_no_manifest_is_written_of_a_batch_that_recovery_has(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 10)
+            on.store(placement)
+            clock.now += LEASE + 1
+            closing = asyncio.ensure_future(on.keeper.close(10))
+            on.table.answers.put_nowait(False)
+            await closing
+            assert on.written == []
+
+    run(scene)
+
+
+def test_closing_writes_the_manifest_and_lets_the_lease_go(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 10)
+            on.store(placement)
+            await on.keeper.close(10)
+            (manifest,) = on.written
+            assert manifest.batch_id == placement.batch_id
+            assert manifest.close_reason is CloseReason.SHUTDOWN
+            assert on.table.renewals == []
+
+    run(scene)
+
+
+def test_without_a_table_nothing_is_asked() -> None:
+    async def scene() -> None:
+        async with bench(leased=False) as on:
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 0)
+            on.store(placement)
+            await on.keeper.close(10)
+            assert len(on.written) == 1
+            assert on.table.taken == []
+
+    run(scene)
+
+
+def test_a_quiet_batch_is_written_and_its_lease_is_not_renewed_any_more(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench(quiet=0.01) as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 10)
+            on.store(placement)
+            while not on.written:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0)
+            assert on.keeper._leases._held == {}
+
+    run(scene)

@@ -1,0 +1,304 @@
+"""Real handshakes over memory, with the certificates that the commands of docs/access.md make."""
+
+import re
+import shutil
+import ssl
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_scp.errors import CannotStart
+from store_scp.policy import Certificate
+from store_scp.settings import Settings
+from store_scp.tls import certificate_names, expires_at, server_context
+
+PAGE = Path(__file__).parents[3] / "docs" / "access.md"
+OPENSSL = re.compile(r"```sh\n(openssl .*?)```", re.DOTALL)
+MAKE_CERTIFICATES, PRINT_SUBJECT = OPENSSL.findall(PAGE.read_text())
+
+pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+
+
+def sh(script: str, directory: Path) -> str:
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=directory, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def self_signed(directory: Path, name: str, arguments: str) -> None:
+    script = f"openssl req -x509 {arguments} -noenc -keyout {name}.key -out {name}.pem"
+    sh(script, directory)
+
+
+EC = "-newkey ec -pkeyopt ec_paramgen_curve:P-256"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("certificates")
+    sh(MAKE_CERTIFICATES, directory)
+    self_signed(directory, "stranger", f"{EC} -subj /CN=ct1")
+    return directory
+
+
+def settings(directory: Path, **replaced: str) -> Settings:
+    environ = {
+        "SCP_TLS_PORT": "0",
+        "SCP_TLS_CERTIFICATE": str(directory / "storescp.pem"),
+        "SCP_TLS_KEY": str(directory / "storescp.key"),
+    }
+    return Settings.from_env(environ | replaced)
+
+
+def mutual(directory: Path) -> ssl.SSLContext:
+    return server_context(settings(directory, SCP_TLS_CLIENT_CA=str(directory / "ca.pem")))
+
+
+def client_context(directory: Path, identity: str | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=directory / "ca.pem")
+    if identity:
+        context.load_cert_chain(directory / f"{identity}.pem", directory / f"{identity}.key")
+    return context
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
+    """The server's side after a handshake; raises SSLError where either side does."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    accepted = server.wrap_bio(to_server, to_client, server_side=True)
+    opened = client.wrap_bio(to_client, to_server, server_hostname="storescp.example.org")
+    waiting = [opened, accepted]
+    for _ in range(10):
+        for side in list(waiting):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            waiting.remove(side)
+        if not waiting:
+            return accepted
+    raise AssertionError("the handshake does not end")
+
+
+def complaint(directory: Path, **replaced: str) -> list[str]:
+    with pytest.raises(CannotStart) as caught:
+        server_context(settings(directory, **replaced))
+    first, *lines = str(caught.value).splitlines()
+    assert first == "TLS cannot be used:"
+    return [line.strip() for line in lines]
+
+
+def test_tls_1_3_is_preferred_and_no_certificate_is_asked_for(files: Path) -> None:
+    accepted = handshake(server_context(settings(files)), client_context(files, "ct1"))
+    assert accepted.version() == "TLSv1.3"
+    assert accepted.getpeercert() is None
+
+
+def test_the_servers_order_of_ciphers_decides_in_tls_1_2(files: Path) -> None:
+    client = client_context(files)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers("ECDHE+CHACHA20:ECDHE+AES128:ECDHE+AES256")
+    accepted = handshake(server_context(settings(files)), client)
+    cipher = accepted.cipher()
+    assert cipher is not None
+    assert cipher[0] == "ECDHE-ECDSA-AES256-GCM-SHA384"
+    assert accepted.compression() is None
+
+
+def test_tls_1_1_is_refused(files: Path) -> None:
+    client = client_context(files)
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.deprecated_call():
+        client.minimum_version = ssl.TLSVersion.TLSv1
+    with pytest.deprecated_call():
+        client.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        handshake(server_context(settings(files)), client)
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-AES128-SHA", "DHE"])
+def test_tls_1_2_without_authenticated_encryption_or_ecdhe_is_refused(
+    files: Path, cipher: str
+) -> None:
+    client = client_context(files)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers(cipher)
+    with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
+        handshake(server_context(settings(files)), client)
+
+
+def test_a_plain_association_request_is_no_handshake(files: Path) -> None:
+    received = ssl.MemoryBIO()
+    received.write(b"\x01\x00\x00\x00\x00\xce\x00\x01\x00\x00STORESCP")
+    plain = server_context(settings(files)).wrap_bio(received, ssl.MemoryBIO(), server_side=True)
+    with pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        plain.do_handshake()
+
+
+def test_with_a_client_ca_a_certificate_of_it_is_required(files: Path) -> None:
+    accepted = handshake(mutual(files), client_context(files, "ct1"))
+    assert certificate_names(accepted.getpeercert() or {}) == Certificate(
+        "CN=ct1,O=Hospital", frozenset({"ct1.example.org"})
+    )
+    with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+        handshake(mutual(files), client_context(files))
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        handshake(mutual(files), client_context(files, "stranger"))
+
+
+def test_a_certificate_that_was_replaced_holds_from_the_next_context_on(
+    files: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    before = server_context(settings(tmp_path))
+    sh(MAKE_CERTIFICATES, tmp_path)
+    handshake(server_context(settings(tmp_path)), client_context(tmp_path))
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        handshake(before, client_context(tmp_path))
+
+
+def test_every_file_that_cannot_be_used_is_named_at_once(files: Path) -> None:
+    lines = complaint(
+        files,
+        SCP_TLS_CERTIFICATE=str(files / "missing.pem"),
+        SCP_TLS_KEY=str(files),
+        SCP_TLS_CLIENT_CA=str(PAGE),
+    )
+    assert lines == [
+        f"SCP_TLS_CERTIFICATE={files}/missing.pem: cannot be read (No such file or directory)",
+        f"SCP_TLS_KEY={files}: cannot be read (Is a directory)",
+        f"SCP_TLS_CLIENT_CA={PAGE}: holds no PEM certificate",
+    ]
+
+
+def test_a_file_with_something_else_in_it_is_named(files: Path) -> None:
+    key, certificate = str(files / "storescp.key"), str(files / "storescp.pem")
+    assert complaint(files, SCP_TLS_CERTIFICATE=key) == [
+        f"SCP_TLS_CERTIFICATE={key}: holds no PEM certificate"
+    ]
+    assert complaint(files, SCP_TLS_KEY=certificate) == [
+        f"SCP_TLS_KEY={certificate}: holds no PEM private key, or one with a passphrase"
+    ]
+
+
+def test_a_key_with_a_passphrase_is_refused_without_asking_for_it(
+    files: Path, tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked.key"
+    sh(f"openssl ec -aes256 -passout pass:secret -in storescp.key -out {locked}", files)
+    assert complaint(files, SCP_TLS_KEY=str(locked)) == [
+        f"SCP_TLS_KEY={locked}: holds no PEM private key, or one with a passphrase"
+    ]
+
+
+def test_the_key_of_another_certificate_is_refused(files: Path, tmp_path: Path) -> None:
+    self_signed(tmp_path, "rsa", "-newkey rsa:2048 -subj /CN=rsa")
+    for other in (files / "ct1.key", tmp_path / "rsa.key"):
+        assert complaint(files, SCP_TLS_KEY=str(other)) == [
+            f"SCP_TLS_KEY={other}: is not the key of SCP_TLS_CERTIFICATE"
+        ]
+
+
+def test_a_weak_certificate_is_refused(tmp_path: Path) -> None:
+    self_signed(tmp_path, "storescp", "-newkey rsa:1024 -subj /CN=weak")
+    assert complaint(tmp_path) == [
+        f"SCP_TLS_CERTIFICATE={tmp_path}/storescp.pem: is weaker than 112 bits (RFC 9325 4.5)"
+    ]
+
+
+def test_settings_without_tls_make_no_context() -> None:
+    with pytest.raises(CannotStart, match=r"SCP_TLS_CERTIFICATE: is not set\n.*KEY: is not set"):
+        server_context(Settings.from_env({}))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "/C=DE/ST=Hessen/L=Ort/O=Hospital/OU=Radiology/CN=ct1",
+        "/DC=org/DC=example/UID=7/street=Weg 1/GN=A/SN=B/CN=ct1",
+        '/O=Hospital, North+OU=CT;1/CN=<ct> "1" \\\\ = x',
+        "/O= Hospital /CN=#1",
+        "/O=Klinik Köln/CN=東",
+        "/emailAddress=ct@example.org/serialNumber=7/CN=a\nb",
+    ],
+)
+def test_a_subject_reads_as_openssl_prints_it(subject: str, files: Path, tmp_path: Path) -> None:
+    quoted = subject.replace("'", "'\\''")
+    self_signed(tmp_path, "ct1", f"{EC} -utf8 -subj '{quoted}'")
+    printed = sh(PRINT_SUBJECT, tmp_path).removesuffix("\n").removeprefix("subject=")
+    server = mutual(files)
+    server.load_verify_locations(tmp_path / "ct1.pem")
+    client = client_context(files)
+    client.load_cert_chain(tmp_path / "ct1.pem", tmp_path / "ct1.key")
+    accepted = handshake(server, client)
+    assert certificate_names(accepted.getpeercert() or {}).subject == printed
+
+
+def test_alternative_names_are_those_a_policy_can_bind() -> None:
+    names = (
+        ("DNS", "CT1.example.org"),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1"),
+        ("URI", "urn:uuid:7"),
+        ("email", "ct@Example.org"),
+        ("DirName", ((("commonName", "other"),),)),
+        ("othername", "<unsupported>"),
+        ("Registered ID", "1.2.3"),
+    )
+    assert certificate_names({"subjectAltName": names}) == Certificate(
+        "", frozenset({"ct1.example.org", "2001:db8::1", "urn:uuid:7", "ct@example.org"})
+    )
+
+
+@given(st.text(), st.text())
+def test_no_value_passes_for_another_attribute(organization: str, common_name: str) -> None:
+    given = {"subject": ((("organizationName", organization),), (("commonName", common_name),))}
+    subject = certificate_names(given).subject
+    separators = re.sub(r"\\.", "", subject, flags=re.DOTALL)
+    assert separators.count(",") == 1
+    assert "+" not in separators
+    assert subject.startswith("CN=")
+
+
+@pytest.mark.parametrize("days", [1, 36_500])
+def test_a_certificate_says_when_it_expires(tmp_path: Path, days: int) -> None:
+    self_signed(tmp_path, "own", f"{EC} -subj /CN=own -days {days}")
+    printed = sh("openssl x509 -in own.pem -noout -enddate", tmp_path).strip()
+    seconds = ssl.cert_time_to_seconds(printed.removeprefix("notAfter="))
+    assert expires_at(tmp_path / "own.pem") == datetime.fromtimestamp(seconds, UTC)
+
+
+def test_of_a_chain_the_first_certificate_counts(files: Path, tmp_path: Path) -> None:
+    chain = tmp_path / "chain.pem"
+    chain.write_text("Köln\n" + "".join((files / n).read_text() for n in ("ct1.pem", "ca.pem")))
+    assert expires_at(chain) == expires_at(files / "ct1.pem") < expires_at(files / "ca.pem")
+
+
+DER = st.recursive(
+    st.binary(max_size=20),
+    lambda inner: st.builds(
+        lambda tag, values: bytes([tag, min(sum(map(len, values)), 255)]) + b"".join(values),
+        st.sampled_from([0x02, 0x17, 0x18, 0x30, 0xA0]),
+        st.lists(inner, max_size=5),
+    ),
+)
+
+
+@given(DER.map(ssl.DER_cert_to_PEM_cert) | st.text())
+def test_any_file_says_when_it_expires_or_that_it_cannot(
+    tmp_path_factory: pytest.TempPathFactory, content: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.pem"
+    file.write_bytes(content.encode("utf-8", "surrogatepass"))
+    try:
+        expiry = expires_at(file)
+    except CannotStart:
+        return
+    assert expiry.tzinfo is UTC
+
+
+def test_a_missing_file_does_not_say_when_it_expires(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="holds no certificate"):
+        expires_at(tmp_path / "missing.pem")
