@@ -54,7 +54,7 @@ def _report(outcome: Outcome) -> None:
     late = len(late_objects(evidence))
     _say(
         f"Batches: {len(batches)}, of which {recovered} recovered; {duplicates} duplicates left "
-        f"out; {late} late PUTs reported; {len(evidence.uploads)} dead uploads."
+        f"out; {late} late PUTs reported."
     )
     if not outcome.settled:
         _say("Not everything came to an end.")

@@ -16,7 +16,7 @@ _LARGEST_SERIES = 12
 _ROWS = 32
 # Two bytes a pixel: above the 8 MiB up to which the receiver sends one PUT.
 _MANY_ROWS = 2_100
-_LARGE_ONE_IN = 15
+_LARGE_ONE_IN = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from chalicelib.stores.outbox import ANNOUNCED
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey
-from contract.manifest import CloseReason, Manifest
+from contract.manifest import Manifest
 from contract.records import (
     BatchRecord,
     BatchState,
@@ -223,16 +223,8 @@ def _is_late(stored: StoredObject, evidence: Evidence) -> bool:
 
 
 def _uploads(evidence: Evidence) -> Iterator[Violation]:
-    """Those of a receiver that died are the bucket's lifecycle rule's."""
     for key, count in Counter(evidence.uploads).items():
-        batch = evidence.batches.get(_batch_of(key) or "")
-        manifest = evidence.manifests.get(_batch_of(key) or "")
-        is_dead = batch is not None and (
-            batch.state is BatchState.QUARANTINED
-            or (manifest is not None and manifest.close_reason is CloseReason.RECOVERED)
-        )
-        if not is_dead:
-            yield Violation(Promise.OPEN_UPLOAD, key, f"({count})")
+        yield Violation(Promise.OPEN_UPLOAD, key, f"({count})")
 
 
 def _key(row: InstanceRecord) -> str:

@@ -51,6 +51,7 @@ Scenario = Callable[[Cloud], None]
 ACTIONS = {
     "s3:HeadObject": ["s3:GetObject"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:ListMultipartUploads": ["s3:ListBucketMultipartUploads"],
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
     "s3:DeleteObjects": ["s3:DeleteObject"],
     "sqs:DeleteMessageBatch": ["sqs:DeleteMessage"],

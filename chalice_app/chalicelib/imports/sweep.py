@@ -1,7 +1,8 @@
 """The last look at a batch's prefix before HealthImaging imports everything under it.
 
 What is not in the manifest must not be imported: a PUT that timed out but landed would be, beside
-its retry in another batch. What another batch imports, byte for byte, need not be.
+its retry in another batch. What another batch imports, byte for byte, need not be. An upload that
+is open still is nobody's: its creation was never answered, or its abort, or its receiver died.
 """
 
 from collections.abc import Mapping, Set
@@ -69,6 +70,7 @@ def plan_sweep(
 
 def sweep(manifest: Manifest, files: Files, stores: Stores, claimant: Claimant) -> Sweep:
     """Leave under the prefix what is to be imported, and say what became of the rest."""
+    uploads = files.end_uploads(manifest.prefix)  # first: or one ends behind the listing
     present = {each.key for each in files.list(manifest.prefix)}
     aside = moved_duplicates(manifest, files)
     wanted = [each for each in manifest.instances if each.key in present - aside]
@@ -76,12 +78,13 @@ def sweep(manifest: Manifest, files: Files, stores: Stores, claimant: Claimant) 
     plan = plan_sweep(manifest, present, aside, rows)
     move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
     move_all(files, plan.copies, duplicate_key, _ANOTHERS)
-    if plan.unlisted or plan.missing:
+    if plan.unlisted or plan.missing or uploads:
         _log.warning(
             "batch_swept",
             batch_id=manifest.batch_id,
             unlisted=len(plan.unlisted),
             missing=len(plan.missing),
+            uploads=uploads,
         )
     return plan
 

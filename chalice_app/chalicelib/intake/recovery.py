@@ -123,6 +123,8 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
         key = manifest_key(batch.batch_id)
         close_batch(recovery.files.bucket, key, recovery.stores, recovery.now)
         return True
+    # Before the prefix is listed, so that no large instance is completed behind that.
+    recovery.files.end_uploads(batch_prefix(batch.batch_id))
     found, strays = _look(batch.batch_id, recovery.files)
     move_all(recovery.files, strays, unlisted_key, _UNREADABLE)
     if found:

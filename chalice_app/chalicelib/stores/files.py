@@ -74,6 +74,13 @@ class Files(Protocol):
         """The names right below a prefix that ends in ``/``, of what has more below it."""
         ...
 
+    def end_uploads(self, prefix: str) -> int:
+        """Abort the multipart uploads under a prefix; how many there were.
+
+        Behind this no upload begun before it can become an object.
+        """
+        ...
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no error."""
         ...

@@ -203,11 +203,15 @@ class MemoryInstances:
 
 
 class MemoryObjects:
-    """An ObjectStore; ``metadata`` holds what a move left on its target."""
+    """An ObjectStore; ``metadata`` holds what a move left on its target.
+
+    ``uploads`` are the bucket and key of each multipart upload that is open.
+    """
 
     def __init__(self) -> None:
         self.bodies: dict[tuple[str, str], bytes] = {}
         self.metadata: dict[tuple[str, str], Mapping[str, str]] = {}
+        self.uploads: list[tuple[str, str]] = []
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
         """See ObjectStore."""

@@ -69,6 +69,14 @@ class MemoryFiles:
         names = (each.key.removeprefix(prefix).partition("/") for each in self.list(prefix))
         return iter(sorted({name for name, slash, _ in names if slash}))
 
+    def end_uploads(self, prefix: str) -> int:
+        """See Files."""
+        uploads = self.objects.uploads
+        ended = [each for each in uploads if each[0] == self.bucket and each[1].startswith(prefix)]
+        for each in ended:
+            uploads.remove(each)
+        return len(ended)
+
     def delete(self, keys: Iterable[str]) -> None:
         """See Files."""
         for key in keys:

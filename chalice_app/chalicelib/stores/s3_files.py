@@ -1,7 +1,7 @@
 """Files in Amazon S3."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -120,15 +120,27 @@ class S3Files:
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """See Files."""
-        for page in self._pages(Prefix=prefix, StartAfter=after):
+        for page in self._pages("list_objects_v2", Prefix=prefix, StartAfter=after):
             for each in page.get("Contents", []):
                 yield StoredObject(each["Key"], each["Size"], each["ETag"], each["LastModified"])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """See Files."""
-        for page in self._pages(Prefix=prefix, Delimiter="/"):
+        for page in self._pages("list_objects_v2", Prefix=prefix, Delimiter="/"):
             for each in page.get("CommonPrefixes", []):
                 yield each["Prefix"].removeprefix(prefix).removesuffix("/")
+
+    def end_uploads(self, prefix: str) -> int:
+        """See Files."""
+        ended = 0
+        for page in self._pages("list_multipart_uploads", Prefix=prefix):
+            for each in page.get("Uploads", []):
+                with _mapped_errors(), suppress(self._client.exceptions.NoSuchUpload):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"]
+                    )
+                ended += 1
+        return ended
 
     def delete(self, keys: Iterable[str]) -> None:
         """See Files."""
@@ -140,8 +152,8 @@ class S3Files:
             if answer.get("Errors"):
                 raise ServiceUnavailable(f"S3 kept {len(answer['Errors'])} objects")
 
-    def _pages(self, **arguments: Any) -> Iterator[Any]:
-        paginator = self._client.get_paginator("list_objects_v2")
+    def _pages(self, operation: Any, **arguments: Any) -> Iterator[Any]:
+        paginator = self._client.get_paginator(operation)
         pages = iter(paginator.paginate(Bucket=self._bucket, **arguments))
         while True:
             with _mapped_errors():

@@ -94,7 +94,7 @@ class S3Bucket:
     async def create_multipart(self, request: ObjectRequest, *, seconds: float) -> str:
         """Begin an object of many parts; the upload's id.
 
-        A retry may leave an upload that no one knows: the bucket's lifecycle removes those.
+        A retry may leave an upload that no one knows: the batch's import ends those.
         """
         create = requests.create_multipart_upload(request)
         return await self._perform(create, answers.accept_upload_id, seconds)

@@ -178,7 +178,7 @@ class _MultipartObject:
         return Kept.NEW
 
     async def discard(self) -> None:
-        """Abort the upload, so that no part of it is kept; lifecycle removes what this cannot."""
+        """Abort the upload, so that no part of it is kept; the import ends what this cannot."""
         if self._ended:
             return
         self._ended = True

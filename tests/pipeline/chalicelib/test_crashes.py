@@ -118,6 +118,11 @@ class Cloud:
             sop, "1.2.3", "1.2", None, "1.2.840.10008.1.2.1",
         )  # fmt: skip
 
+    def begin_upload(self, batch_id: str) -> None:
+        """As a receiver that never learns the upload's id, or dies, leaves it."""
+        key = f"{batch_prefix(batch_id)}1.2/1.2.3/1.2.3.8.dcm"
+        self.s3.create_multipart_upload(Bucket=BUCKET, Key=key)
+
     def close(self, batch_id: str, instances: Sequence[ManifestInstance]) -> None:
         """Write the manifest, as the receiver does at last."""
         source = Source("CT1", "STORESCP", ("10.0.0.1",), ("a1",))
@@ -183,12 +188,14 @@ class Cloud:
             for bucket in (BUCKET, RESULTS)
             for each in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])
         }
+        uploads = self.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
         arn = self.states.list_state_machines()["stateMachines"][0]["stateMachineArn"]
         executions = self.states.list_executions(stateMachineArn=arn)["executions"]
         jobs = self.imaging.list_dicom_import_jobs(datastoreId=self.datastore_id)
         found = {
             "tables": tables,
             "objects": objects,
+            "uploads": [each["Key"] for each in uploads],
             "events": self.events(),
             "executions": sorted(each["name"] for each in executions),
             "jobs": sorted(each["jobName"] for each in jobs["jobSummaries"]),
@@ -338,6 +345,7 @@ def an_admitted_batch(cloud: Cloud) -> Any:
     missing = cloud.put_instance(A, "1.2.3.3")
     cloud.s3.delete_object(Bucket=BUCKET, Key=missing.key)
     cloud.put_instance(A, "1.2.3.9")
+    cloud.begin_upload(A)
     listed = [duplicate, *(replace(duplicate, key=f"{batch_prefix(A)}1.2/1.2.3/{sop}.dcm",
               sop_instance_uid=sop) for sop in ("1.2.3.2", "1.2.3.3"))]  # fmt: skip
     cloud.close(A, listed)
@@ -393,12 +401,15 @@ def a_finished_job(cloud: Cloud) -> Any:
 def a_failed_import(cloud: Cloud) -> Any:
     cloud.close(A, [cloud.put_instance(A, "1.2.3.1"), cloud.put_instance(A, "1.2.3.2")])
     cloud.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    cloud.begin_upload(A)
     return step(A, error={"Error": "ImportRefused", "Cause": '{"errorMessage": "no"}'})
 
 
 def two_overdue_batches(cloud: Cloud) -> Any:
     for batch_id in (A, B, EMPTY):
         cloud.keep(batch_id, BatchEvent.OPENED)
+    for batch_id in (A, EMPTY):
+        cloud.begin_upload(batch_id)
     cloud.put_instance(A, "1.2.3.1")
     cloud.put_instance(A, "1.2.3.2")
     cloud.s3.put_object(Bucket=BUCKET, Key=f"{batch_prefix(A)}stray", Body=b"stray")
@@ -469,7 +480,9 @@ def reference(
         names = list(cloud.calls.names)
         assert names, "the hooks saw no call"
         cloud.settle()
-        return names, cloud.contents()
+        contents = cloud.contents()
+        assert contents["uploads"] == []
+        return names, contents
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -153,6 +153,21 @@ def test_an_object_is_created_once(ports: Ports) -> None:
     assert ports.files.read("a", 10) == b"one"
 
 
+def test_the_uploads_under_a_prefix_are_ended_and_no_others(ports: Ports) -> None:
+    for key in ("a/1", "a/2", "a/2", "b/1"):
+        begin_upload(ports.files, key)
+    assert ports.files.end_uploads("a/") == 3
+    assert ports.files.end_uploads("a/") == 0
+    assert ports.files.end_uploads("") == 1
+
+
+def begin_upload(files: Files, key: str) -> None:
+    if isinstance(files, MemoryFiles):
+        files.objects.uploads.append((BUCKET, key))
+    else:
+        aws.s3().create_multipart_upload(Bucket=BUCKET, Key=key)
+
+
 @pytest.mark.usefixtures("_aws")
 def test_a_large_object_is_copied_part_by_part_with_one_checksum() -> None:
     whole, parts = S3Files(aws.s3(), BUCKET), S3Files(aws.s3(), BUCKET, whole_copy_bytes=1_000)
@@ -175,6 +190,14 @@ def test_what_s3_says_against_a_call_is_told_apart() -> None:
         stub.add_client_error("list_objects_v2", "SlowDown", http_status_code=503)
         with pytest.raises(ServiceUnavailable):
             list(files.list("a"))
+        uploads = {"Uploads": [{"Key": "a", "UploadId": "u"}]}
+        stub.add_response("list_multipart_uploads", uploads)
+        stub.add_client_error("abort_multipart_upload", "NoSuchUpload", http_status_code=404)
+        assert files.end_uploads("a") == 1
+        stub.add_response("list_multipart_uploads", uploads)
+        stub.add_client_error("abort_multipart_upload", "SlowDown", http_status_code=503)
+        with pytest.raises(ServiceUnavailable):
+            files.end_uploads("a")
         stub.add_client_error("get_object", "AccessDenied", http_status_code=403)
         with pytest.raises(client.exceptions.ClientError):
             files.begin("a", 1)

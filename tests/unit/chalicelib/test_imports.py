@@ -362,6 +362,7 @@ WRITES = [
     (MemoryInstances, "swap_many"),
     (MemoryFiles, "copy"),
     (MemoryFiles, "delete"),
+    (MemoryFiles, "end_uploads"),
 ]
 
 

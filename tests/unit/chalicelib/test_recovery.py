@@ -1,6 +1,6 @@
 """Closing an open batch for its owner, over in-memory stores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,6 +11,7 @@ from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from contract import job_limits
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
 from contract.job_limits import JobLimits
-from contract.keys import InstanceKey, manifest_key
+from contract.keys import InstanceKey, batch_prefix, manifest_key
 from contract.manifest import CloseReason, Manifest
 from contract.metadata import Sender, Target, to_metadata
 from contract.records import BatchRecord, BatchState
@@ -162,6 +163,31 @@ def test_a_batch_with_nothing_in_it_ends(stores: Stores) -> None:
     assert batch is not None
     assert (batch.state, batch.ended_at) == (BatchState.QUARANTINED, LATER)
     assert batch.message
+
+
+@pytest.mark.parametrize("stored", [("1.2.3.1",), ()])
+def test_an_upload_is_ended_behind_the_fence_and_before_the_prefix_is_listed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, stored: tuple[str, ...]
+) -> None:
+    an_open_batch(stores)
+    store(stores, *stored)
+    assert isinstance(stores.objects, MemoryObjects)
+    uploads = stores.objects.uploads
+    uploads.append((BUCKET, f"{batch_prefix(BATCH)}1.2/1.2.3/1.2.3.8.dcm"))
+    seen: list[tuple[str | None, int]] = []
+
+    def watched(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            known = stores.batches.get(BATCH)
+            seen.append((known.owner if known else None, len(uploads)))
+            return real(*arguments)
+
+        return call
+
+    for name in ("end_uploads", "list"):
+        monkeypatch.setattr(MemoryFiles, name, watched(getattr(MemoryFiles, name)))
+    recover(stores)
+    assert seen == [("recovery", 1), ("recovery", 0)]
 
 
 def test_what_is_no_instance_goes_to_quarantine_with_its_reason(stores: Stores) -> None:

@@ -1,5 +1,6 @@
 """The last look at a prefix before its import, and what the records say of what it found."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,9 @@ from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import MISSING, plan_sweep
 from chalicelib.stores import Stores
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryJobs, MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -251,6 +254,41 @@ def test_all_of_a_failed_batch_but_its_duplicates_stands_in_quarantine(
     assert batch is not None
     assert batch.counts == Counts(2, imported=1, failed=1, duplicates=1)
     assert batch.state is BatchState.PARTIAL
+
+
+def test_an_upload_that_nobody_completes_is_ended_before_the_prefix_is_listed(
+    stores: Stores, service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = begin_uploads(stores)
+    real = MemoryFiles.list
+
+    def listing(files: MemoryFiles, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        assert uploads == [(BUCKET, f"{batch_prefix(NEWER_BATCH)}1.2/1.2.3/1.2.3.8.dcm")]
+        return real(files, prefix, after)
+
+    monkeypatch.setattr(MemoryFiles, "list", listing)
+    start(stores, service)
+    assert service.started
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_batch_that_fails_before_its_sweep_leaves_no_upload(
+    stores: Stores, service: FakeHealthImaging, readable: bool
+) -> None:
+    uploads = begin_uploads(stores)
+    if not readable:
+        del bodies(stores)[BUCKET, EXECUTION.manifest_key]
+    record_failure(EVENT, a_context(stores, service))
+    assert uploads == [(BUCKET, f"{batch_prefix(NEWER_BATCH)}1.2/1.2.3/1.2.3.8.dcm")]
+
+
+def begin_uploads(stores: Stores) -> list[tuple[str, str]]:
+    """One in this batch, one in another."""
+    assert isinstance(stores.objects, MemoryObjects)
+    for batch_id in (BATCH, NEWER_BATCH):
+        key = f"{batch_prefix(batch_id)}1.2/1.2.3/1.2.3.8.dcm"
+        stores.objects.uploads.append((BUCKET, key))
+    return stores.objects.uploads
 
 
 def test_without_a_manifest_all_under_the_prefix_is_kept_from_expiring(

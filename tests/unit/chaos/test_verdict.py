@@ -254,11 +254,9 @@ def test_an_object_of_no_batch_is_found() -> None:
     assert found(replace(run, reported=frozenset({strange}))) == {Promise.ORPHAN}
 
 
-def test_an_open_upload_is_found_unless_its_receiver_died() -> None:
+def test_an_open_upload_is_found() -> None:
     run = replace(a_good_run(), uploads=[str(key(AGAIN))])
     assert found(run) == {Promise.OPEN_UPLOAD}
-    recovered = replace(run.manifests[BATCH], close_reason=CloseReason.RECOVERED)
-    assert found(replace(run, manifests={**run.manifests, BATCH: recovered})) == set()
 
 
 def test_a_receiver_that_ended_by_itself_is_found() -> None:
