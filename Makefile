@@ -8,6 +8,8 @@ CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra l
 FUZZ_SECONDS ?= 60
 SECONDS ?= 120
 IMAGE ?= store-scp
+# Tests with no process or deadline of their own: two files at a time, those that take longest first.
+IN_PROCESS := tests/pipeline/infra tests/model tests/pipeline/chalicelib tests/pipeline/healthimaging tests/infra tests/unit
 # Those that have HealthImaging: https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
 REGIONS := us-east-1 us-west-2 ap-southeast-2 eu-west-1 eu-west-2
 
@@ -29,9 +31,14 @@ send: $(VENV)/.local ## send FILES=... (a file or folder) to the running local c
 deploy: $(VENV)/.local ## to AWS: make deploy ARGS="plan --config prod.toml", then up (docs/deployment.md)
 	@$(BIN)/python -m infra.deploy $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.ministack peers ## every test, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+test: $(VENV)/.dev $(VENV)/.ministack peers ## every test, with branch coverage; or some (ARGS="tests/unit -k batches")
+ifdef ARGS
+	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest --cov --cov-report= --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(IN_PROCESS)
+	@$(BIN)/python -m pytest --cov --cov-append --cov-report= $(addprefix --ignore=,$(IN_PROCESS))
 	@$(BIN)/coverage report --fail-under=90
+endif
 
 validate: $(VENV)/.dev $(VENV)/.checkov ## the templates: lint, posture, rights, what they promise; also the packaged Lambdas
 	@$(BIN)/cfn-lint --regions $(REGIONS) --template infra/cloudformation/*.yaml

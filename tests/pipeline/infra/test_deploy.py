@@ -15,6 +15,7 @@ from tests.pipeline.infra.conftest import Operator
 
 pytestmark = [
     pytest.mark.timeout(600),
+    pytest.mark.no_cover,  # moto's CloudFormation takes twice as long under the tracer
     pytest.mark.filterwarnings("ignore:Tried to parse AWS:UserWarning"),
 ]
 PREFIX = "dicom-store-scp-prod"

@@ -32,8 +32,13 @@ from tests.pipeline.local.support import FAST, data_set_of, sample_data_set, sen
 
 T = TypeVar("T")
 
-# The second test imports a hundred studies, for each of which moto takes half a second and more.
-pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.timeout(600)]
+# The second test imports a hundred studies, for each of which moto takes half a second and more,
+# and twice that under the coverage tracer.
+pytestmark = [
+    pytest.mark.usefixtures("cloud"),
+    pytest.mark.timeout(600),
+    pytest.mark.no_cover,
+]
 
 
 def until(what: Callable[[], T | None], seconds: float = 30) -> T:
