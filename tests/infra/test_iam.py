@@ -26,19 +26,17 @@ from tests.infra.templates import (
     resources,
     role_statements,
 )
-from tests.pipeline.chalicelib.test_crashes import (
+from tests.pipeline.chalicelib.crash_cases import CASES, a_failed_import, queue_event
+from tests.pipeline.chalicelib.crash_cloud import (
     BUCKET,
-    CASES,
     CT,
     SCHEDULED,
     A,
     B,
     Cloud,
     NewCloud,
-    a_failed_import,
     hooks,
     new_cloud,
-    queue_event,
 )
 
 __all__ = ["hooks", "new_cloud"]  # fixtures

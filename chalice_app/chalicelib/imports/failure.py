@@ -46,7 +46,7 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     known = stores.jobs.get(job_id)
     if known is not None and known.job_status.ended:
         return _answer(job_id, known.message or why.reason)
-    if known is None:  # or it was swept before its job was started
+    if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     manifest = _manifest(execution, stores)
     if manifest is None:

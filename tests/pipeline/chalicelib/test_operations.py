@@ -1,41 +1,31 @@
 """Retry, release, re-drive, reconciliation and the dropbox on moto: by REST and command line."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import app
 import boto3
 import pytest
-import structlog
 from botocore.stub import Stubber
 from chalice.test import Client
 from chalicelib import aws, wiring
 from chalicelib.api.routes import ROUTES
-from chalicelib.errors import ObjectMissing, ObjectTooLarge, ServiceUnavailable
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import import_request, new_job
 from chalicelib.operations.command_line import run
 from chalicelib.operations.dead_letters import move, redrive
-from chalicelib.operations.journal import DynamoJournal, Entry, Journal, MemoryJournal
-from chalicelib.stores.dynamodb import DynamoBatches
-from chalicelib.stores.files import Files, ObjectChanged, StoredObject
-from chalicelib.stores.lock import DynamoLock, Lock, MemoryLock
-from chalicelib.stores.memory import MemoryBatches, MemoryObjects
-from chalicelib.stores.memory_files import MemoryFiles
 from chalicelib.stores.s3_files import S3Files
-from chalicelib.stores.schema import table_definitions
-from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from contract.batch_states import BatchEvent
 from contract.keys import InstanceKey, manifest_key
 from contract.metadata import Sender, Target, to_metadata
-from contract.records import BatchState, InstanceState
+from contract.records import InstanceState
 from local.lambdas import event_bridge_event
+from tests.pipeline.chalicelib.conftest import BUCKET, RESULTS
 from tests.pipeline.chalicelib.schema_check import complaints
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -51,189 +41,8 @@ from tests.unit.contract.test_part10 import meta
 from tests.unit.store_scp.builders import data_set
 
 pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer")
-BUCKET, RESULTS = "dicom", "results"
-STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import"
 SCHEDULED = event_bridge_event("aws.events", "Scheduled Event", {})
 WHY = "the data store was full"
-
-
-@pytest.fixture
-def _aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in {
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "DICOM_BUCKET": BUCKET,
-        "RESULTS_BUCKET": RESULTS,
-        "STATE_MACHINE_ARN": STATE_MACHINE,
-        "DATASTORE_ID": "0" * 32,
-    }.items():
-        monkeypatch.setenv(name, value)
-    wiring.forget()
-    with mock_aws():
-        for definition in table_definitions():
-            boto3.client("dynamodb").create_table(**definition)
-        for bucket in (BUCKET, RESULTS):
-            boto3.client("s3").create_bucket(Bucket=bucket)
-        yield
-    wiring.forget()
-    structlog.reset_defaults()
-
-
-@dataclass(frozen=True)
-class Ports:
-    """The same ports in memory and on AWS."""
-
-    files: Files
-    lock: Lock
-    journal: Journal
-    batches: Any
-
-
-@pytest.fixture(params=["memory", "aws"])
-def ports(request: pytest.FixtureRequest) -> Ports:
-    if request.param == "memory":
-        batches = MemoryBatches()
-        files = MemoryFiles(MemoryObjects(), BUCKET)
-        return Ports(files, MemoryLock(), MemoryJournal(), batches)
-    request.getfixturevalue("_aws")
-    dynamodb, table = aws.dynamodb(), "DicomBatchTable"
-    return Ports(
-        S3Files(aws.s3(), BUCKET),
-        DynamoLock(dynamodb, table, "lock"),
-        DynamoJournal(dynamodb, table),
-        DynamoBatches(dynamodb, table),
-    )
-
-
-def test_folders_are_what_is_right_below(ports: Ports) -> None:
-    for key in ("a/1/x", "a/1/y", "a/2/z/deep", "a/file", "ab/3/x"):
-        ports.files.put(key, b"x")
-    assert list(ports.files.folders("a/")) == ["1", "2"]
-    assert list(ports.files.folders("none/")) == []
-
-
-def test_objects_are_listed_in_order_from_any_key_on(ports: Ports) -> None:
-    for key in ("a/3", "a/1", "b/1", "a/2"):
-        ports.files.put(key, key.encode())
-    listed = list(ports.files.list("a/"))
-    assert [(each.key, each.size) for each in listed] == [("a/1", 3), ("a/2", 3), ("a/3", 3)]
-    assert [each.key for each in ports.files.list("a/", "a/1")] == ["a/2", "a/3"]
-    ports.files.delete(["a/1", "a/2", "gone"])
-    assert [each.key for each in ports.files.list("")] == ["a/3", "b/1"]
-
-
-def test_an_object_is_read_from_its_beginning_or_whole(ports: Ports) -> None:
-    ports.files.put("a", b"0123456789")
-    ports.files.put("empty", b"")
-    data, stored = ports.files.begin("a", 4)
-    assert (data, stored.size) == (b"0123", 10)
-    assert ports.files.begin("a", 100)[0] == b"0123456789"
-    assert ports.files.begin("empty", 4)[0] == b""
-    assert ports.files.read("a", 10) == b"0123456789"
-    assert ports.files.read("empty", 10) == b""
-    with pytest.raises(ObjectTooLarge):
-        ports.files.read("a", 9)
-    for read in (ports.files.head, lambda key: ports.files.begin(key, 4)):
-        with pytest.raises(ObjectMissing):
-            read("gone")
-
-
-def test_a_copy_has_new_metadata_and_the_checksum_of_its_bytes(ports: Ports) -> None:
-    ports.files.put("a b\u00e9", b"body")
-    source = ports.files.head("a b\u00e9")
-    checksum = ports.files.copy(source, "b", {"reason": "x"})
-    copy = ports.files.head("b")
-    assert (copy.metadata, copy.checksum, copy.size) == ({"reason": "x"}, checksum, 4)
-    with pytest.raises(ObjectMissing):
-        ports.files.copy(replace(source, key="gone"), "c", {})
-
-
-def test_an_object_is_created_once(ports: Ports) -> None:
-    assert ports.files.create("a", b"one")
-    assert not ports.files.create("a", b"another")
-    assert ports.files.read("a", 10) == b"one"
-
-
-def test_the_uploads_under_a_prefix_are_ended_and_no_others(ports: Ports) -> None:
-    for key in ("a/1", "a/2", "a/2", "b/1"):
-        begin_upload(ports.files, key)
-    assert ports.files.end_uploads("a/") == 3
-    assert ports.files.end_uploads("a/") == 0
-    assert ports.files.end_uploads("") == 1
-
-
-def begin_upload(files: Files, key: str) -> None:
-    if isinstance(files, MemoryFiles):
-        files.objects.uploads.append((BUCKET, key))
-    else:
-        aws.s3().create_multipart_upload(Bucket=BUCKET, Key=key)
-
-
-@pytest.mark.usefixtures("_aws")
-def test_a_large_object_is_copied_part_by_part_with_one_checksum() -> None:
-    whole, parts = S3Files(aws.s3(), BUCKET), S3Files(aws.s3(), BUCKET, whole_copy_bytes=1_000)
-    whole.put("a", b"x" * 9_000_000)
-    source = whole.head("a")
-    assert parts.copy(source, "b", {"n": "v"}) == whole.copy(source, "c", {})
-    assert whole.head("b").metadata == {"n": "v"}
-
-
-def test_what_s3_says_against_a_call_is_told_apart() -> None:
-    client = boto3.client("s3", region_name="us-east-1")
-    files = S3Files(client, BUCKET)
-    with Stubber(client) as stub:
-        stub.add_client_error("copy_object", "PreconditionFailed", http_status_code=412)
-        with pytest.raises(ObjectChanged):
-            files.copy(StoredObject("a", 1, "e", NOW), "b", {})
-        stub.add_response("delete_objects", {"Errors": [{"Key": "a", "Code": "InternalError"}]})
-        with pytest.raises(ServiceUnavailable):
-            files.delete(["a"])
-        stub.add_client_error("list_objects_v2", "SlowDown", http_status_code=503)
-        with pytest.raises(ServiceUnavailable):
-            list(files.list("a"))
-        uploads = {"Uploads": [{"Key": "a", "UploadId": "u"}]}
-        stub.add_response("list_multipart_uploads", uploads)
-        stub.add_client_error("abort_multipart_upload", "NoSuchUpload", http_status_code=404)
-        assert files.end_uploads("a") == 1
-        stub.add_response("list_multipart_uploads", uploads)
-        stub.add_client_error("abort_multipart_upload", "SlowDown", http_status_code=503)
-        with pytest.raises(ServiceUnavailable):
-            files.end_uploads("a")
-        stub.add_client_error("get_object", "AccessDenied", http_status_code=403)
-        with pytest.raises(client.exceptions.ClientError):
-            files.begin("a", 1)
-
-
-def test_a_lock_is_one_holders_until_its_time_is_over(ports: Ports) -> None:
-    later = NOW + timedelta(seconds=30)
-    assert ports.lock.take("one", NOW, later)
-    assert not ports.lock.take("other", NOW, later)
-    ports.lock.leave("other")
-    assert not ports.lock.take("other", later, later)
-    assert ports.lock.take("other", later + timedelta(seconds=1), later + timedelta(minutes=1))
-    ports.lock.leave("one")
-    assert not ports.lock.take("one", later, later)
-    ports.lock.leave("other")
-    assert ports.lock.take("one", NOW, later)
-
-
-def test_the_first_entry_of_a_subject_stays(ports: Ports) -> None:
-    first = Entry("retry:x", BATCH, "why", NOW)
-    assert ports.journal.get("retry:x") is None
-    assert ports.journal.begin(first) == first
-    assert ports.journal.begin(replace(first, reason="another")) == first
-    assert ports.journal.get("retry:x") == first
-
-
-def test_batches_of_a_state_come_newest_first(ports: Ports) -> None:
-    for number in range(4):
-        batch_id = f"20261123T093000Z-{number:016x}"
-        opened = replace(a_batch(batch_id=batch_id), opened_at=NOW + timedelta(minutes=number))
-        assert ports.batches.move(opened, BatchEvent.CLOSED)
-    found = ports.batches.newest(BatchState.CLOSED, None, 3)
-    assert [int(each.batch_id[-1]) for each in found] == [3, 2, 1]
-    found = ports.batches.newest(BatchState.CLOSED, NOW + timedelta(minutes=1), 3)
-    assert [int(each.batch_id[-1]) for each in found] == [1, 0]
-    assert ports.batches.newest(BatchState.OPEN, None, 3) == []
 
 
 def keep_partial_batch() -> None:
