@@ -4,17 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SAMPLES ?= pydicom
-CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra local bench tests
+CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra local bench tests requirements
 FUZZ_SECONDS ?= 60
 SECONDS ?= 120
 IMAGE ?= store-scp
-# Tests with no process or deadline of their own: two files at a time, those that take longest first.
-IN_PROCESS := tests/pipeline/infra tests/model tests/pipeline/chalicelib tests/pipeline/healthimaging tests/infra tests/unit
 # Those that have HealthImaging: https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
 REGIONS := us-east-1 us-west-2 ap-southeast-2 eu-west-1 eu-west-2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up send deploy test validate fuzz chaos image image-test bench-receiver bench-pipeline lint format types imports lock clean peers
+.PHONY: help demo up send deploy check test test-all unit validate fuzz chaos mutants image image-test bench-receiver bench-pipeline lint format types imports lock clean peers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -31,14 +29,17 @@ send: $(VENV)/.local ## send FILES=... (a file or folder) to the running local c
 deploy: $(VENV)/.local ## to AWS: make deploy ARGS="plan --config prod.toml", then up (docs/deployment.md)
 	@$(BIN)/python -m infra.deploy $(ARGS)
 
-test: $(VENV)/.dev $(VENV)/.ministack peers ## every test, with branch coverage; or some (ARGS="tests/unit -k batches")
-ifdef ARGS
-	@$(BIN)/python -m pytest $(ARGS)
-else
-	@$(BIN)/python -m pytest --cov --cov-report= --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(IN_PROCESS)
-	@$(BIN)/python -m pytest --cov --cov-append --cov-report= $(addprefix --ignore=,$(IN_PROCESS))
-	@$(BIN)/coverage report --fail-under=90
-endif
+check: $(VENV)/.dev ## lint, types, import rules and unit tests, in less than a minute
+	@$(MAKE) --no-print-directory -j2 unit types lint imports
+
+test: $(VENV)/.dev $(VENV)/.ministack peers ## everything that a change can break, in minutes; or some (ARGS="tests/unit -k batches")
+	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.suite $(SUITE))
+
+test-all: ## what CI runs: every test with coverage, the demos, chaos, fuzzing, templates, image; each step's time
+	@MAKE="$(MAKE)" tests/all.sh
+
+unit: $(VENV)/.dev
+	@$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile tests/unit
 
 validate: $(VENV)/.dev $(VENV)/.checkov ## the templates: lint, posture, rights, what they promise; also the packaged Lambdas
 	@$(BIN)/cfn-lint --regions $(REGIONS) --template infra/cloudformation/*.yaml
@@ -90,38 +91,29 @@ lock: $(VENV)/.dev ## resolve and lock every dependency again (ARGS=--upgrade fo
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 
-$(BIN)/python:
+define install # a virtual environment, a lock file, its name, options
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "This needs Python 3.11 or newer; name one with make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-
-$(VENV)/.local: requirements/local.txt pyproject.toml | $(BIN)/python
-	@echo "Installing what the local cloud needs into $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/local.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) requirements/install.py $(1) requirements/$(2) --label "$(3)" $(4)
 	@touch $@
+endef
+
+$(VENV)/.local: requirements/local.txt pyproject.toml
+	$(call install,$(VENV),local.txt,the local cloud,--editable)
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.local
-	@echo "Installing the development tools into $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@
+	$(call install,$(VENV),dev.txt,the development tools)
 
 $(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
-	@touch $@
+	$(call install,$(VENV),fuzz.txt,the fuzzer)
 
 # An S3 engine for the tests that pins a botocore of its own.
-$(VENV)/.ministack: requirements/ministack.txt | $(BIN)/python
-	@$(PYTHON) -m venv $(VENV)/ministack
-	@$(VENV)/ministack/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ministack.txt
-	@touch $@
+$(VENV)/.ministack: requirements/ministack.txt $(VENV)/.dev
+	$(call install,$(VENV)/ministack,ministack.txt,MiniStack)
 
 # checkov pins its own boto3.
-$(VENV)/.checkov: requirements/checkov.txt | $(BIN)/python
-	@$(PYTHON) -m venv $(VENV)/checkov
-	@$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
-	@touch $@
+$(VENV)/.checkov: requirements/checkov.txt $(VENV)/.dev
+	$(call install,$(VENV)/checkov,checkov.txt,checkov)
 
 # The interoperability tests and the benchmarks drive DCMTK's and Orthanc's own programs.
 peers:
