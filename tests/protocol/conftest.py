@@ -1,39 +1,76 @@
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.protocol.fake_s3 import CREDENTIALS, FakeS3, fake_s3
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import Vitals, assert_unharmed, baseline, files
+from tests.protocol.shared import FEW, HASTY, SharedReceivers
+from tests.protocol.vitals import until
+
+# Which tests run in one process of pytest-xdist, by what they share; all others run where there is
+# time. See docs of `--dist=loadgroup`.
+_GROUPS = {
+    "receiver": "receiver",
+    "keeper": "receiver",
+    "hasty": "hasty receiver",
+    "few": "receiver of few",
+    "strict": "strict receiver",
+    "s3_receiver": "receiver to S3",
+    "proxied": "receiver behind a proxy",
+    "mutual": "receiver of mutual TLS",
+    "corpus": "receiver",
+    "engine": "S3 engines",
+    "ministack": "S3 engines",
+    "rclone": "S3 engines",
+    "table": "leases",
+}
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the group of each test that shares something; xdist reads it afterwards."""
+    for item in items:
+        if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents:
+            shared = [_GROUPS[name] for name in item.fixturenames if name in _GROUPS]
+            if shared:
+                item.add_marker(pytest.mark.xdist_group(shared[0]))
 
 
-@pytest.fixture(scope="module")
-def settings() -> Mapping[str, str]:
-    """The settings of a module's receiver; the defaults, where a module has no others."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def running(storage: Path, settings: Mapping[str, str]) -> Iterator[tuple[ReceiverProcess, Vitals]]:
-    with ReceiverProcess(STORAGE_DIR=str(storage), **settings) as process:
-        yield process, baseline(process)
+@pytest.fixture(scope="session")
+def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedReceivers]:
+    with SharedReceivers(tmp_path_factory.mktemp("receivers")) as shared:
+        yield shared
 
 
 @pytest.fixture
-def receiver(running: tuple[ReceiverProcess, Vitals]) -> Iterator[ReceiverProcess]:
-    """A receiver shared by a module's tests: unharmed after each, with nothing stored of it."""
-    process, base = running
-    yield process
-    assert_unharmed(process, base)
-    assert files(process) == base.files
+def receiver(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver with the default settings and a directory: nothing may be stored."""
+    with receivers.using({}) as process:
+        yield process
+
+
+@pytest.fixture
+def keeper(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """The same receiver, for a test that stores something."""
+    with receivers.using({}, stores=True) as process:
+        yield process
+
+
+@pytest.fixture
+def hasty(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver whose every deadline is HASTY seconds."""
+    names = ("ARTIM_TIMEOUT", "PDU_TIMEOUT", "NETWORK_TIMEOUT")
+    with receivers.using(dict.fromkeys(names, str(HASTY))) as process:
+        yield process
+
+
+@pytest.fixture
+def few(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver of two workers that has room for FEW associations."""
+    with receivers.using({"MAXIMUM_ASSOCIATIONS": str(FEW), "SCP_WORKERS": "2"}) as process:
+        yield process
 
 
 @pytest.fixture
@@ -43,34 +80,36 @@ def s3() -> Iterator[FakeS3]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def shared_s3() -> Iterator[FakeS3]:
-    """The S3 of ``s3_receiver``."""
+@pytest.fixture(scope="session")
+def session_s3() -> Iterator[FakeS3]:
     with fake_s3() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def running_to_s3(shared_s3: FakeS3) -> Iterator[tuple[ReceiverProcess, Vitals]]:
-    with ReceiverProcess(**shared_s3.environment) as process:
-        yield process, baseline(process)
+@pytest.fixture
+def shared_s3(session_s3: FakeS3) -> Iterator[FakeS3]:
+    """The S3 of ``s3_receiver``: empty before each test, and with no upload left open after it."""
+    session_s3.reset()
+    yield session_s3
+    assert not session_s3.uploads
 
 
 @pytest.fixture
-def s3_receiver(
-    running_to_s3: tuple[ReceiverProcess, Vitals], shared_s3: FakeS3
-) -> Iterator[ReceiverProcess]:
-    """A receiver with a bucket, shared by a module's tests; unharmed, and no upload left open."""
-    process, base = running_to_s3
-    shared_s3.part_sizes.clear()
-    yield process
-    assert_unharmed(process, base)
-    assert not shared_s3.uploads
+def s3_receiver(receivers: SharedReceivers, shared_s3: FakeS3) -> Iterator[ReceiverProcess]:
+    """A receiver with a bucket."""
+    with receivers.using(shared_s3.environment) as process:
+        # A batch of the test before would write its manifest into this one's S3.
+        until(lambda: not process.metrics()["open_batches"], "a batch is open")
+        shared_s3.reset()
+        process.forget()
+        yield process
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[dict[str, str]]:
     """The environment that points at a loopback S3."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - not in every process of xdist
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

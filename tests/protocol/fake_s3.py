@@ -71,6 +71,14 @@ class FakeS3:
             "BATCH_QUIET_SECONDS": "0.2",
         }
 
+    def reset(self) -> None:
+        """Forget what was stored and what was to fail; uploads that are open stay."""
+        with self.changed:
+            self.faults.clear()
+            self.manifest_faults.clear()
+            self.objects.clear()
+            self.part_sizes.clear()
+
     @contextmanager
     def hold(self, match: str = ".dcm", *, once_stored: bool = False) -> Iterator[Hold]:
         """Stall before anything is read of a body, or between storing and the answer."""

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -253,14 +252,3 @@ class Peer:
             control = body[5]
             group += body[6:]
         return Response.decoded(bytes(group))
-
-
-def send_slowly(peer: Peer, data: bytes, bytes_per_second: int) -> None:
-    """As a slow link would: in small pieces, each at its time."""
-    piece = max(1, bytes_per_second // 20)
-    began = time.monotonic()
-    for at in range(0, len(data), piece):
-        pause = began + at / bytes_per_second - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        peer.wire.send(data[at : at + piece])

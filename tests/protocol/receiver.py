@@ -1,11 +1,15 @@
 """The real Store SCP as a process of its own, as the container runs it."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
+import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -18,9 +22,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 REPOSITORY = Path(__file__).parents[2]
 _DEADLINE = 30.0
+_POLL = 0.001
+
+# What a receiver can import: this checkout, and no package that its image does not have.
+PYTHON_PATH = ":".join(
+    str(each) for each in (Path(__file__).with_name("image"), REPOSITORY, REPOSITORY / "scp")
+)
 
 # Planted by the tests wherever a peer can write text; in no log line of any test may it appear.
 PLANTED = "DOE^JANE"
+# Planted everywhere at once by test_confidentiality.py: a name, what would be a line of its own,
+# and a UID.
+PLANTED_EVERYWHERE = ("ROE^RICHARD", "FORGED", "1.2.826.0.1.3680043.8.498.4711")
 
 Line = dict[str, Any]
 
@@ -41,7 +54,7 @@ class ReceiverProcess:
         self._command: Sequence[str] = [*prefix, sys.executable, "-m", "store_scp"]
         self._environment = {
             **known,
-            "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'scp'}",
+            "PYTHONPATH": PYTHON_PATH,
             "SCP_BIND_ADDRESS": "127.0.0.1",
             "SCP_PORT": "0",
             "SCP_HEALTH_PORT": "0",
@@ -53,6 +66,7 @@ class ReceiverProcess:
         self.storage = Path(self._environment.get("STORAGE_DIR", "/nowhere"))
         self.lines: list[Line] = []
         self.raw: list[str] = []
+        self._first = 0
         self._workers: list[psutil.Process] = []
         self._ended = False
         self._terminated = False
@@ -87,7 +101,8 @@ class ReceiverProcess:
         code = self.stop()
         if kind is None:
             assert code == 0, self.raw
-            assert PLANTED not in "".join(self.raw)
+            log = "".join(self.raw)
+            assert not [each for each in (PLANTED, *PLANTED_EVERYWHERE) if each in log]
             assert len(self.lines) == len(self.raw), self.raw
 
     @property
@@ -169,6 +184,12 @@ class ReceiverProcess:
         with connection.getresponse() as response:
             return response.read().decode()
 
+    def forget(self) -> None:
+        """Let ``wait_for`` and ``events`` find only lines that are written from now on."""
+        while self._unread_bytes():
+            time.sleep(_POLL)
+        self._first = len(self.lines)
+
     def wait_for(self, event: str, **members: object) -> Line:
         """The first line of an event with these members, as soon as it is logged."""
 
@@ -180,7 +201,7 @@ class ReceiverProcess:
     def events(self, event: str, **members: object) -> list[Line]:
         """The lines of an event with these members, so far."""
         wanted = {"event": event, **members}.items()
-        return [each for each in self.lines if wanted <= each.items()]
+        return [each for each in self.lines[self._first :] if wanted <= each.items()]
 
     def _wait(self, find: Callable[[], Line | None], complaint: str) -> Line:
         with self._changed:
@@ -188,6 +209,12 @@ class ReceiverProcess:
             found = find()
         assert found is not None, f"{complaint} in {self.raw}"
         return found
+
+    def _unread_bytes(self) -> int:
+        assert self._process.stdout is not None
+        size = array("i", [0])
+        fcntl.ioctl(self._process.stdout, termios.FIONREAD, size)
+        return size[0]
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""Who gets in, and on which presentation contexts (faults.md rows 11 to 13)."""
+"""Who gets in, and on which presentation contexts (docs/faults.md)."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +11,7 @@ from pynetdicom import AE
 
 from tests.protocol.peer import SERVICE_USER, Peer, Wire
 from tests.protocol.receiver import PLANTED, ReceiverProcess
+from tests.protocol.shared import FEW, SharedReceivers
 from tests.protocol.vitals import CT, store_well, unharmed, until
 from tests.protocol.wire import ASSOCIATE_RQ, VERIFICATION, Proposal, pdu
 from tests.unit.store_scp.builders import (
@@ -41,18 +42,22 @@ def welcome(process: ReceiverProcess) -> Peer:
     return Peer(process.port, CT, "MR1", "OURS")
 
 
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverProcess]:
-    with unharmed(
-        good=welcome,
-        STORAGE_DIR=str(tmp_path_factory.mktemp("strict")),
-        AE_TITLE="OURS",
-        REQUIRE_CALLED_AE_TITLE="true",
-        REQUIRE_CALLING_AE_TITLE="CT1,MR1",
-    ) as process:
+STRICT = {
+    "AE_TITLE": "OURS",
+    "REQUIRE_CALLED_AE_TITLE": "true",
+    "REQUIRE_CALLING_AE_TITLE": "CT1,MR1",
+    "SUPPORTED_SOP_CLASS_UIDS": CT_IMAGE,
+}
+
+
+@pytest.fixture
+def strict(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver that names who may come, and with what."""
+    with receivers.using(STRICT, welcome) as process:
         yield process
 
 
+@pytest.mark.fault("titles")
 @pytest.mark.parametrize(
     ("calling", "called", "triple", "why"),
     [
@@ -60,20 +65,20 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverProcess
         ("US9", "OURS", (1, 1, 3), "no entry for the called AE title names the calling AE title"),
     ],
 )
-def test_row_11_an_unknown_title_is_rejected_with_its_triple(
+def test_an_unknown_title_is_rejected_with_its_triple(
     strict: ReceiverProcess, calling: str, called: str, triple: tuple[int, ...], why: str
 ) -> None:
     assert Peer(strict.port, ECHO, calling, called).rejected() == triple
     line = strict.wait_for("association", outcome="rejected", calling_ae=calling, called_ae=called)
     assert line["why"] == why
-    store_well(strict, welcome)
 
 
+@pytest.mark.fault("titles")
 @pytest.mark.parametrize(
     "title",
     [b"CT\r\n" + PLANTED.encode(), b"A\\B", b" " * 16, b"\0" * 16, b"\xc4\xff", b"A\x1b[2J"],
 )
-def test_row_11_a_malformed_title_does_not_get_in_and_is_not_logged(
+def test_a_malformed_title_does_not_get_in_and_is_not_logged(
     receiver: ReceiverProcess, title: bytes
 ) -> None:
     assert Peer(receiver.port, ECHO, calling=title).rejected() == (1, 1, 3)
@@ -82,19 +87,19 @@ def test_row_11_a_malformed_title_does_not_get_in_and_is_not_logged(
     assert line["calling_ae"] is None
 
 
-def test_row_12_the_limit_holds_over_all_workers_and_ends(tmp_path: Path) -> None:
-    with unharmed(STORAGE_DIR=str(tmp_path), MAXIMUM_ASSOCIATIONS="4", SCP_WORKERS="2") as process:
-        with ExitStack() as opened:
-            for _ in range(4):
-                opened.enter_context(Peer(process.port, CT))
-            for _ in range(8):  # whichever worker the kernel chooses
-                assert Peer(process.port, CT, "LATE").rejected() == (2, 3, 2)
-        line = process.wait_for("association", outcome="rejected", calling_ae="LATE")
-        assert line["why"] == "as many associations as allowed are open"
-        store_well(process)
+@pytest.mark.fault("association-limit")
+def test_the_limit_holds_over_all_workers_and_ends(few: ReceiverProcess) -> None:
+    with ExitStack() as opened:
+        for _ in range(FEW):
+            opened.enter_context(Peer(few.port, CT))
+        for _ in range(8):  # whichever worker the kernel chooses
+            assert Peer(few.port, CT, "LATE").rejected() == (2, 3, 2)
+    line = few.wait_for("association", outcome="rejected", calling_ae="LATE")
+    assert line["why"] == "as many associations as allowed are open"
 
 
-def test_row_12_the_limit_of_an_entry_holds_over_all_workers_and_for_nobody_else(
+@pytest.mark.fault("association-limit")
+def test_the_limit_of_an_entry_holds_over_all_workers_and_for_nobody_else(
     tmp_path: Path,
 ) -> None:
     policy = tmp_path / "policy.toml"
@@ -110,18 +115,17 @@ def test_row_12_the_limit_of_an_entry_holds_over_all_workers_and_for_nobody_else
             assert again.accepted.results[1] == (0, EXPLICIT_LE)
 
 
-def test_row_12_a_seat_is_free_as_soon_as_its_peer_vanishes(tmp_path: Path) -> None:
-    with unharmed(STORAGE_DIR=str(tmp_path), MAXIMUM_ASSOCIATIONS="1") as process:
-        for _ in range(20):
-            with Peer(process.port, CT) as peer:
+@pytest.mark.fault("association-limit")
+def test_a_seat_is_free_as_soon_as_its_peer_vanishes(few: ReceiverProcess) -> None:
+    for _ in range(5):
+        for _ in range(FEW):
+            with Peer(few.port, CT) as peer:
                 peer.vanish()
-            until(
-                lambda: not process.metrics()["established_associations"],
-                "the seat is taken",
-            )
+        until(lambda: not few.metrics()["established_associations"], "a seat is taken")
 
 
-def test_row_13_contexts_are_answered_one_by_one(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("presentation-contexts")
+def test_contexts_are_answered_one_by_one(receiver: ReceiverProcess) -> None:
     contexts = [
         (CT_IMAGE, [IMPLICIT_LE, EXPLICIT_LE]),
         (CT_IMAGE, [IMPLICIT_LE]),
@@ -147,13 +151,15 @@ def test_row_13_contexts_are_answered_one_by_one(receiver: ReceiverProcess) -> N
         }
 
 
-def test_row_13_a_request_whose_contexts_are_all_unknown_is_no_rejection(
+@pytest.mark.fault("presentation-contexts")
+def test_a_request_whose_contexts_are_all_unknown_is_no_rejection(
     receiver: ReceiverProcess,
 ) -> None:
     with Peer(receiver.port, [(FIND, [EXPLICIT_LE])]) as peer:
         assert peer.accepted.results == {1: (3, IMPLICIT_LE)}
 
 
+@pytest.mark.fault("presentation-contexts")
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -165,7 +171,7 @@ def test_row_13_a_request_whose_contexts_are_all_unknown_is_no_rejection(
     ],
     ids=["none", "even", "zero", "twice", "cut off"],
 )
-def test_row_13_no_contexts_or_an_impossible_id_is_an_invalid_pdu(
+def test_no_contexts_or_an_impossible_id_is_an_invalid_pdu(
     receiver: ReceiverProcess, request_bytes: bytes
 ) -> None:
     with Wire(receiver.port) as wire:
@@ -175,13 +181,12 @@ def test_row_13_no_contexts_or_an_impossible_id_is_an_invalid_pdu(
 
 
 def test_pynetdicom_stores_a_private_class_in_every_transfer_syntax_it_encodes(
-    tmp_path: Path,
+    keeper: ReceiverProcess,
 ) -> None:
     transfer_syntaxes = [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED]
-    with ReceiverProcess(STORAGE_DIR=str(tmp_path)) as process:
-        for each in transfer_syntaxes:
-            assert stored_by_pynetdicom(process, each) == 0x0000
-    names = {path.name for path in (tmp_path / "1.2" / "1.2.1").iterdir()}
+    for each in transfer_syntaxes:
+        assert stored_by_pynetdicom(keeper, each) == 0x0000
+    names = {path.name for path in (keeper.storage / "1.2" / "1.2.1").iterdir()}
     assert names == {f"{each}.1.dcm" for each in transfer_syntaxes}
 
 
@@ -203,12 +208,9 @@ def stored_by_pynetdicom(process: ReceiverProcess, transfer_syntax: str) -> int:
     return status
 
 
-def test_only_listed_classes_are_accepted_where_there_is_a_list(tmp_path: Path) -> None:
+def test_only_listed_classes_are_accepted_where_there_is_a_list(strict: ReceiverProcess) -> None:
     contexts = [(uid, [IMPLICIT_LE]) for uid in (CT_IMAGE, PRIVATE_CLASS, VERIFICATION)]
-    with (
-        ReceiverProcess(STORAGE_DIR=str(tmp_path), SUPPORTED_SOP_CLASS_UIDS=CT_IMAGE) as process,
-        Peer(process.port, contexts) as peer,
-    ):
+    with Peer(strict.port, contexts, "CT1", "OURS") as peer:
         results = {number: result for number, (result, _) in peer.accepted.results.items()}
         assert results == {1: 0, 3: 3, 5: 0}
 

@@ -1,8 +1,10 @@
-"""Where bytes come faster than they become durable (faults.md row 21): memory is bounded."""
+"""Where bytes come faster than they become durable (docs/faults.md): memory is bounded."""
 
 import select
 import socket
 import threading
+
+import pytest
 
 from tests.protocol.fake_s3 import FakeS3
 from tests.protocol.peer import Peer
@@ -20,7 +22,8 @@ def numbered(number: int, size: int) -> tuple[bytes, str]:
     return data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=bytes(size)), uid
 
 
-def test_row_21_at_the_watermark_new_associations_are_told_to_come_back(s3: FakeS3) -> None:
+@pytest.mark.fault("sink-refuses")
+def test_at_the_watermark_new_associations_are_told_to_come_back(s3: FakeS3) -> None:
     with unharmed(s3.environment | SMALL_BUFFER) as process:
         with Peer(process.port, CT, operations=(8, 1)) as peer:
             with s3.hold("1.2.3.20") as held:
@@ -57,7 +60,8 @@ def test_a_stalled_s3_stops_the_reading_and_bounds_the_memory(s3: FakeS3) -> Non
         assert s3.objects[s3.keys(uid)[0]].endswith(data)
 
 
-def test_row_21_who_waits_for_memory_too_long_is_refused(s3: FakeS3) -> None:
+@pytest.mark.fault("sink-refuses")
+def test_who_waits_for_memory_too_long_is_refused(s3: FakeS3) -> None:
     environment = {**s3.environment, **SMALL_BUFFER, "DIMSE_TIMEOUT": "60"}
     with unharmed(environment) as process:
         with Peer(process.port, CT, operations=(8, 1)) as full, Peer(process.port, CT) as late:

@@ -1,12 +1,9 @@
-"""What peers write into titles, names and UIDs reaches no line (faults.md row 25, design.md 5)."""
-
-from pathlib import Path
+"""What peers write into titles, names and UIDs reaches no line (docs/faults.md)."""
 
 import pytest
 
 from tests.protocol.peer import Peer, Wire
-from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import unharmed
+from tests.protocol.receiver import PLANTED_EVERYWHERE, ReceiverProcess
 from tests.protocol.wire import (
     ASSOCIATE_RQ,
     COMMAND,
@@ -30,11 +27,9 @@ from tests.unit.store_scp.builders import (
 )
 
 # Text that a log must never show, one that would be a line of its own, and one that is a UID.
-NAME = "ROE^RICHARD"
-FORGED = 'x\r\n{"event": "association", "outcome": "released", "calling_ae": "FORGED"}'
-UID = "1.2.826.0.1.3680043.8.498.4711"
+NAME, FORGED_TITLE, UID = PLANTED_EVERYWHERE
+FORGED = f'x\r\n{{"event": "association", "outcome": "released", "calling_ae": "{FORGED_TITLE}"}}'
 CONTEXTS = [(CT_IMAGE, [EXPLICIT_LE]), (VERIFICATION, [EXPLICIT_LE])]
-PLANTED = (NAME, "FORGED", UID)
 
 
 def everywhere(process: ReceiverProcess, text: str) -> None:
@@ -72,11 +67,12 @@ def in_messages(peer: Peer, text: str) -> None:
     peer.store(data_set(replaced={SOP_INSTANCE: text.encode()}), CT_IMAGE, text)
 
 
+@pytest.mark.fault("tls")
 @pytest.mark.parametrize("text", [NAME, FORGED, UID], ids=["a name", "a line", "a UID"])
-def test_row_25_planted_text_reaches_no_line_at_debug(tmp_path: Path, text: str) -> None:
-    with unharmed(stores=True, STORAGE_DIR=str(tmp_path), LOG_LEVEL="DEBUG") as process:
-        everywhere(process, text)
-        process.wait_for("store_refused", status="0122H")
-        metrics = str(process.metrics())
-    log = "".join(process.raw)
-    assert not [each for each in PLANTED if each in log or each in metrics]
+def test_planted_text_reaches_no_line_at_debug(keeper: ReceiverProcess, text: str) -> None:
+    everywhere(keeper, text)
+    keeper.wait_for("store_refused", status="0122H")
+    metrics = str(keeper.metrics())
+    # Once more at the receiver's end, when every line has come.
+    log = "".join(keeper.raw)
+    assert not [each for each in PLANTED_EVERYWHERE if each in log or each in metrics]

@@ -1,10 +1,12 @@
-"""Workers that are killed (faults.md row 22): what was acknowledged is durable, others go on.
+"""Workers that are killed (docs/faults.md): what was acknowledged is durable, others go on.
 
-Row 24, events that come twice, late or out of order, is the Lambdas': see tests/unit/chalicelib.
+Events that come twice, late or out of order are the Lambdas': see tests/unit/chalicelib.
 """
 
 from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from contract.manifest import Manifest
 from tests.protocol.fake_s3 import FakeS3
@@ -15,7 +17,8 @@ from tests.protocol.wire import ASSOCIATE_AC, Proposal
 from tests.unit.store_scp.builders import CT_IMAGE
 
 
-def test_row_22_what_was_stored_and_not_answered_is_stored_again_and_imported(s3: FakeS3) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_what_was_stored_and_not_answered_is_stored_again_and_imported(s3: FakeS3) -> None:
     with ReceiverProcess(**s3.environment) as process:
         with s3.hold(once_stored=True) as held, Peer(process.port, CT) as peer:
             peer.send_store(GOOD, CT_IMAGE, GOOD_INSTANCE)
@@ -36,7 +39,8 @@ def test_row_22_what_was_stored_and_not_answered_is_stored_again_and_imported(s3
     assert s3.objects[f"/bucket/{entry.key}"] == s3.objects[first]
 
 
-def test_row_22_what_a_killed_worker_acknowledged_stays(tmp_path: Path) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_what_a_killed_worker_acknowledged_stays(tmp_path: Path) -> None:
     with ReceiverProcess(STORAGE_DIR=str(tmp_path)) as process:
         with Peer(process.port, CT) as peer:
             assert peer.store(GOOD, CT_IMAGE, GOOD_INSTANCE).status == 0x0000

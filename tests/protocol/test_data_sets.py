@@ -1,15 +1,15 @@
-"""Data sets that cannot be stored, and those that look so (faults.md rows 18 and 19)."""
+"""Data sets that cannot be stored, and those that look so (docs/faults.md)."""
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from tests.protocol.peer import Peer
 from tests.protocol.receiver import PLANTED, ReceiverProcess
-from tests.protocol.vitals import GOOD, unharmed
+from tests.protocol.shared import SharedReceivers
+from tests.protocol.vitals import GOOD
 from tests.unit.store_scp.builders import (
     CT_IMAGE,
     DEFLATED,
@@ -48,10 +48,15 @@ def deflated(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def bomb(size: int) -> bytes:
-    """A deflated data set whose header is behind so many zeros."""
-    padding = element((0x0008, 0x0005), b"UN", b"", length=size) + bytes(size)
-    return deflated(padding + GOOD)
+def deflated_bomb(head: bytes, tail: bytes = b"") -> bytes:
+    """Deflated: 600 MiB of zeros, so never whole in memory, between two pieces."""
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    pieces = [head, *[bytes(MIB)] * 600, tail]
+    return b"".join(map(packer.compress, pieces)) + packer.flush()
+
+
+def bomb_before_the_header() -> bytes:
+    return deflated_bomb(element((0x0008, 0x0005), b"UN", b"", length=600 * MIB), GOOD)
 
 
 def other(number: int) -> bytes:
@@ -71,35 +76,45 @@ UNREADABLE: Mapping[str, tuple[int, bytes | None]] = {
     "no study": (0xC004, data_set(without=STUDY)),
     "no series": (0xC005, data_set(without=SERIES)),
     "an element twice": (0xC000, GOOD[:BEFORE_STUDY] + GOOD),
-    "row 19: a Part 10 file with a program for a preamble": (
+}
+BOMBS: Mapping[str, tuple[int, bytes]] = {
+    "a Part 10 file with a program for a preamble": (
         0xC002,
         b"MZ\x90\x00".ljust(128, b"\x00") + b"DICM" + GOOD,
     ),
-    "row 19: sequences too deep": (0xC006, nested(65)),
-    "row 19: sequences far too deep": (0xC006, nested(100_000)),
-    "row 19: elements without end": (0xC006, with_inside(EMPTY * 250_000)),
+    "sequences too deep": (0xC006, nested(65)),
+    "sequences far too deep": (0xC006, nested(100_000)),
+    "elements without end": (0xC006, with_inside(EMPTY * 250_000)),
 }
-# Decided in faults.md: what is behind the header is the import's to judge.
-OPAQUE = {
-    "an odd VR": (1, other(1) + struct.pack("<HH2sHI", 0x7FE1, 0x10, b"zz", 0, 2**32 - 2)),
-    "truncated pixels": (1, other(2)[:-3]),
-    "sequences too deep": (1, other(3) + (SEQUENCE + ITEM) * 1_000),
-    "a deflate bomb": (3, deflated(other(4) + bytes(600 * MIB))),
+# Decided in docs/faults.md: what is behind the header is the import's to judge.
+OPAQUE: Mapping[str, tuple[int, Callable[[], bytes]]] = {
+    "an odd VR": (
+        1,
+        lambda: other(1) + struct.pack("<HH2sHI", 0x7FE1, 0x10, b"zz", 0, 2**32 - 2),
+    ),
+    "truncated pixels": (1, lambda: other(2)[:-3]),
+    "sequences too deep": (1, lambda: other(3) + (SEQUENCE + ITEM) * 1_000),
+    "a deflate bomb": (3, lambda: deflated_bomb(other(4))),
 }
 
 
-@pytest.fixture(scope="module")
-def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReceiverProcess]:
-    storage = tmp_path_factory.mktemp("keeping")
-    with unharmed(stores=True, STORAGE_DIR=str(storage)) as process:
-        yield process
-
-
+@pytest.mark.fault("unreadable-data-set")
 @pytest.mark.parametrize("case", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_row_18_what_cannot_be_understood_is_refused_and_the_association_goes_on(
+def test_what_cannot_be_understood_is_refused_and_the_association_goes_on(
     receiver: ReceiverProcess, case: tuple[int, bytes | None]
 ) -> None:
-    status, data = case
+    assert_refused(receiver, *case)
+
+
+@pytest.mark.fault("parser-bomb")
+@pytest.mark.parametrize("case", BOMBS.values(), ids=BOMBS.keys())
+def test_a_parser_bomb_is_refused_and_the_association_goes_on(
+    receiver: ReceiverProcess, case: tuple[int, bytes]
+) -> None:
+    assert_refused(receiver, *case)
+
+
+def assert_refused(receiver: ReceiverProcess, status: int, data: bytes | None) -> None:
     with Peer(receiver.port, CONTEXTS) as peer:
         response = peer.store(data, CT_IMAGE, "1.2.3.4")
         assert response.status == status
@@ -107,14 +122,20 @@ def test_row_18_what_cannot_be_understood_is_refused_and_the_association_goes_on
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
 
 
+@pytest.mark.fault("parser-bomb")
 @pytest.mark.parametrize(
-    ("data", "status"),
-    [(b"\xff" * 50, 0xC007), (bomb(600 * MIB), 0xC000), (deflated(GOOD[:60]), 0xC000)],
+    ("made", "status"),
+    [
+        (lambda: b"\xff" * 50, 0xC007),
+        (bomb_before_the_header, 0xC000),
+        (lambda: deflated(GOOD[:60]), 0xC000),
+    ],
     ids=["not deflated", "a bomb before the header", "truncated"],
 )
-def test_row_19_a_deflated_data_set_is_inflated_up_to_its_header_only(
-    receiver: ReceiverProcess, data: bytes, status: int
+def test_a_deflated_data_set_is_inflated_up_to_its_header_only(
+    receiver: ReceiverProcess, made: Callable[[], bytes], status: int
 ) -> None:
+    data = made()
     (worker,) = receiver.workers()
     before = worker.memory_info().rss
     with Peer(receiver.port, CONTEXTS) as peer:
@@ -122,24 +143,28 @@ def test_row_19_a_deflated_data_set_is_inflated_up_to_its_header_only(
         assert worker.memory_info().rss - before < 32 * MIB
 
 
+@pytest.mark.fault("parser-bomb")
 @pytest.mark.parametrize("case", OPAQUE.values(), ids=OPAQUE.keys())
-def test_row_19_what_is_behind_the_header_is_kept_as_it_is(
-    keeping: ReceiverProcess, case: tuple[int, bytes]
+def test_what_is_behind_the_header_is_kept_as_it_is(
+    keeper: ReceiverProcess, case: tuple[int, Callable[[], bytes]]
 ) -> None:
-    context_id, data = case
+    context_id, data = case[0], case[1]()
     uid = f"1.2.3.5{list(OPAQUE.values()).index(case) + 1}"
-    with Peer(keeping.port, CONTEXTS) as peer:
+    with Peer(keeper.port, CONTEXTS) as peer:
         assert peer.store(data, CT_IMAGE, uid, context_id).status == 0x0000
-    stored = (keeping.storage / "1.2.3" / "1.2.3.3" / f"{uid}.dcm").read_bytes()
+    stored = (keeper.storage / "1.2.3" / "1.2.3.3" / f"{uid}.dcm").read_bytes()
     assert stored.endswith(data)
     assert stored[:128] == bytes(128)
 
 
+@pytest.mark.fault("parser-bomb")
 @pytest.mark.parametrize("limit", [1_000, 18_000_000])
-def test_row_19_an_instance_over_the_cap_is_out_of_resources(tmp_path: Path, limit: int) -> None:
+def test_an_instance_over_the_cap_is_out_of_resources(
+    receivers: SharedReceivers, limit: int
+) -> None:
     large = data_set(pixels=bytes(20 * MIB))
     with (
-        unharmed(STORAGE_DIR=str(tmp_path), MAX_INSTANCE_BYTES=str(limit)) as process,
+        receivers.using({"MAX_INSTANCE_BYTES": str(limit)}) as process,
         Peer(process.port, CONTEXTS) as peer,
     ):
         assert peer.store(large, CT_IMAGE, "1.2.3.4").status == 0xA700

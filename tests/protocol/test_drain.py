@@ -1,4 +1,4 @@
-"""SIGTERM with work open (faults.md row 22), and settings that are read anew on SIGHUP."""
+"""SIGTERM with work open (docs/faults.md), and settings that are read anew on SIGHUP."""
 
 import contextlib
 import socket
@@ -28,7 +28,8 @@ calling = ["MR1", "TESTER"]
 """
 
 
-def test_row_22_sigterm_lets_a_transfer_finish_and_sends_newcomers_away(tmp_path: Path) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_sigterm_lets_a_transfer_finish_and_sends_newcomers_away(tmp_path: Path) -> None:
     with ReceiverProcess(STORAGE_DIR=str(tmp_path), DRAIN_SECONDS="20") as process:
         with Peer(process.port, CT, "OPEN") as peer:
             peer.start_store(CT_IMAGE, GOOD_INSTANCE, GOOD[:60])
@@ -44,7 +45,8 @@ def test_row_22_sigterm_lets_a_transfer_finish_and_sends_newcomers_away(tmp_path
     assert (tmp_path / "1.2.3" / "1.2.3.3" / "1.2.3.4.dcm").read_bytes().endswith(GOOD)
 
 
-def test_row_22_at_the_deadline_the_rest_is_aborted_and_every_manifest_written(s3: FakeS3) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_at_the_deadline_the_rest_is_aborted_and_every_manifest_written(s3: FakeS3) -> None:
     with (
         ReceiverProcess(**s3.environment | {"DRAIN_SECONDS": "1", **PATIENT}) as process,
         Peer(process.port, CT) as idle,
@@ -66,7 +68,8 @@ def test_row_22_at_the_deadline_the_rest_is_aborted_and_every_manifest_written(s
     assert [each.sop_instance_uid for each in manifest.instances] == [GOOD_INSTANCE]
 
 
-def test_row_22_an_upload_that_is_under_way_is_finished_and_answered(s3: FakeS3) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_an_upload_that_is_under_way_is_finished_and_answered(s3: FakeS3) -> None:
     with (
         ReceiverProcess(**s3.environment | {"DRAIN_SECONDS": "20", **PATIENT}) as process,
         Peer(process.port, CT) as peer,
@@ -82,7 +85,8 @@ def test_row_22_an_upload_that_is_under_way_is_finished_and_answered(s3: FakeS3)
         process.wait_for("batch_closed", reason="shutdown", instances=1)
 
 
-def test_row_22_a_peer_that_released_and_does_not_close_costs_no_manifest(s3: FakeS3) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_a_peer_that_released_and_does_not_close_costs_no_manifest(s3: FakeS3) -> None:
     with ReceiverProcess(**s3.environment | PATIENT) as process, Peer(process.port, CT) as peer:
         assert peer.store(GOOD, CT_IMAGE, GOOD_INSTANCE).status == 0x0000
         peer.release()
@@ -92,7 +96,8 @@ def test_row_22_a_peer_that_released_and_does_not_close_costs_no_manifest(s3: Fa
     assert process.events("batch_closed", reason="shutdown", instances=1)
 
 
-def test_row_22_a_sender_in_full_flow_reads_the_abort(s3: FakeS3) -> None:
+@pytest.mark.fault("killed-or-stopped")
+def test_a_sender_in_full_flow_reads_the_abort(s3: FakeS3) -> None:
     with (
         ReceiverProcess(**s3.environment | {"DRAIN_SECONDS": "0"}) as process,
         Peer(process.port, CT) as peer,

@@ -1,29 +1,21 @@
-"""Connections that never become an association (faults.md rows 1 to 4)."""
+"""Connections that never become an association (docs/faults.md)."""
 
 import select
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, Peer, Wire
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import CT, GOOD_INSTANCE, store_well, unharmed
+from tests.protocol.shared import FEW, HASTY
+from tests.protocol.vitals import CT, GOOD_INSTANCE, store_well
 from tests.protocol.wire import P_DATA, Proposal, pdu, pdv
 from tests.unit.store_scp.builders import CT_IMAGE
 
-ARTIM = 1.5
-PDU = 1.5
 REQUEST = Proposal(CT).encoded()
 # A probe is what a load balancer does every few seconds: it must not fill the log.
 SILENT = {"association", "connection_refused"}
-
-
-@pytest.fixture(scope="module")
-def settings() -> Mapping[str, str]:
-    return {"ARTIM_TIMEOUT": str(ARTIM), "PDU_TIMEOUT": str(PDU)}
 
 
 def noise(receiver: ReceiverProcess) -> int:
@@ -33,71 +25,76 @@ def noise(receiver: ReceiverProcess) -> int:
     )
 
 
-def test_row_01_a_connection_that_says_nothing_is_closed_at_artim_and_not_logged(
-    receiver: ReceiverProcess,
+@pytest.mark.fault("silent-connection")
+def test_a_connection_that_says_nothing_is_closed_at_artim_and_not_logged(
+    hasty: ReceiverProcess,
 ) -> None:
-    before = noise(receiver)
+    before = noise(hasty)
     began = time.monotonic()
-    with Wire(receiver.port) as silent:
+    with Wire(hasty.port) as silent:
         assert silent.ended_silently()
-    assert time.monotonic() - began >= ARTIM
-    assert noise(receiver) == before
+    assert time.monotonic() - began >= HASTY
+    assert noise(hasty) == before
 
 
-def test_row_01_a_connection_that_only_opens_and_closes_is_not_logged(
-    receiver: ReceiverProcess,
+@pytest.mark.fault("silent-connection")
+def test_a_connection_that_only_opens_and_closes_is_not_logged(
+    hasty: ReceiverProcess,
 ) -> None:
-    before = noise(receiver)
-    probes = receiver.metrics()["connections_total{kind=probe}"]
+    before = noise(hasty)
+    probes = hasty.metrics()["connections_total{kind=probe}"]
     for _ in range(5):
-        Wire(receiver.port).connection.close()
-    store_well(receiver)
-    assert noise(receiver) == before
-    assert receiver.metrics()["connections_total{kind=probe}"] == probes + 5
+        Wire(hasty.port).connection.close()
+    store_well(hasty)
+    assert noise(hasty) == before
+    assert hasty.metrics()["connections_total{kind=probe}"] == probes + 5
 
 
-def test_row_02_a_request_that_stops_midway_is_closed_at_artim(receiver: ReceiverProcess) -> None:
-    before = noise(receiver)
+@pytest.mark.fault("half-a-request")
+def test_a_request_that_stops_midway_is_closed_at_artim(hasty: ReceiverProcess) -> None:
+    before = noise(hasty)
     began = time.monotonic()
     with ExitStack() as opened:
-        stuck = [opened.enter_context(Wire(receiver.port)) for _ in range(3)]
+        stuck = [opened.enter_context(Wire(hasty.port)) for _ in range(3)]
         for wire, size in zip(stuck, (4, 60, len(REQUEST) - 1), strict=True):
             wire.send(REQUEST[:size])
         assert all(wire.ended_silently() for wire in stuck)
-    assert time.monotonic() - began >= ARTIM
-    assert noise(receiver) == before
+    assert time.monotonic() - began >= HASTY
+    assert noise(hasty) == before
 
 
-def test_row_03_a_request_of_one_byte_a_moment_is_closed_at_artim(
-    receiver: ReceiverProcess,
+@pytest.mark.fault("one-byte-a-moment")
+def test_a_request_of_one_byte_a_moment_is_closed_at_artim(
+    hasty: ReceiverProcess,
 ) -> None:
-    with Wire(receiver.port) as wire:
+    with Wire(hasty.port) as wire:
         assert trickled(wire, REQUEST) < len(REQUEST)
 
 
-def test_row_03_a_pdu_of_one_byte_a_moment_ends_by_its_own_deadline(
-    receiver: ReceiverProcess,
+@pytest.mark.fault("one-byte-a-moment")
+def test_a_pdu_of_one_byte_a_moment_ends_by_its_own_deadline(
+    hasty: ReceiverProcess,
 ) -> None:
-    with Peer(receiver.port, CT, "TRICKLER") as peer:
+    with Peer(hasty.port, CT, "TRICKLER") as peer:
         peer.start_store(CT_IMAGE, GOOD_INSTANCE)
         trickled(peer.wire, pdu(P_DATA, pdv(bytes(60_000))))
         assert peer.aborted_by() == SERVICE_PROVIDER
-    line = receiver.wait_for("association", calling_ae="TRICKLER")
+    line = hasty.wait_for("association", calling_ae="TRICKLER")
     assert (line["outcome"], line["why"]) == ("aborted", "a PDU took too long")
 
 
-def test_row_04_half_open_peers_beyond_the_limit_take_nobodys_place(tmp_path: Path) -> None:
-    with (
-        unharmed(STORAGE_DIR=str(tmp_path), MAXIMUM_ASSOCIATIONS="2") as process,
-        ExitStack() as opened,
-    ):
+@pytest.mark.fault("half-open-flood")
+def test_half_open_peers_beyond_the_limit_take_nobodys_place(few: ReceiverProcess) -> None:
+    with ExitStack() as opened:
         for number in range(40):
-            half_open = opened.enter_context(Wire(process.port))
+            half_open = opened.enter_context(Wire(few.port))
             half_open.send(REQUEST[: number % 8 * 20])
-        store_well(process)
-        with Peer(process.port, CT), Peer(process.port, CT):
-            assert Peer(process.port, CT).rejected() == (2, 3, 2)
-        store_well(process)
+        store_well(few)
+        with ExitStack() as taken:
+            for _ in range(FEW):
+                taken.enter_context(Peer(few.port, CT))
+            assert Peer(few.port, CT).rejected() == (2, 3, 2)
+        store_well(few)
 
 
 def trickled(wire: Wire, data: bytes) -> int:

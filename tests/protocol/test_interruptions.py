@@ -1,15 +1,13 @@
-"""Peers that stop in the middle of a data set (faults.md row 20), and slow ones that do not."""
+"""Peers that stop in the middle of a data set (docs/faults.md), and slow ones that do not."""
 
-import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from tests.protocol.fake_s3 import FakeS3
-from tests.protocol.peer import SERVICE_PROVIDER, Peer, send_slowly
+from tests.protocol.peer import SERVICE_PROVIDER, Peer
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import CT, GOOD, unfinished, unharmed, until
+from tests.protocol.vitals import CT, GOOD, unfinished, until
 from tests.protocol.wire import P_DATA, data_pdus, pdu, pdv
 from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
 
@@ -35,9 +33,10 @@ STOPS: Mapping[str, tuple[Stop, str, str | None]] = {
 }
 
 
+@pytest.mark.fault("interrupted-transfer")
 @pytest.mark.parametrize("size", PIECES.keys())
 @pytest.mark.parametrize("way", STOPS.keys())
-def test_row_20_a_peer_that_stops_midway_leaves_nothing(
+def test_a_peer_that_stops_midway_leaves_nothing(
     receiver: ReceiverProcess, size: str, way: str
 ) -> None:
     stop, outcome, why = STOPS[way]
@@ -50,8 +49,9 @@ def test_row_20_a_peer_that_stops_midway_leaves_nothing(
     assert (line["stored"], line["refused"]) == (0, 0)
 
 
+@pytest.mark.fault("interrupted-transfer")
 @pytest.mark.parametrize("way", STOPS.keys())
-def test_row_20_a_multipart_upload_of_a_peer_that_stops_is_aborted(
+def test_a_multipart_upload_of_a_peer_that_stops_is_aborted(
     s3_receiver: ReceiverProcess, shared_s3: FakeS3, way: str
 ) -> None:
     with Peer(s3_receiver.port, CT) as peer:
@@ -62,41 +62,39 @@ def test_row_20_a_multipart_upload_of_a_peer_that_stops_is_aborted(
     assert not shared_s3.keys("1.2.3.77")
 
 
-def test_row_20_a_peer_that_stalls_is_aborted_at_the_network_timeout(tmp_path: Path) -> None:
-    with unharmed(STORAGE_DIR=str(tmp_path), NETWORK_TIMEOUT="1.5") as process:
-        with Peer(process.port, CT, "SMALL") as small, Peer(process.port, CT, "LARGE") as large:
-            small.start_store(CT_IMAGE, "1.2.3.77", PIECES["small"])
-            large.start_store(CT_IMAGE, "1.2.3.77", PIECES["large"])
-            assert [small.aborted_by(), large.aborted_by()] == [SERVICE_PROVIDER] * 2
-        for title in ("SMALL", "LARGE"):
-            line = process.wait_for("association", calling_ae=title)
-            assert (line["outcome"], line["why"]) == ("aborted", "the peer fell silent")
+@pytest.mark.fault("interrupted-transfer")
+def test_a_peer_that_stalls_is_aborted_at_the_network_timeout(hasty: ReceiverProcess) -> None:
+    with Peer(hasty.port, CT, "SMALL") as small, Peer(hasty.port, CT, "LARGE") as large:
+        small.start_store(CT_IMAGE, "1.2.3.77", PIECES["small"])
+        large.start_store(CT_IMAGE, "1.2.3.77", PIECES["large"])
+        assert [small.aborted_by(), large.aborted_by()] == [SERVICE_PROVIDER] * 2
+    for title in ("SMALL", "LARGE"):
+        line = hasty.wait_for("association", calling_ae=title)
+        assert (line["outcome"], line["why"]) == ("aborted", "the peer fell silent")
 
 
-def test_row_20_a_stalled_large_file_is_removed_while_the_receiver_goes_on(tmp_path: Path) -> None:
-    with unharmed(STORAGE_DIR=str(tmp_path)) as process, Peer(process.port, CT) as peer:
+@pytest.mark.fault("interrupted-transfer")
+def test_a_stalled_large_file_is_removed_while_the_receiver_goes_on(
+    receiver: ReceiverProcess,
+) -> None:
+    with Peer(receiver.port, CT) as peer:
         peer.start_store(CT_IMAGE, "1.2.3.77", PIECES["large"])
-        until(lambda: unfinished(process), "nothing is written")
+        until(lambda: unfinished(receiver), "nothing is written")
         peer.vanish()
-        until(lambda: not unfinished(process), "the temporary file stays")
+        until(lambda: not unfinished(receiver), "the temporary file stays")
 
 
-def test_a_slow_sender_and_a_fast_one_both_complete(tmp_path: Path) -> None:
-    slow = data_set(replaced={SOP_INSTANCE: b"1.2.3.70"}, pixels=bytes(60_000))
-    with (
-        unharmed(stores=True, STORAGE_DIR=str(tmp_path)) as process,
-        Peer(process.port, CT) as peer,
-        Peer(process.port, CT) as fast,
-    ):
+def test_a_slow_sender_and_fast_ones_all_complete(keeper: ReceiverProcess) -> None:
+    slow = data_pdus(data_set(replaced={SOP_INSTANCE: b"1.2.3.70"}, pixels=bytes(60_000)))
+    with Peer(keeper.port, CT) as peer, Peer(keeper.port, CT) as fast:
         peer.start_store(CT_IMAGE, "1.2.3.70")
-        sending = threading.Thread(target=send_slowly, args=(peer, data_pdus(slow), 30_000))
-        sending.start()
-        number = 0
-        while sending.is_alive():
-            number += 1
+        for number, piece in enumerate(batched(slow, 5_000)):
+            peer.wire.send(piece)
             uid = f"1.2.3.9{number}"
             encoded = data_set(replaced={SOP_INSTANCE: uid.encode()})
             assert fast.store(encoded, CT_IMAGE, uid).status == 0x0000
-        sending.join()
         assert peer.response().status == 0x0000
-        assert number > 10
+
+
+def batched(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))

@@ -1,4 +1,4 @@
-"""Messages that break PS3.7 or PS3.4 (faults.md rows 14 to 17)."""
+"""Messages that break PS3.7 or PS3.4 (docs/faults.md)."""
 
 from dataclasses import dataclass
 
@@ -78,8 +78,9 @@ BROKEN = {
 }
 
 
+@pytest.mark.fault("unusable-command")
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
-def test_row_14_what_is_no_message_of_ours_ends_the_association(
+def test_what_is_no_message_of_ours_ends_the_association(
     receiver: ReceiverProcess, broken: bytes
 ) -> None:
     ended = receiver.metrics()["associations_total{outcome=failed}"]
@@ -100,19 +101,34 @@ class Bad:
     context_id: int = 1
 
 
-CONTRADICTIONS = {
-    "row 15: class is not the context's": Bad(0x0122, sop_class=MR_IMAGE),
-    "row 15: on a context for verification": Bad(0x0122, context_id=3),
-    "row 15: verification stored": Bad(0x0122, sop_class=VERIFICATION, context_id=3),
-    "row 16: another instance in the data set": Bad(0xA900, sop_instance="1.2.3.5"),
-    "row 16: another class in the data set": Bad(0xA900, sop_class=MR_IMAGE, context_id=5),
+OF_ANOTHER_CONTEXT = {
+    "class is not the context's": Bad(0x0122, sop_class=MR_IMAGE),
+    "on a context for verification": Bad(0x0122, context_id=3),
+    "verification stored": Bad(0x0122, sop_class=VERIFICATION, context_id=3),
+}
+NOT_OF_THE_DATA_SET = {
+    "another instance in the data set": Bad(0xA900, sop_instance="1.2.3.5"),
+    "another class in the data set": Bad(0xA900, sop_class=MR_IMAGE, context_id=5),
 }
 
 
-@pytest.mark.parametrize("case", CONTRADICTIONS.values(), ids=CONTRADICTIONS.keys())
-def test_rows_15_and_16_what_contradicts_itself_is_refused_and_the_association_goes_on(
+@pytest.mark.fault("class-of-another-context")
+@pytest.mark.parametrize("case", OF_ANOTHER_CONTEXT.values(), ids=OF_ANOTHER_CONTEXT.keys())
+def test_a_class_of_another_context_is_refused_and_the_association_goes_on(
     receiver: ReceiverProcess, case: Bad
 ) -> None:
+    assert_refused(receiver, case)
+
+
+@pytest.mark.fault("command-contradicts-data-set")
+@pytest.mark.parametrize("case", NOT_OF_THE_DATA_SET.values(), ids=NOT_OF_THE_DATA_SET.keys())
+def test_a_command_that_contradicts_its_data_set_is_refused_and_the_association_goes_on(
+    receiver: ReceiverProcess, case: Bad
+) -> None:
+    assert_refused(receiver, case)
+
+
+def assert_refused(receiver: ReceiverProcess, case: Bad) -> None:
     with propose(receiver) as peer:
         response = peer.store(case.data, case.sop_class, case.sop_instance, case.context_id)
         assert response.status == case.status
@@ -120,8 +136,9 @@ def test_rows_15_and_16_what_contradicts_itself_is_refused_and_the_association_g
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
 
 
+@pytest.mark.fault("hostile-uid")
 @pytest.mark.parametrize("uid", [*HOSTILE, None])
-def test_row_17_a_hostile_instance_in_the_command_is_0117_and_not_sent_back(
+def test_a_hostile_instance_in_the_command_is_0117_and_not_sent_back(
     receiver: ReceiverProcess, uid: str | None
 ) -> None:
     with propose(receiver) as peer:
@@ -130,8 +147,9 @@ def test_row_17_a_hostile_instance_in_the_command_is_0117_and_not_sent_back(
         assert 0x1000 not in response.elements
 
 
+@pytest.mark.fault("hostile-uid")
 @pytest.mark.parametrize("uid", HOSTILE)
-def test_row_17_a_hostile_class_in_the_command_is_0122_and_not_sent_back(
+def test_a_hostile_class_in_the_command_is_0122_and_not_sent_back(
     receiver: ReceiverProcess, uid: str
 ) -> None:
     with propose(receiver) as peer:
@@ -140,11 +158,12 @@ def test_row_17_a_hostile_class_in_the_command_is_0122_and_not_sent_back(
         assert 0x0002 not in response.elements
 
 
+@pytest.mark.fault("hostile-uid")
 @pytest.mark.parametrize(
     ("tag", "status"),
     [(SOP_CLASS, 0xC002), (SOP_INSTANCE, 0xC003), (STUDY, 0xC004), (SERIES, 0xC005)],
 )
-def test_row_17_a_hostile_uid_in_the_data_set_cannot_be_understood(
+def test_a_hostile_uid_in_the_data_set_cannot_be_understood(
     receiver: ReceiverProcess, tag: tuple[int, int], status: int
 ) -> None:
     with propose(receiver) as peer:
@@ -153,7 +172,8 @@ def test_row_17_a_hostile_uid_in_the_data_set_cannot_be_understood(
             assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == status, uid
 
 
-def test_row_17_no_key_path_or_line_contains_a_hostile_uid(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("hostile-uid")
+def test_no_key_path_or_line_contains_a_hostile_uid(receiver: ReceiverProcess) -> None:
     with propose(receiver, "HOSTILE") as peer:
         for uid in HOSTILE:
             peer.store(GOOD, CT_IMAGE, uid)

@@ -1,4 +1,4 @@
-"""PDUs that break PS3.8 (faults.md rows 5 to 10)."""
+"""PDUs that break PS3.8 (docs/faults.md)."""
 
 import struct
 
@@ -33,6 +33,7 @@ SUB_ITEMS_40_000 = pdu(
 )
 
 
+@pytest.mark.fault("impossible-pdu")
 @pytest.mark.parametrize(
     "request_bytes",
     [
@@ -46,7 +47,7 @@ SUB_ITEMS_40_000 = pdu(
     ],
     ids=["FFFFFFF0", "1 MiB + 1", "67", "20,000 contexts", "40,000 sub-items", "short", "empty"],
 )
-def test_row_05_an_impossible_request_is_an_invalid_pdu(
+def test_an_impossible_request_is_an_invalid_pdu(
     receiver: ReceiverProcess, request_bytes: bytes
 ) -> None:
     (worker,) = receiver.workers()
@@ -58,7 +59,8 @@ def test_row_05_an_impossible_request_is_an_invalid_pdu(
     assert after.user + after.system - before.user - before.system < 0.5
 
 
-def test_row_05_a_length_of_4_gib_takes_no_memory(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("impossible-pdu")
+def test_a_length_of_4_gib_takes_no_memory(receiver: ReceiverProcess) -> None:
     (worker,) = receiver.workers()
     before = worker.memory_info().rss
     with Wire(receiver.port) as wire:
@@ -67,17 +69,17 @@ def test_row_05_a_length_of_4_gib_takes_no_memory(receiver: ReceiverProcess) -> 
     assert worker.memory_info().rss - before < 4 * MIB
 
 
+@pytest.mark.fault("p-data-too-long")
 @pytest.mark.parametrize("length", [131_073, 0xFFFFFFF0])
-def test_row_06_an_overlong_p_data_tf_is_a_protocol_error(
-    receiver: ReceiverProcess, length: int
-) -> None:
+def test_an_overlong_p_data_tf_is_a_protocol_error(receiver: ReceiverProcess, length: int) -> None:
     with Peer(receiver.port, CT) as peer:
         assert peer.accepted.max_length == 131_072
         peer.wire.send(pdu(P_DATA, b"", length))
         assert peer.aborted_by() == SERVICE_PROVIDER
 
 
-def test_row_06_the_longest_p_data_tf_is_none(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("p-data-too-long")
+def test_the_longest_p_data_tf_is_none(receiver: ReceiverProcess) -> None:
     with Peer(receiver.port, CT) as peer:
         peer.wire.send(store_request(CT_IMAGE, "1.2.3.5"))  # not the data set's
         peer.wire.send(pdu(P_DATA, pdv(GOOD.ljust(131_066, b"\0"), control=0)))
@@ -85,8 +87,9 @@ def test_row_06_the_longest_p_data_tf_is_none(receiver: ReceiverProcess) -> None
         assert peer.response().status == 0xA900
 
 
+@pytest.mark.fault("unknown-pdu")
 @pytest.mark.parametrize("body", [b"", bytes(4), bytes(200)])
-def test_row_07_an_unknown_pdu_before_a_request_is_answered_as_a_user(
+def test_an_unknown_pdu_before_a_request_is_answered_as_a_user(
     receiver: ReceiverProcess, body: bytes
 ) -> None:
     with Wire(receiver.port) as wire:
@@ -94,8 +97,9 @@ def test_row_07_an_unknown_pdu_before_a_request_is_answered_as_a_user(
         assert wire.abort_source() == SERVICE_USER
 
 
+@pytest.mark.fault("unknown-pdu")
 @pytest.mark.parametrize("kind", [0x00, 0x08, 0xFF])
-def test_row_07_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
+def test_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
     receiver: ReceiverProcess, kind: int
 ) -> None:
     with Peer(receiver.port, CT, "UNKNOWN") as peer:
@@ -105,6 +109,7 @@ def test_row_07_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
     assert (line["outcome"], line["why"]) == ("aborted", "unknown PDU type")
 
 
+@pytest.mark.fault("another-protocol")
 @pytest.mark.parametrize(
     "payload",
     [
@@ -113,7 +118,7 @@ def test_row_07_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
     ],
     ids=["HTTP", "TLS"],
 )
-def test_row_08_another_protocol_is_cut_off_and_logged_without_its_payload(
+def test_another_protocol_is_cut_off_and_logged_without_its_payload(
     receiver: ReceiverProcess, payload: bytes
 ) -> None:
     refused = {"peer": "127.0.0.1", "why": "unknown PDU type"}
@@ -125,32 +130,37 @@ def test_row_08_another_protocol_is_cut_off_and_logged_without_its_payload(
     assert PLANTED not in "".join(receiver.raw)
 
 
-def test_row_09_data_before_a_request_is_answered_as_a_user(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("pdu-out-of-turn")
+def test_data_before_a_request_is_answered_as_a_user(receiver: ReceiverProcess) -> None:
     with Wire(receiver.port) as wire:
         wire.send(pdu(P_DATA, pdv(GOOD)))
         assert wire.abort_source() == SERVICE_USER
 
 
+@pytest.mark.fault("pdu-out-of-turn")
 @pytest.mark.parametrize("kind", [0x02, 0x03, 0x05, 0x06])
-def test_row_09_no_other_pdu_may_come_first(receiver: ReceiverProcess, kind: int) -> None:
+def test_no_other_pdu_may_come_first(receiver: ReceiverProcess, kind: int) -> None:
     with Wire(receiver.port) as wire:
         wire.send(pdu(kind, bytes(4)))
         assert wire.abort_source() == SERVICE_USER
 
 
-def test_row_09_a_second_request_is_answered_as_the_provider(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("pdu-out-of-turn")
+def test_a_second_request_is_answered_as_the_provider(receiver: ReceiverProcess) -> None:
     with Peer(receiver.port, CT) as peer:
         peer.wire.send(Proposal(CT).encoded())
         assert peer.aborted_by() == SERVICE_PROVIDER
 
 
-def test_row_10_a_version_without_bit_0_is_rejected(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("protocol-version")
+def test_a_version_without_bit_0_is_rejected(receiver: ReceiverProcess) -> None:
     with Wire(receiver.port) as wire:
         wire.send(Proposal(CT, version=2).encoded())
         assert wire.reject() == (1, 2, 2)
 
 
-def test_row_10_only_bit_0_of_the_version_counts(receiver: ReceiverProcess) -> None:
+@pytest.mark.fault("protocol-version")
+def test_only_bit_0_of_the_version_counts(receiver: ReceiverProcess) -> None:
     with Wire(receiver.port) as wire:
         wire.send(Proposal(CT, version=3).encoded())
         kind, body = wire.read()

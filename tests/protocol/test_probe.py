@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from store_scp.board import Board
@@ -13,15 +12,14 @@ from store_scp.health import open_health_socket, serving
 from store_scp.metrics import WorkerState
 from store_scp.settings import Settings
 
-from tests.protocol.receiver import REPOSITORY, ReceiverProcess
-from tests.protocol.vitals import store_well
+from tests.protocol.receiver import PYTHON_PATH, ReceiverProcess
 
 
 def probe(port: int) -> subprocess.CompletedProcess[str]:
     """Where every address is listened on, which is the default, loopback is one of them."""
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'scp'}",
+        "PYTHONPATH": PYTHON_PATH,
         "SCP_HEALTH_PORT": str(port),
     }
     return subprocess.run(
@@ -45,10 +43,8 @@ def without_a_heartbeat() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_receiver_that_lives_is_told_by_the_exit_code_alone(tmp_path: Path) -> None:
-    with ReceiverProcess(STORAGE_DIR=str(tmp_path)) as receiver:
-        store_well(receiver)
-        done = probe(receiver.health_port)
+def test_a_receiver_that_lives_is_told_by_the_exit_code_alone(receiver: ReceiverProcess) -> None:
+    done = probe(receiver.health_port)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

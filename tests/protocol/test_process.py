@@ -37,7 +37,7 @@ def test_a_directory_that_cannot_be_made_is_one_line_and_exit_1(tmp_path: Path) 
 
 
 def test_the_settings_in_force_are_logged_by_their_variables(receiver: ReceiverProcess) -> None:
-    line = receiver.wait_for("settings")
+    line = next(each for each in receiver.lines if each["event"] == "settings")
     assert line["MAXIMUM_PDU_SIZE"] == 131_072
     assert line["DICOM_BUCKET"] is None
 

@@ -1,4 +1,4 @@
-"""S3 refuses, falters or is gone: never 0000, and the next C-STORE works (faults.md row 21)."""
+"""S3 refuses, falters or is gone: never 0000, and the next C-STORE works (docs/faults.md)."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import pytest
 from tests.protocol.fake_s3 import RESET, FakeS3, Fault
 from tests.protocol.peer import Peer
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import CT, GOOD, assert_unharmed, baseline, files, unharmed
+from tests.protocol.vitals import CT, GOOD, assert_unharmed, baseline, files
 from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
 
 MIB = 1024**2
@@ -56,27 +56,31 @@ REFUSALS = {
 }
 
 
-def test_row_21_each_refusal_of_s3_has_its_status_and_stores_nothing(s3: FakeS3) -> None:
-    s3.faults = {uid: each.fault for uid, each in REFUSALS.items() if each.fault}
+@pytest.mark.fault("sink-refuses")
+def test_each_refusal_of_s3_has_its_status_and_stores_nothing(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    shared_s3.faults = {uid: each.fault for uid, each in REFUSALS.items() if each.fault}
     with (
-        unharmed(s3.environment) as process,
-        ReceiverProcess(**s3.environment | NOWHERE) as without_s3,
-        ReceiverProcess(**s3.environment | NOBODY) as without_credentials,
+        ReceiverProcess(**shared_s3.environment | NOWHERE) as without_s3,
+        ReceiverProcess(**shared_s3.environment | NOBODY) as without_credentials,
     ):
-        cases = [(process, uid, each) for uid, each in REFUSALS.items()]
+        cases = [(s3_receiver, uid, each) for uid, each in REFUSALS.items()]
         cases.append((without_s3, "1.2.3.40", Refusal(None, 0xA700, "ConnectionRefused")))
         cases.append((without_credentials, "1.2.3.41", Refusal(None, 0xA700, "NoCredentials")))
         # All at once, since each that may pass is tried until DIMSE_TIMEOUT.
-        with s3.hold(STALLED), ThreadPoolExecutor(len(cases)) as pool:
+        with shared_s3.hold(STALLED), ThreadPoolExecutor(len(cases)) as pool:
             statuses = list(pool.map(lambda case: case[2].provoked(*case[:2]), cases))
         for status, (asked, uid, each) in zip(statuses, cases, strict=True):
             assert status == each.status, uid
             asked.wait_for("store_refused", status=f"{each.status:04X}H", why=each.why)
-            assert not s3.keys(uid)
-        assert not s3.uploads
+            assert not shared_s3.keys(uid)
+        assert not shared_s3.uploads
+        shared_s3.faults = {}
 
 
-def test_row_21_an_upload_that_is_refused_midway_is_aborted(
+@pytest.mark.fault("sink-refuses")
+def test_an_upload_that_is_refused_midway_is_aborted(
     s3_receiver: ReceiverProcess, shared_s3: FakeS3
 ) -> None:
     with Peer(s3_receiver.port, CT) as peer:
@@ -89,9 +93,8 @@ def test_row_21_an_upload_that_is_refused_midway_is_aborted(
     assert not shared_s3.keys("1.2.3.6.dcm")
 
 
-def test_row_21_s3_that_is_slow_is_waited_for(
-    s3_receiver: ReceiverProcess, shared_s3: FakeS3
-) -> None:
+@pytest.mark.fault("sink-refuses")
+def test_s3_that_is_slow_is_waited_for(s3_receiver: ReceiverProcess, shared_s3: FakeS3) -> None:
     with Peer(s3_receiver.port, CT) as peer:
         with shared_s3.hold("1.2.3.5.dcm") as held:
             peer.send_store(OTHER, CT_IMAGE, "1.2.3.5")
@@ -100,11 +103,15 @@ def test_row_21_s3_that_is_slow_is_waited_for(
         assert peer.response().status == 0x0000
 
 
-def test_row_21_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.fault("sink-refuses")
+def test_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path: Path) -> None:
     mounted = f'mount -t tmpfs -o size=4m tmpfs "{tmp_path}" && exec "$@"'
     namespace = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh")
     if subprocess.run([*namespace, "true"], check=False).returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
+        pytest.skip(
+            "mounting a small disk needs a user namespace, which this system refuses: run the tests"
+            " as root, or allow them (on Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)"
+        )
     with ReceiverProcess(*namespace, STORAGE_DIR=str(tmp_path)) as process:
         process.storage = Path(f"/proc/{process.pid}/root{tmp_path}")
         base = baseline(process)
@@ -117,23 +124,27 @@ def test_row_21_a_full_disk_is_out_of_resources_and_leaves_nothing(tmp_path: Pat
         assert files(process) == base.files
 
 
-def test_a_manifest_is_tried_until_it_is_written(s3: FakeS3) -> None:
-    with ReceiverProcess(**s3.environment) as process:
-        s3.manifest_faults = [(403, "AccessDenied"), (403, "AccessDenied")]
-        with Peer(process.port, CT) as peer:
-            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
-        process.wait_for("manifest_postponed", seconds=1.0, why="AccessDenied")
-        process.wait_for("manifest_postponed", seconds=2.0)
-        s3.wait_for_manifest()
-        process.wait_for("batch_closed", instances=1)
+def test_a_manifest_is_tried_until_it_is_written(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    shared_s3.manifest_faults = [(403, "AccessDenied"), (403, "AccessDenied")]
+    with Peer(s3_receiver.port, CT) as peer:
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+    s3_receiver.wait_for("manifest_postponed", seconds=1.0, why="AccessDenied")
+    s3_receiver.wait_for("manifest_postponed", seconds=2.0)
+    assert not shared_s3.keys("/batches/")
+    shared_s3.wait_for_manifest()
+    s3_receiver.wait_for("batch_closed", instances=1)
 
 
-def test_a_manifest_that_was_written_before_is_written(s3: FakeS3) -> None:
-    with ReceiverProcess(**s3.environment) as process:
-        s3.manifest_faults = [(412, "PreconditionFailed")]
-        with Peer(process.port, CT) as peer:
-            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
-        process.wait_for("batch_closed", instances=1)
+def test_a_manifest_that_was_written_before_is_written(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    shared_s3.manifest_faults = [(412, "PreconditionFailed")]
+    with Peer(s3_receiver.port, CT) as peer:
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+    s3_receiver.wait_for("batch_closed", instances=1)
+    assert not shared_s3.keys("/batches/")
 
 
 def test_a_manifest_is_still_tried_while_shutting_down(s3: FakeS3) -> None:

@@ -1,4 +1,4 @@
-"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2; row 23)."""
+"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2)."""
 
 import base64
 import hashlib
@@ -16,9 +16,9 @@ from contract.metadata import from_metadata
 from tests.protocol.corpus import Sample, samples
 from tests.protocol.peer import Peer
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.vitals import CT, GOOD, unharmed
+from tests.protocol.vitals import CT, GOOD
 from tests.protocol.wire import Response
-from tests.unit.store_scp.builders import CT_IMAGE, checksum, data_set
+from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, checksum, data_set
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,7 +27,7 @@ OTHER = data_set(pixels=b"others")
 QUICK = {"BATCH_QUIET_SECONDS": "0.2"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def corpus() -> tuple[Sample, ...]:
     return tuple(samples())
 
@@ -72,14 +72,13 @@ def manifests(client: "S3Client", bucket: str) -> list[Manifest]:
 
 
 def test_every_sample_lies_in_the_directory_byte_for_byte(
-    tmp_path: Path, corpus: tuple[Sample, ...]
+    keeper: ReceiverProcess, corpus: tuple[Sample, ...]
 ) -> None:
     assert len(corpus) > 100
-    with unharmed(stores=True, STORAGE_DIR=str(tmp_path)) as process:
-        assert {each.status for each in send_all(process, corpus)} == {0x0000}
+    assert {each.status for each in send_all(keeper, corpus)} == {0x0000}
     for sample in corpus:
         header = sample.header
-        series = tmp_path / header.study_instance_uid / header.series_instance_uid
+        series = keeper.storage / header.study_instance_uid / header.series_instance_uid
         stored = (series / f"{header.sop_instance_uid}.dcm").read_bytes()
         assert stored.endswith(sample.data_set), sample.name
         assert stored[128:132] == b"DICM"
@@ -146,7 +145,8 @@ def test_a_full_batch_closes_while_its_association_goes_on(
         process.wait_for("batch_closed", reason="full")
 
 
-def test_row_23_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
+@pytest.mark.fault("same-instance-again")
+def test_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
     bucket: str, aws: dict[str, str]
 ) -> None:
     with to_bucket(bucket, aws) as process, Peer(process.port, CT) as peer:
@@ -158,20 +158,25 @@ def test_row_23_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second
     assert sorted(len(each.instances) for each in manifests(client, bucket)) == [1, 1]
 
 
-def test_row_23_a_conflicting_instance_is_kept_beside_the_first(tmp_path: Path) -> None:
-    with unharmed(stores=True, STORAGE_DIR=str(tmp_path)) as process:
-        with Peer(process.port, CT) as peer:
-            for encoded in (GOOD, GOOD, OTHER, OTHER):
-                assert peer.store(encoded, CT_IMAGE, "1.2.3.4").status == 0x0000
-        first, second = sorted(
-            (tmp_path / "1.2.3" / "1.2.3.3").iterdir(), key=lambda path: len(path.name)
-        )
-        assert first.name == "1.2.3.4.dcm"
-        assert first.read_bytes().endswith(GOOD)
-        assert second.read_bytes().endswith(OTHER)
-        digest = base64.b64decode(checksum(second.read_bytes()).base64).hex()
-        assert second.name == f"1.2.3.4.{digest}.dcm"
-        process.wait_for("instance_conflict")
+@pytest.mark.fault("same-instance-again")
+def test_a_conflicting_instance_is_kept_beside_the_first(keeper: ReceiverProcess) -> None:
+    uid = "1.2.3.40"
+    first_data, second_data = (
+        data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=pixels)
+        for pixels in (b"first.", b"others")
+    )
+    with Peer(keeper.port, CT) as peer:
+        for encoded in (first_data, first_data, second_data, second_data):
+            assert peer.store(encoded, CT_IMAGE, uid).status == 0x0000
+    first, second = sorted(
+        (keeper.storage / "1.2.3" / "1.2.3.3").glob(f"{uid}.*"), key=lambda path: len(path.name)
+    )
+    assert first.name == f"{uid}.dcm"
+    assert first.read_bytes().endswith(first_data)
+    assert second.read_bytes().endswith(second_data)
+    digest = base64.b64decode(checksum(second.read_bytes()).base64).hex()
+    assert second.name == f"{uid}.{digest}.dcm"
+    keeper.wait_for("instance_conflict")
 
 
 def test_what_a_crashed_run_left_unfinished_is_removed(tmp_path: Path) -> None:

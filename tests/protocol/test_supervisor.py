@@ -245,6 +245,7 @@ def test_no_child_outlives_a_supervisor_that_was_killed() -> None:
         assert not psutil.wait_procs(family, timeout=_DEADLINE)[1]
 
 
+@pytest.mark.alone
 def test_a_supervisor_with_nothing_to_do_does_nothing() -> None:
     with serving() as process:
         watched = psutil.Process(process.pid)

@@ -1,4 +1,4 @@
-"""TLS: who has a handshake, who has none, and whom neither delays (faults.md row 25)."""
+"""TLS: who has a handshake, who has none, and whom neither delays (docs/faults.md)."""
 
 import shutil
 import ssl
@@ -13,6 +13,7 @@ from store_scp.tls import certificate_names
 from tests.protocol.certificates import Authority, Identity
 from tests.protocol.peer import Peer, Wire
 from tests.protocol.receiver import ReceiverProcess
+from tests.protocol.shared import SharedReceivers
 from tests.protocol.vitals import CT, GOOD, GoodPeer, store_well, unharmed, until
 from tests.protocol.wire import Proposal
 from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
@@ -50,9 +51,8 @@ def mr1(ca: Authority) -> Identity:
     return ca.issue("mr1", san="DNS:mr1.hospital.example")
 
 
-def tls_settings(ca: Authority, server: Identity, storage: Path, **more: str) -> dict[str, str]:
+def tls_settings(ca: Authority, server: Identity, **more: str) -> dict[str, str]:
     return {
-        "STORAGE_DIR": str(storage),
         "SCP_TLS_PORT": "0",
         "SCP_TLS_CERTIFICATE": str(server.certificate),
         "SCP_TLS_KEY": str(server.key),
@@ -67,20 +67,14 @@ def with_certificate(ca: Authority, identity: Identity) -> GoodPeer:
     return lambda process: Peer(process.tls_port, CT, "CT1", tls=ca.client(identity))
 
 
-@pytest.fixture(scope="module")
-def mutual(
-    ca: Authority, server: Identity, ct1: Identity, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ReceiverProcess]:
-    settings = tls_settings(ca, server, tmp_path_factory.mktemp("mutual"), SCP_PLAIN="false")
-    with unharmed(settings, good=with_certificate(ca, ct1)) as process:
-        yield process
-
-
 @pytest.fixture
-def good(mutual: ReceiverProcess, ca: Authority, ct1: Identity) -> Iterator[None]:
-    """After each test a good C-STORE over TLS works at once."""
-    yield
-    store_well(mutual, with_certificate(ca, ct1))
+def mutual(
+    receivers: SharedReceivers, ca: Authority, server: Identity, ct1: Identity
+) -> Iterator[ReceiverProcess]:
+    """A receiver with a TLS port for peers with certificates of ``ca``, and a plain one."""
+    good = with_certificate(ca, ct1)
+    with receivers.using(tls_settings(ca, server), good) as process:
+        yield process
 
 
 def has_no_association(process: ReceiverProcess, context: ssl.SSLContext) -> bool:
@@ -94,8 +88,8 @@ def has_no_association(process: ReceiverProcess, context: ssl.SSLContext) -> boo
     return False
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_a_client_of_tls_1_1_has_no_handshake(
+@pytest.mark.fault("tls")
+def test_a_client_of_tls_1_1_has_no_handshake(
     mutual: ReceiverProcess, ca: Authority, ct1: Identity
 ) -> None:
     old = ca.client(ct1)
@@ -108,24 +102,22 @@ def test_row_25_a_client_of_tls_1_1_has_no_handshake(
     mutual.wait_for("tls_handshake_failed", why="UNSUPPORTED_PROTOCOL")
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_a_client_without_a_certificate_has_no_handshake(
+@pytest.mark.fault("tls")
+def test_a_client_without_a_certificate_has_no_handshake(
     mutual: ReceiverProcess, ca: Authority
 ) -> None:
     assert has_no_association(mutual, ca.client())
     mutual.wait_for("tls_handshake_failed", why="PEER_DID_NOT_RETURN_A_CERTIFICATE")
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_an_expired_certificate_has_no_handshake(
-    mutual: ReceiverProcess, ca: Authority
-) -> None:
+@pytest.mark.fault("tls")
+def test_an_expired_certificate_has_no_handshake(mutual: ReceiverProcess, ca: Authority) -> None:
     assert has_no_association(mutual, ca.client(ca.issue("expired", days=-1)))
     mutual.wait_for("tls_handshake_failed", why="CERTIFICATE_VERIFY_FAILED")
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_a_certificate_of_another_ca_has_no_handshake(
+@pytest.mark.fault("tls")
+def test_a_certificate_of_another_ca_has_no_handshake(
     mutual: ReceiverProcess, ca: Authority, tmp_path: Path
 ) -> None:
     stranger = Authority.made(tmp_path / "other").issue("ct1")
@@ -134,8 +126,8 @@ def test_row_25_a_certificate_of_another_ca_has_no_handshake(
     until(lambda: len(mutual.events("tls_handshake_failed")) > failed, "no line")
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_a_plain_client_on_the_tls_port_is_closed_before_any_pdu(
+@pytest.mark.fault("tls")
+def test_a_plain_client_on_the_tls_port_is_closed_before_any_pdu(
     mutual: ReceiverProcess,
 ) -> None:
     with Wire(mutual.tls_port) as plain:
@@ -148,8 +140,8 @@ def test_row_25_a_plain_client_on_the_tls_port_is_closed_before_any_pdu(
     mutual.wait_for("tls_handshake_failed", why="WRONG_VERSION_NUMBER")
 
 
-@pytest.mark.usefixtures("good")
-def test_row_25_a_peer_that_never_starts_tls_is_closed_without_a_line(
+@pytest.mark.fault("tls")
+def test_a_peer_that_never_starts_tls_is_closed_without_a_line(
     mutual: ReceiverProcess,
 ) -> None:
     failed = mutual.metrics()["connections_total{kind=tls_handshake_failed}"]
@@ -160,9 +152,8 @@ def test_row_25_a_peer_that_never_starts_tls_is_closed_without_a_line(
     assert len(mutual.events("tls_handshake_failed")) == before
 
 
-def test_row_25_silent_peers_delay_nobody(
-    mutual: ReceiverProcess, ca: Authority, ct1: Identity
-) -> None:
+@pytest.mark.fault("tls")
+def test_silent_peers_delay_nobody(mutual: ReceiverProcess, ca: Authority, ct1: Identity) -> None:
     with ExitStack() as opened:
         for number in range(20):
             silent = opened.enter_context(Wire(mutual.tls_port))
@@ -171,22 +162,21 @@ def test_row_25_silent_peers_delay_nobody(
 
 
 def test_an_instance_arrives_over_tls_byte_for_byte(
-    ca: Authority, server: Identity, ct1: Identity, tmp_path: Path
+    mutual: ReceiverProcess, ca: Authority, ct1: Identity
 ) -> None:
-    settings = tls_settings(ca, server, tmp_path)
-    with unharmed(settings, good=with_certificate(ca, ct1), stores=True) as process:
-        store_well(process)  # on the plain port beside it
-        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            context = ca.client(ct1)
-            context.minimum_version = context.maximum_version = version
-            for size in (250, 20_000_000):
-                uid = f"1.2.3.{version.value}.{size}"
-                pixels = bytes(range(250)) * (size // 250)
-                data = data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=pixels)
-                with Peer(process.tls_port, CT, tls=context) as peer:
-                    assert peer.store(data, CT_IMAGE, uid).status == 0x0000
-                stored = tmp_path / "1.2.3" / "1.2.3.3" / f"{uid}.dcm"
-                assert stored.read_bytes().endswith(data)
+    store_well(mutual)  # on the plain port beside it
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ca.client(ct1)
+        context.minimum_version = context.maximum_version = version
+        for size in (250, 20_000_000):
+            uid = f"1.2.3.{version.value}.{size}"
+            pixels = bytes(range(250)) * (size // 250)
+            data = data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=pixels)
+            with Peer(mutual.tls_port, CT, tls=context) as peer:
+                assert peer.store(data, CT_IMAGE, uid).status == 0x0000
+            stored = mutual.storage / "1.2.3" / "1.2.3.3" / f"{uid}.dcm"
+            assert stored.read_bytes().endswith(data)
+            stored.unlink()
 
 
 def test_a_policy_binds_an_ae_title_to_a_certificate(
@@ -194,7 +184,8 @@ def test_a_policy_binds_an_ae_title_to_a_certificate(
 ) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)
-    settings = tls_settings(ca, server, tmp_path / "storage", SCP_POLICY=str(policy))
+    storage = str(tmp_path / "storage")
+    settings = tls_settings(ca, server, STORAGE_DIR=storage, SCP_POLICY=str(policy))
     with unharmed(settings, good=with_certificate(ca, ct1)) as process:
         for identity, calling, other in ((ct1, "CT1", "MR1"), (mr1, "MR1", "CT1")):
             context = ca.client(identity)
@@ -213,7 +204,7 @@ def test_a_renewed_certificate_holds_after_sighup_and_open_associations_go_on(
     files = Identity(tmp_path / "tls.pem", tmp_path / "tls.key")
     shutil.copy(server.certificate, files.certificate)
     shutil.copy(server.key, files.key)
-    settings = tls_settings(ca, files, tmp_path / "storage")
+    settings = tls_settings(ca, files, STORAGE_DIR=str(tmp_path / "storage"))
     with unharmed(settings, good=with_certificate(ca, ct1)) as process:
         assert names_shown(process, ca, ct1) == "receiver"
         with Peer(process.tls_port, CT, tls=ca.client(ct1)) as peer:
