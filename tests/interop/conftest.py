@@ -7,6 +7,7 @@ import pytest
 
 from tests.interop.archives import Archive, witness
 from tests.protocol.receiver import REPOSITORY, ReceiverProcess
+from tests.protocol.shared import SharedReceivers
 
 _COMMANDS = re.compile(r"```sh\n(openssl req -x509 .*?)```", re.DOTALL)
 # A certificate with an RSA key beside those: DCMTK's BCP 195 profiles know no other in TLS 1.2.
@@ -22,21 +23,22 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         yield archive
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("storage")
+@pytest.fixture(scope="session")
+def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedReceivers]:
+    with SharedReceivers(tmp_path_factory.mktemp("receivers")) as shared:
+        yield shared
 
 
-@pytest.fixture(scope="module")
-def receiver(storage: Path) -> Iterator[ReceiverProcess]:
-    """A receiver with the default settings and a directory, shared by a module's tests."""
-    with ReceiverProcess(STORAGE_DIR=str(storage), SCP_HEALTH_PORT="0") as process:
+@pytest.fixture
+def receiver(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver with the default settings and a directory."""
+    with receivers.using({}, stores=True) as process:
         yield process
 
 
-@pytest.fixture(scope="module")
-def ours(receiver: ReceiverProcess, storage: Path) -> Archive:
-    return Archive(receiver.port, storage)
+@pytest.fixture
+def ours(receiver: ReceiverProcess) -> Archive:
+    return Archive(receiver.port, receiver.storage)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def find(program: str) -> str:
     """Where it is. Missing it is a failure, except for Orthanc where no package brings it."""
     found = shutil.which(program, path=_PATH)
     if found is None and program == "Orthanc" and sys.platform == "darwin":
-        pytest.skip("Orthanc has no package for macOS that the tests could start")
+        pytest.skip("Orthanc has no package for macOS: run these tests on Debian or Ubuntu")
     assert found, f"{program} is not installed: run tests/install-peers.sh"
     return found
 

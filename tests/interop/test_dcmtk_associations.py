@@ -1,5 +1,6 @@
 """DCMTK's ways to hold an association: PDU sizes, aborts, repetition, timeouts, many at once."""
 
+import os
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -7,23 +8,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interop.archives import Archive, Stored
-from tests.interop.programs import find, run, sample, succeed
+from tests.interop.programs import DCMTK_ENVIRONMENT, find, run, sample, succeed
 from tests.protocol.receiver import ReceiverProcess
+from tests.protocol.shared import SharedReceivers
 
 LARGE = "RG1_UNCR.dcm"  # 7 MB: some hundred PDUs, whatever their size
-PDU_SIZES = ("4096", "16384", "131072")
+DEFAULT = "131072"
+PDU_SIZES = ("4096", "16384", DEFAULT)
 
 
-@pytest.fixture(scope="module", params=PDU_SIZES)
-def any_pdu_size(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Archive]:
+@pytest.fixture(params=PDU_SIZES)
+def any_pdu_size(request: pytest.FixtureRequest, receivers: SharedReceivers) -> Iterator[Archive]:
     """A receiver for each size it can announce."""
-    folder = tmp_path_factory.mktemp("pdus")
-    with ReceiverProcess(
-        STORAGE_DIR=str(folder), SCP_HEALTH_PORT="0", MAXIMUM_PDU_SIZE=request.param
-    ) as process:
-        yield Archive(process.port, folder)
+    settings = {} if request.param == DEFAULT else {"MAXIMUM_PDU_SIZE": request.param}
+    with receivers.using(settings, stores=True) as process:
+        yield Archive(process.port, process.storage)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,8 @@ def test_associations_at_once_each_store_all_they_sent(ours: Archive) -> None:
 
     def send(port: int) -> None:
         command = [find("storescu"), "--repeat", "3", "127.0.0.1", str(port), *map(str, files)]
-        senders = [subprocess.Popen(command) for _ in range(8)]
+        environment = os.environ | DCMTK_ENVIRONMENT
+        senders = [subprocess.Popen(command, env=environment) for _ in range(8)]
         assert [each.wait(60) for each in senders] == [0] * len(senders)
 
     held = ours.takes(send)

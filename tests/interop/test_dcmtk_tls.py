@@ -4,6 +4,7 @@ Which version of TLS a handshake takes is set through OpenSSL's own configuratio
 no option for it.
 """
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import pytest
 
 from tests.interop.archives import Archive
 from tests.interop.programs import run, sample, succeed
+from tests.protocol.peer import Peer
 from tests.protocol.receiver import ReceiverProcess
+from tests.protocol.shared import SharedReceivers
+from tests.protocol.vitals import CT
 
 ANONYMOUS = ("+tla",)
 BCP_195, NON_DOWNGRADING, EXTENDED = "+px", "+py", "+pz"
@@ -42,34 +46,37 @@ def identity(certificates: Path, name: str) -> tuple[str, str, str]:
     return "+tls", str(certificates / f"{name}.key"), str(certificates / f"{name}.pem")
 
 
-@pytest.fixture(scope="module")
-def receiver(storage: Path, certificates: Path) -> Iterator[ReceiverProcess]:
-    with ReceiverProcess(
-        STORAGE_DIR=str(storage),
-        SCP_HEALTH_PORT="0",
-        SCP_TLS_PORT="0",
-        SCP_TLS_CERTIFICATE=str(certificates / "rsa.pem"),
-        SCP_TLS_KEY=str(certificates / "rsa.key"),
-    ) as process:
+@pytest.fixture
+def receiver(receivers: SharedReceivers, certificates: Path) -> Iterator[ReceiverProcess]:
+    """A receiver with a TLS port for anybody, and a plain one."""
+    settings = {
+        "SCP_TLS_PORT": "0",
+        "SCP_TLS_CERTIFICATE": str(certificates / "rsa.pem"),
+        "SCP_TLS_KEY": str(certificates / "rsa.key"),
+    }
+    with receivers.using(settings, stores=True) as process:
         yield process
 
 
-@pytest.fixture(scope="module")
-def ours(receiver: ReceiverProcess, storage: Path) -> Archive:
-    return Archive(int(receiver.wait_for("listening")["tls_port"]), storage)
+@pytest.fixture
+def ours(receiver: ReceiverProcess) -> Archive:
+    return Archive(receiver.tls_port, receiver.storage)
 
 
-@pytest.fixture(scope="module")
-def mutual(certificates: Path) -> Iterator[ReceiverProcess]:
-    with ReceiverProcess(
-        STORAGE_DIR=str(certificates / "storage"),
-        SCP_HEALTH_PORT="0",
-        SCP_TLS_PORT="0",
-        SCP_TLS_CERTIFICATE=str(certificates / "storescp.pem"),
-        SCP_TLS_KEY=str(certificates / "storescp.key"),
-        SCP_TLS_CLIENT_CA=str(certificates / "ca.pem"),
-        SCP_PLAIN="false",
-    ) as process:
+@pytest.fixture
+def mutual(receivers: SharedReceivers, certificates: Path) -> Iterator[ReceiverProcess]:
+    """A receiver for peers with a certificate only."""
+    settings = {
+        "SCP_TLS_PORT": "0",
+        "SCP_TLS_CERTIFICATE": str(certificates / "storescp.pem"),
+        "SCP_TLS_KEY": str(certificates / "storescp.key"),
+        "SCP_TLS_CLIENT_CA": str(certificates / "ca.pem"),
+        "SCP_PLAIN": "false",
+    }
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    context.check_hostname = False
+    context.load_cert_chain(certificates / "ct1.pem", certificates / "ct1.key")
+    with receivers.using(settings, lambda at: Peer(at.tls_port, CT, tls=context)) as process:
         yield process
 
 
@@ -124,7 +131,7 @@ def test_the_plain_port_beside_it_takes_no_tls(
 def test_mutual_tls_admits_a_certificate_of_its_ca(
     mutual: ReceiverProcess, certificates: Path, tmp_path: Path, profile: str, version: str
 ) -> None:
-    port = str(mutual.wait_for("listening")["tls_port"])
+    port = str(mutual.tls_port)
     arguments = (*identity(certificates, "ct1"), profile, "+cf", str(certificates / "ca.pem"))
     environment = openssl_only(version, tmp_path)
     succeed("echoscu", *arguments, "127.0.0.1", port, environment=environment)
@@ -133,7 +140,7 @@ def test_mutual_tls_admits_a_certificate_of_its_ca(
 def test_mutual_tls_refuses_a_peer_without_certificate_and_serves_the_next(
     mutual: ReceiverProcess, certificates: Path
 ) -> None:
-    port = str(mutual.wait_for("listening")["tls_port"])
+    port = str(mutual.tls_port)
     target = ("+cf", str(certificates / "ca.pem"), "127.0.0.1", port)
     assert run("echoscu", *ANONYMOUS, *target).returncode != 0
     mutual.wait_for("tls_handshake_failed", why="PEER_DID_NOT_RETURN_A_CERTIFICATE")
@@ -143,7 +150,7 @@ def test_mutual_tls_refuses_a_peer_without_certificate_and_serves_the_next(
 def test_a_peer_without_tls_gets_nothing_and_the_next_is_served(
     mutual: ReceiverProcess, certificates: Path
 ) -> None:
-    port = str(mutual.wait_for("listening")["tls_port"])
+    port = str(mutual.tls_port)
     assert run("echoscu", "-ta", "5", "127.0.0.1", port).returncode != 0
     target = ("+cf", str(certificates / "ca.pem"), "127.0.0.1", port)
     succeed("echoscu", *identity(certificates, "ct1"), *target)

@@ -27,10 +27,12 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def receiver(storage: Path, certificates: Path) -> Iterator[ReceiverProcess]:
+def receiver(
+    certificates: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReceiverProcess]:
+    """One for all tests: Orthanc is told at its start where it listens."""
     with ReceiverProcess(
-        STORAGE_DIR=str(storage),
-        SCP_HEALTH_PORT="0",
+        STORAGE_DIR=str(tmp_path_factory.mktemp("storage")),
         SCP_TLS_PORT="0",
         SCP_TLS_CERTIFICATE=str(certificates / "storescp.pem"),
         SCP_TLS_KEY=str(certificates / "storescp.key"),
@@ -52,7 +54,7 @@ def sender(
 
     modalities = {
         "ours": modality(receiver.port),
-        "secured": modality(receiver.wait_for("listening")["tls_port"], UseDicomTls=True),
+        "secured": modality(receiver.tls_port, UseDicomTls=True),
         "other": modality(receiver.port, "SOMEBODY"),
         "reference": modality(reference.port),
     }

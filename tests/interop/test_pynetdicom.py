@@ -1,5 +1,6 @@
 """pynetdicom as the sender, which sends a file's bytes as they are."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ CT = build_context(CTImageStorage, ExplicitVRLittleEndian)
 PDU_SIZES = (0, 4096)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def files() -> list[Sample]:
     """Every file of pydicom and pydicom-data that C-STORE can carry; some are of one instance."""
     roots = (Path(pydicom.__file__).parent / "data", sample("693_J2KR.dcm").parent)
@@ -56,6 +57,11 @@ def associated(
         ext_neg=extended,  # type: ignore[arg-type]
     )
     assert association.is_established
+    connection = association.dul.socket
+    assert connection is not None
+    assert connection.socket is not None
+    # Without it each message waits 44 ms for an acknowledgement.
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         yield association
     finally:

@@ -1,41 +1,17 @@
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.protocol.distribution import Scheduling, scheduling
 from tests.protocol.fake_s3 import CREDENTIALS, FakeS3, fake_s3
 from tests.protocol.receiver import ReceiverProcess
 from tests.protocol.shared import FEW, HASTY, SharedReceivers
 from tests.protocol.vitals import until
 
-# Which tests run in one process of pytest-xdist, by what they share; all others run where there is
-# time. See docs of `--dist=loadgroup`.
-_GROUPS = {
-    "receiver": "receiver",
-    "keeper": "receiver",
-    "hasty": "hasty receiver",
-    "few": "receiver of few",
-    "strict": "strict receiver",
-    "s3_receiver": "receiver to S3",
-    "proxied": "receiver behind a proxy",
-    "mutual": "receiver of mutual TLS",
-    "corpus": "receiver",
-    "engine": "S3 engines",
-    "ministack": "S3 engines",
-    "rclone": "S3 engines",
-    "table": "leases",
-}
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the group of each test that shares something; xdist reads it afterwards."""
-    for item in items:
-        if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents:
-            shared = [_GROUPS[name] for name in item.fixturenames if name in _GROUPS]
-            if shared:
-                item.add_marker(pytest.mark.xdist_group(shared[0]))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling | None:
+    return scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The process: how it starts, and how it refuses to."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -36,12 +37,6 @@ def test_a_directory_that_cannot_be_made_is_one_line_and_exit_1(tmp_path: Path) 
     assert ended.stderr == f"STORAGE_DIR={tmp_path}/file/storage: Not a directory\n"
 
 
-def test_the_settings_in_force_are_logged_by_their_variables(receiver: ReceiverProcess) -> None:
-    line = next(each for each in receiver.lines if each["event"] == "settings")
-    assert line["MAXIMUM_PDU_SIZE"] == 131_072
-    assert line["DICOM_BUCKET"] is None
-
-
 def test_images_are_stored_also_where_nobody_reads_the_log(tmp_path: Path) -> None:
     process = ReceiverProcess(STORAGE_DIR=str(tmp_path))
     with process.unread() as (port, receiver):
@@ -54,12 +49,22 @@ def test_images_are_stored_also_where_nobody_reads_the_log(tmp_path: Path) -> No
     assert (tmp_path / "1.2.3" / "1.2.3.3" / "1.2.3.4.dcm").is_file()
 
 
+def test_the_settings_in_force_are_logged_by_their_variables(tmp_path: Path) -> None:
+    line = json.loads(settings_logged(tmp_path).splitlines()[0])
+    assert line["event"] == "settings"
+    assert line["MAXIMUM_PDU_SIZE"] == 131_072
+    assert line["DICOM_BUCKET"] is None
+
+
 def test_the_console_format_is_for_people(tmp_path: Path) -> None:
-    # An address that is not this machine's: the receiver logs its settings, and ends.
-    elsewhere = "192.0.2.1"
-    ended = run_to_exit(LOG_FORMAT="console", STORAGE_DIR=str(tmp_path), SCP_BIND_ADDRESS=elsewhere)
+    assert "AE_TITLE=STORESCP" in settings_logged(tmp_path, LOG_FORMAT="console")
+
+
+def settings_logged(storage: Path, **more: str) -> str:
+    """What a receiver logs that then cannot listen: the address is not this machine's."""
+    ended = run_to_exit(STORAGE_DIR=str(storage), SCP_BIND_ADDRESS="192.0.2.1", **more)
     assert ended.returncode == 1
-    assert "AE_TITLE=STORESCP" in ended.stdout
+    return ended.stdout
 
 
 def test_an_unexpected_exception_is_described_without_its_message() -> None:

@@ -86,7 +86,7 @@ def ministack() -> Iterator[Engine]:
     """Skips the test where it is not installed: it has a virtual environment of its own."""
     program = Path(sys.prefix) / "ministack" / "bin" / "ministack"
     if not program.exists():
-        pytest.skip("MiniStack is not installed")
+        pytest.skip("MiniStack is not installed: run make test, which installs it")
     port = _free_port()
     place = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     with _running([str(program)], port, place):
