@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 RESET = "reset"
+_ATTEMPTS = 3
 _DEADLINE = 30.0
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
 
@@ -48,13 +50,16 @@ class Hold:
 class FakeS3:
     """``faults`` are for instances, by a part of the key; ``manifest_faults`` for one attempt each.
 
-    A fault is an HTTP status and an S3 error code, or RESET to close the connection instead.
+    A fault is an HTTP status and an S3 error code, or RESET to close the connection instead. One
+    that may pass asks for a long pause after some attempts, so that nobody tries until the end.
     """
 
     port: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     manifest_faults: list[tuple[int, str]] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
+    # How often each fault has come.
+    failed: Counter[str] = field(default_factory=Counter)
     # The parts of multipart uploads that are neither completed nor aborted, and sizes of all.
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     part_sizes: list[int] = field(default_factory=list)
@@ -76,6 +81,7 @@ class FakeS3:
         with self.changed:
             self.faults.clear()
             self.manifest_faults.clear()
+            self.failed.clear()
             self.objects.clear()
             self.part_sizes.clear()
 
@@ -126,7 +132,19 @@ class FakeS3:
     def next_fault(self, path: str) -> Fault | None:
         if "/batches/" in path:
             return self.manifest_faults.pop(0) if self.manifest_faults else None
-        return next((fault for part, fault in self.faults.items() if part in path), None)
+        part = self._faulty(path)
+        if part is None:
+            return None
+        self.failed[part] += 1
+        return self.faults[part]
+
+    def asks_for_a_pause(self, path: str) -> bool:
+        """Whether a fault has come so often that its answer should end all attempts."""
+        part = self._faulty(path)
+        return part is not None and self.failed[part] >= _ATTEMPTS
+
+    def _faulty(self, path: str) -> str | None:
+        return next((part for part in self.faults if part in path), None)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -161,7 +179,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _Refusal as refusal:
             status, answer = refusal.status, _ERROR.format(code=refusal.code)
         self.state.pass_hold(url.path, once_stored=True)
-        self._answer(status, answer.encode())
+        self._answer(status, answer.encode(), pause=self.state.asks_for_a_pause(url.path))
 
     def _put(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str]:
         self._verify(body)
@@ -202,8 +220,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if given != crc64nvme(body).to_bytes(8, "big"):
             raise _Refusal(HTTPStatus.BAD_REQUEST, "BadDigest")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, *, pause: bool) -> None:
         self.send_response(status)
+        if pause:
+            self.send_header("Retry-After", "3600")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"0"')
         self.end_headers()

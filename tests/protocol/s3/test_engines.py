@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
 from awscrt.checksums import crc64nvme
@@ -15,10 +15,7 @@ from contract.checksums import Checksum, ChecksumAlgorithm
 from tests.protocol.s3 import engines
 from tests.protocol.s3.engines import BUCKET, Engine
 
-BYTES = random.Random(1).randbytes(530_000)  # noqa: S311
-# Two parts of the least size and a rest.
-LARGE = random.Random(2).randbytes(11 * 1024 * 1024)  # noqa: S311
-PART = 5 * 1024 * 1024
+BYTES = random.Random(1).randbytes(130_000)  # noqa: S311
 OTHER = Checksum.crc64nvme(crc64nvme(b"other bytes"))
 
 
@@ -86,34 +83,43 @@ def test_an_object_is_there_byte_for_byte(engine: Engine, use: Use, key: str) ->
     assert engine.read(key) == BYTES
 
 
-async def upload(bucket: S3Bucket, key: str, whole: Checksum) -> None:
+Parts = Sequence[memoryview]
+
+
+def parts_for(engine: Engine) -> Parts:
+    """Two parts of the engine's least size and a rest."""
+    size = engine.part_bytes
+    large = memoryview(random.Random(2).randbytes(2 * size + size // 5))  # noqa: S311
+    return [large[start : start + size] for start in range(0, len(large), size)]
+
+
+async def upload(bucket: S3Bucket, key: str, parts: Parts, whole: Checksum) -> None:
     upload_id = await bucket.create_multipart(wanted(key), seconds=30)
     receipts = [
         await bucket.put_part(key, upload_id, number, part, checksum(part), seconds=30)
-        for number, part in enumerate(parts(), 1)
+        for number, part in enumerate(parts, 1)
     ]
     await bucket.complete_multipart(key, upload_id, receipts, whole, seconds=30)
 
 
-def parts() -> list[memoryview]:
-    return [memoryview(LARGE)[start : start + PART] for start in range(0, len(LARGE), PART)]
-
-
-def checksum_of_checksums() -> Checksum:
+def checksum_of_checksums(parts: Parts) -> Checksum:
     """The only kind MiniStack knows of a whole; S3 has none such for CRC64NVME."""
-    digests = b"".join(base64.b64decode(checksum(part).base64) for part in parts())
-    return Checksum(ChecksumAlgorithm.CRC64NVME, f"{checksum(digests).base64}-{len(parts())}")
+    digests = b"".join(base64.b64decode(checksum(part).base64) for part in parts)
+    return Checksum(ChecksumAlgorithm.CRC64NVME, f"{checksum(digests).base64}-{len(parts)}")
 
 
 def test_an_object_of_many_parts_is_there_byte_for_byte(engine: Engine, use: Use) -> None:
-    whole = checksum_of_checksums() if engine.name == "ministack" else checksum(LARGE)
-    use(engine, lambda bucket: upload(bucket, "many-parts", whole))
-    assert engine.read("many-parts") == LARGE
+    parts = parts_for(engine)
+    large = b"".join(parts)
+    whole = checksum_of_checksums(parts) if engine.name == "ministack" else checksum(large)
+    use(engine, lambda bucket: upload(bucket, "many-parts", parts, whole))
+    assert engine.read("many-parts") == large
 
 
 def test_a_wrong_checksum_of_the_whole_is_refused(ministack: Engine, use: Use) -> None:
+    parts = parts_for(ministack)
     with pytest.raises(StoreRefused, match="BadDigest") as caught:
-        use(ministack, lambda bucket: upload(bucket, "damaged-whole", OTHER))
+        use(ministack, lambda bucket: upload(bucket, "damaged-whole", parts, OTHER))
     assert caught.value.status is Status.PROCESSING_FAILURE
     assert "damaged-whole" not in ministack.names()
 
