@@ -153,8 +153,9 @@ def test_a_manifest_that_was_written_before_is_written(
 
 
 def test_a_manifest_is_still_tried_while_shutting_down(s3: FakeS3) -> None:
+    settings = {"DRAIN_SECONDS": "0", "BATCH_QUIET_SECONDS": "30"}
     with (
-        ReceiverProcess(**s3.environment, DRAIN_SECONDS="0") as process,
+        ReceiverProcess(**s3.environment | settings) as process,
         Peer(process.port, CT) as peer,
     ):
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000

@@ -46,7 +46,7 @@ def bucket(
 
 @contextmanager
 def to_bucket(bucket: str, aws: dict[str, str], **settings: str) -> Iterator[ReceiverProcess]:
-    with ReceiverProcess(DICOM_BUCKET=bucket, **aws, **QUICK, **settings) as process:
+    with ReceiverProcess(DICOM_BUCKET=bucket, **aws, **QUICK | settings) as process:
         yield process
 
 
@@ -122,7 +122,7 @@ def test_a_batch_closes_when_its_association_ends_and_it_is_quiet(
 
 def test_sigterm_writes_the_manifest_of_an_open_batch(bucket: str, aws: dict[str, str]) -> None:
     with (
-        to_bucket(bucket, aws, DRAIN_SECONDS="0") as process,
+        to_bucket(bucket, aws, DRAIN_SECONDS="0", BATCH_QUIET_SECONDS="30") as process,
         Peer(process.port, CT) as peer,
     ):
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
