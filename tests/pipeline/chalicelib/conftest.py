@@ -2,33 +2,39 @@
 
 from collections.abc import Iterator
 
-import boto3
 import pytest
 import structlog
-from chalicelib import wiring
-from chalicelib.stores.schema import table_definitions
-from moto import mock_aws
+
+from tests.pipeline import aws_mock
 
 BUCKET, RESULTS = "dicom", "results"
 STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import"
 
 
+@pytest.fixture(scope="module")
+def moto_runs() -> Iterator[None]:
+    """One for all tests of a module; each of them begins with :func:`tests.pipeline.aws_mock.reset`."""
+    with aws_mock.running():
+        yield
+
+
 @pytest.fixture
-def _aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_aws(moto_runs: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS with nothing in it, and what the Lambdas are told in their environment."""
     for name, value in {
-        "AWS_DEFAULT_REGION": "us-east-1",
         "DICOM_BUCKET": BUCKET,
         "RESULTS_BUCKET": RESULTS,
         "STATE_MACHINE_ARN": STATE_MACHINE,
         "DATASTORE_ID": "0" * 32,
     }.items():
         monkeypatch.setenv(name, value)
-    wiring.forget()
-    with mock_aws():
-        for definition in table_definitions():
-            boto3.client("dynamodb").create_table(**definition)
-        for bucket in (BUCKET, RESULTS):
-            boto3.client("s3").create_bucket(Bucket=bucket)
-        yield
-    wiring.forget()
+    aws_mock.reset()
+    yield
+    aws_mock.reset()
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def _aws(_no_aws: None) -> None:
+    """AWS with the tables and the buckets."""
+    aws_mock.create(BUCKET, RESULTS)

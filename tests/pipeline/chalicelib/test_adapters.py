@@ -1,26 +1,18 @@
 """The state machine and the queue of trigger_import, on moto's services."""
 
 import json
-from collections.abc import Iterator
 
-import boto3
 import pytest
+from chalicelib import aws
 from chalicelib.imports.execution import Execution
 from chalicelib.intake.adapters import SqsQueue, StateMachine
-from moto import mock_aws
 
 BATCH = "20261123T093000Z-0001020304050607"
-
-
-@pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        yield
+pytestmark = pytest.mark.usefixtures("_no_aws")
 
 
 def test_a_batch_has_one_execution_whoever_asks() -> None:
-    client = boto3.client("stepfunctions")
+    client = aws.stepfunctions()
     machine = client.create_state_machine(
         name="dicom-import",
         definition=json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}),
@@ -34,14 +26,14 @@ def test_a_batch_has_one_execution_whoever_asks() -> None:
 
 
 def test_a_state_machine_that_is_not_there_is_an_error() -> None:
-    client = boto3.client("stepfunctions")
+    client = aws.stepfunctions()
     missing = "arn:aws:states:us-east-1:123456789012:stateMachine:missing"
     with pytest.raises(client.exceptions.StateMachineDoesNotExist):
         StateMachine(client, missing).start(Execution(BATCH, "dicom", "x"))
 
 
 def test_messages_are_deleted_by_their_receipts() -> None:
-    client = boto3.client("sqs")
+    client = aws.sqs()
     url = client.create_queue(QueueName="dicom-import")["QueueUrl"]
     for body in ("one", "two", "three"):
         client.send_message(QueueUrl=url, MessageBody=body)

@@ -1,35 +1,23 @@
 """The Chalice app as Lambda and API Gateway call it, on moto's services."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import app
-import boto3
 import pytest
 from chalice.app import IAMAuthorizer
 from chalice.test import Client
-from chalicelib import wiring
+from chalicelib import aws
 from chalicelib.errors import MessagesFailed, ServiceUnavailable, SettingsError
-from chalicelib.stores.schema import table_definitions
-from moto import mock_aws
 
-STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import"
 
 
 @pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("DICOM_BUCKET", "dicom")
-    monkeypatch.setenv("STATE_MACHINE_ARN", STATE_MACHINE)
-    wiring.forget()
-    with mock_aws():
-        for definition in table_definitions():
-            boto3.client("dynamodb").create_table(**definition)
-        boto3.client("s3").create_bucket(Bucket="dicom")
-        boto3.client("sqs").create_queue(QueueName="dicom-import")
-        yield
-    wiring.forget()
+def _queue(_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of what a function needs, only what the API and the queue's consumer do.
+    for name in ("DATASTORE_ID", "RESULTS_BUCKET"):
+        monkeypatch.delenv(name)
+    aws.sqs().create_queue(QueueName="dicom-import")
 
 
 def get(path: str) -> tuple[int, str, Any]:
@@ -112,7 +100,7 @@ def test_every_other_route_asks_iam() -> None:
 
 
 def test_a_poison_message_is_raised_after_its_neighbour_is_deleted() -> None:
-    sqs = boto3.client("sqs")
+    sqs = aws.sqs()
     url = sqs.get_queue_url(QueueName="dicom-import")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"Event": "s3:TestEvent"}))
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]

@@ -237,8 +237,9 @@ def test_dead_letters_are_moved_back_one_by_one(limit: int | None, moved: int) -
     assert move(client, "dead", "q", None) == 0
 
 
+@pytest.mark.usefixtures("moto_runs")
 def test_sqs_moves_all_dead_letters_where_it_can_do_that() -> None:
-    client = boto3.client("sqs", region_name="us-east-1")
+    client = aws.sqs()
     with Stubber(client) as stub:
         stub.add_response("get_queue_url", {"QueueUrl": "https://sqs/dead"})
         stub.add_response("get_queue_attributes", {"Attributes": {"QueueArn": "arn:dead"}})

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 from chalicelib import aws
@@ -126,8 +125,9 @@ def test_a_large_object_is_copied_part_by_part_with_one_checksum() -> None:
     assert whole.head("b").metadata == {"n": "v"}
 
 
+@pytest.mark.usefixtures("moto_runs")
 def test_what_s3_says_against_a_call_is_told_apart() -> None:
-    client = boto3.client("s3", region_name="us-east-1")
+    client = aws.s3()
     files = S3Files(client, BUCKET)
     with Stubber(client) as stub:
         stub.add_client_error("copy_object", "PreconditionFailed", http_status_code=412)

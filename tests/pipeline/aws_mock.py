@@ -1,0 +1,106 @@
+"""moto in this process: the product's clients are made once and kept, its services start empty.
+
+Making a client takes as long as a hundred calls do, so one set serves every test of the process.
+A client that is kept cannot leave moto: it is made while moto answers, and is given to the product
+only while moto answers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from chalicelib import aws, wiring
+from chalicelib.stores.schema import table_definitions
+from moto import mock_aws
+from moto.core.base_backend import BackendDict
+from moto.core.models import MockAWS
+
+from local.healthimaging import install
+
+REGION, ACCOUNT = "us-east-1", "123456789012"
+# What a test before, or the person at the keyboard, may have pointed at another AWS.
+_ELSEWHERE = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN")
+
+Listener = Callable[[str], None]
+_make_client = aws._client
+_clients: dict[tuple[str, int], Any] = {}
+_before: list[Listener] = []
+_after: list[Listener] = []
+
+
+@contextmanager
+def running(**config: Any) -> Iterator[None]:
+    """moto answers, and whoever asks ``chalicelib.aws`` for a client gets the one that was kept."""
+    assert not MockAWS._mocks_active, "another test has left its moto behind"
+    install()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _ELSEWHERE:
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        with mock_aws(config=config or None):
+            patch.setattr(aws, "_client", _kept)
+            wiring.forget()
+            try:
+                yield
+            finally:
+                wiring.forget()
+    assert not MockAWS._mocks_active
+
+
+def _kept(service: str, attempts: int = aws._ATTEMPTS) -> Any:
+    """As ``aws._client`` makes it, and the same one for the same arguments."""
+    if (service, attempts) not in _clients:
+        client = _make_client(service, attempts)
+        client.meta.events.register("before-call", _tell_before)
+        client.meta.events.register("after-call", _tell_after)
+        _clients[service, attempts] = client
+    return _clients[service, attempts]
+
+
+def _tell_before(model: Any, **_: object) -> None:
+    for listener in _before:
+        listener(_named(model))
+
+
+def _tell_after(model: Any, **_: object) -> None:
+    for listener in _after:
+        listener(_named(model))
+
+
+def _named(model: Any) -> str:
+    return f"{model.service_model.service_name}:{model.name}"
+
+
+@contextmanager
+def listening(before: Listener, after: Listener) -> Iterator[None]:
+    """Tell of each call of a kept client before it is sent, and once it is answered."""
+    _before.append(before)
+    _after.append(after)
+    try:
+        yield
+    finally:
+        _before.remove(before)
+        _after.remove(after)
+
+
+def reset() -> None:
+    """Empty every service, and see that it is so; settings are read again."""
+    BackendDict.reset()
+    wiring.settings.cache_clear()
+    wiring.stores.cache_clear()
+    assert_empty()
+
+
+def assert_empty() -> None:
+    """No service of moto has so much as a backend that could hold something."""
+    left = [each.service_name for each in BackendDict._instances]
+    assert left == [], f"{left} still hold what a test before has made"
+
+
+def create(*buckets: str) -> None:
+    """The tables, and buckets."""
+    for definition in table_definitions():
+        aws.dynamodb().create_table(**definition)
+    for bucket in buckets:
+        aws.s3().create_bucket(Bucket=bucket)
