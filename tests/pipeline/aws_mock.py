@@ -14,6 +14,7 @@ from chalicelib import aws, wiring
 from chalicelib.stores.schema import table_definitions
 from moto import mock_aws
 from moto.core.base_backend import BackendDict
+from moto.core.config import DefaultConfig
 from moto.core.models import MockAWS
 
 from local.healthimaging import install
@@ -30,7 +31,7 @@ _after: list[Listener] = []
 
 
 @contextmanager
-def running(**config: Any) -> Iterator[None]:
+def running(config: DefaultConfig | None = None) -> Iterator[None]:
     """moto answers, and whoever asks ``chalicelib.aws`` for a client gets the one that was kept."""
     assert not MockAWS._mocks_active, "another test has left its moto behind"
     install()
@@ -38,7 +39,7 @@ def running(**config: Any) -> Iterator[None]:
         for name in _ELSEWHERE:
             patch.delenv(name, raising=False)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
-        with mock_aws(config=config or None):
+        with mock_aws(config=config):
             patch.setattr(aws, "_client", _kept)
             wiring.forget()
             try:
@@ -94,7 +95,8 @@ def reset() -> None:
 
 def assert_empty() -> None:
     """No service of moto has so much as a backend that could hold something."""
-    left = [each.service_name for each in BackendDict._instances]
+    backends: list[Any] = BackendDict._instances  # type: ignore[misc]
+    left = [each.service_name for each in backends]
     assert left == [], f"{left} still hold what a test before has made"
 
 

@@ -225,6 +225,7 @@ class MemoryObjects:
         self.bodies[bucket, target] = self._body(bucket, key)
         self.metadata[bucket, target] = metadata
         del self.bodies[bucket, key]
+        self.metadata.pop((bucket, key), None)
 
     def _body(self, bucket: str, key: str) -> bytes:
         try:

@@ -1,5 +1,6 @@
 """Files in memory, over the objects of ``stores.memory``: one bucket for all of a test's code."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ class MemoryFiles:
     def put(self, key: str, body: bytes) -> None:
         """See Files."""
         self.objects.bodies[self.bucket, key] = body
+        self.objects.metadata.pop((self.bucket, key), None)
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         """See Files."""
@@ -62,7 +64,7 @@ class MemoryFiles:
             for bucket, key in self.objects.bodies
             if bucket == self.bucket and key.startswith(prefix) and key > after
         )
-        return map(self.head, keys)
+        return iter([self._listed(key) for key in keys])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """See Files."""
@@ -81,6 +83,11 @@ class MemoryFiles:
         """See Files."""
         for key in keys:
             self.objects.bodies.pop((self.bucket, key), None)
+            self.objects.metadata.pop((self.bucket, key), None)
+
+    def _listed(self, key: str) -> StoredObject:
+        body = self._body(key)
+        return StoredObject(key, len(body), _etag(body), self.modified_at)
 
     def _body(self, key: str) -> bytes:
         try:
@@ -90,4 +97,5 @@ class MemoryFiles:
 
 
 def _etag(body: bytes) -> str:
-    return Checksum.of(body).base64
+    """S3's, of an object that was not encrypted and did not come in parts."""
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'

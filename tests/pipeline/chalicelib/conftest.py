@@ -13,7 +13,7 @@ STATE_MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:dicom-import
 
 @pytest.fixture(scope="module")
 def moto_runs() -> Iterator[None]:
-    """One for all tests of a module; each of them begins with :func:`tests.pipeline.aws_mock.reset`."""
+    """One moto for all tests of a module."""
     with aws_mock.running():
         yield
 

@@ -7,22 +7,23 @@ from datetime import timedelta
 from typing import Any
 
 import app
+from chalicelib.intake.drops import COPIED_FROM
 
 from contract.batch_states import BatchEvent
-from contract.keys import batch_prefix, manifest_key
+from contract.keys import InstanceKey, batch_prefix, manifest_key
 from contract.manifest import ManifestInstance
-from contract.records import InstanceRecord, InstanceState
-from local.healthimaging import EmulatorOptions, QuotaProfile, install
+from contract.records import Counts, InstanceRecord, InstanceState, JobRecord, JobStatus
 from local.lambdas import event_bridge_event
-from tests.pipeline.chalicelib.crash_cloud import (
+from tests.pipeline.chalicelib.crash_world import (
     BUCKET,
+    CT,
     EMPTY,
     NOW,
     OLDER,
     SCHEDULED,
     A,
     B,
-    Cloud,
+    World,
 )
 from tests.unit.chalicelib.builders import overwrite
 
@@ -52,109 +53,93 @@ def step(batch_id: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def two_closed_manifests(cloud: Cloud) -> Any:
-    cloud.keep(A, BatchEvent.OPENED)  # B's receiver has no batch table
+def two_closed_manifests(world: World) -> Any:
+    world.keep(A, BatchEvent.OPENED)  # B's receiver has no batch table
     for batch_id in (A, B):
-        cloud.close(batch_id, [cloud.put_instance(batch_id, f"1.2.3.{batch_id[14]}")])
+        world.close(batch_id, [world.put_instance(batch_id, f"1.2.3.{batch_id[14]}")])
     return queue_event(manifest_key(A), manifest_key(B))
 
 
-def two_waiting_batches(cloud: Cloud) -> Any:
+def two_waiting_batches(world: World) -> Any:
     for batch_id in (A, B):
-        cloud.keep(batch_id, BatchEvent.CLOSED)
+        world.keep(batch_id, BatchEvent.CLOSED)
     return SCHEDULED
 
 
-def an_admitted_batch(cloud: Cloud) -> Any:
+def an_admitted_batch(world: World) -> Any:
     """With everything a sweep can find."""
-    duplicate = cloud.put_instance(A, "1.2.3.1")
-    cloud.put_instance(A, "1.2.3.2")
-    missing = cloud.put_instance(A, "1.2.3.3")
-    cloud.s3.delete_object(Bucket=BUCKET, Key=missing.key)
-    cloud.put_instance(A, "1.2.3.9")
-    cloud.begin_upload(A)
+    duplicate = world.put_instance(A, "1.2.3.1")
+    world.put_instance(A, "1.2.3.2")
+    missing = world.put_instance(A, "1.2.3.3")
+    world.remove(missing.key)
+    world.put_instance(A, "1.2.3.9")
+    world.begin_upload(A)
     listed = [duplicate, *(replace(duplicate, key=f"{batch_prefix(A)}1.2/1.2.3/{sop}.dcm",
               sop_instance_uid=sop) for sop in ("1.2.3.2", "1.2.3.3"))]  # fmt: skip
-    cloud.close(A, listed)
-    cloud.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
-    imported_before(cloud, duplicate)
+    world.close(A, listed)
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    imported_before(world, duplicate)
     return step(A)
 
 
-def imported_before(cloud: Cloud, instance: ManifestInstance) -> None:
+def imported_before(world: World, instance: ManifestInstance) -> None:
     row = InstanceRecord(
         instance.sop_instance_uid, "1.2", "1.2.3", instance.sop_class_uid, OLDER,
         instance.key.replace(A, OLDER), instance.size, instance.checksum,
         InstanceState.IMPORTED, NOW, job_id="job0",
     )  # fmt: skip
-    overwrite(cloud.instances, [row])
-    cloud.dynamodb.put_item(
-        TableName="DicomImportJobTable",
-        Item={
-            **{
-                name: {"S": "x"}
-                for name in (
-                    "jobId", "jobStatus", "batchId", "datastoreId", "dataAccessRoleArn",
-                    "inputS3Uri", "outputS3Uri", "submittedAt", "callingAeTitle",
-                )
-            },
-            **{
-                f"{name}Count": {"N": "0"}
-                for name in (
-                    "instance", "imported", "failed", "warning", "duplicate", "nonPrimary",
-                )
-            },
-            "jobId": {"S": "job0"},
-            "jobStatus": {"S": "COMPLETED"},
-            "datastoreId": {"S": cloud.datastore_id},
-            "submittedAt": {"S": "2026-11-23T09:20:00.000000Z"},
-        },
+    overwrite(world.instances, [row])
+    world.jobs.create(
+        JobRecord(
+            "job0", JobStatus.COMPLETED, OLDER, world.datastore_id, "x", "s3://x/", "s3://x/",
+            NOW - timedelta(minutes=40), "x", Counts(1, 1),
+        )
     )  # fmt: skip
 
 
-def a_started_batch(cloud: Cloud) -> dict[str, Any]:
-    cloud.close(A, [cloud.put_instance(A, "1.2.3.1"), cloud.put_instance(A, "1.2.3.2", b"bad")])
-    cloud.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+def a_started_batch(world: World) -> dict[str, Any]:
+    world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2", b"bad")])
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
     job: dict[str, Any] = app.start_import_job(step(A), None)
     return job
 
 
-def a_finished_job(cloud: Cloud) -> Any:
-    job = a_started_batch(cloud)
-    cloud.scheduler.advance(60)
+def a_finished_job(world: World) -> Any:
+    job = a_started_batch(world)
+    world.finish_jobs()
     return step(A, job=job)
 
 
-def a_failed_import(cloud: Cloud) -> Any:
-    cloud.close(A, [cloud.put_instance(A, "1.2.3.1"), cloud.put_instance(A, "1.2.3.2")])
-    cloud.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
-    cloud.begin_upload(A)
+def a_failed_import(world: World) -> Any:
+    world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")])
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    world.begin_upload(A)
     return step(A, error={"Error": "ImportRefused", "Cause": '{"errorMessage": "no"}'})
 
 
-def two_overdue_batches(cloud: Cloud) -> Any:
+def two_overdue_batches(world: World) -> Any:
     for batch_id in (A, B, EMPTY):
-        cloud.keep(batch_id, BatchEvent.OPENED)
+        world.keep(batch_id, BatchEvent.OPENED)
     for batch_id in (A, EMPTY):
-        cloud.begin_upload(batch_id)
-    cloud.put_instance(A, "1.2.3.1")
-    cloud.put_instance(A, "1.2.3.2")
-    cloud.s3.put_object(Bucket=BUCKET, Key=f"{batch_prefix(A)}stray", Body=b"stray")
-    cloud.close(B, [cloud.put_instance(B, "1.2.3.3")])  # its event is lost
-    cloud.now += timedelta(minutes=3)
+        world.begin_upload(batch_id)
+    world.put_instance(A, "1.2.3.1")
+    world.put_instance(A, "1.2.3.2")
+    world.put(f"{batch_prefix(A)}stray", b"stray")
+    world.close(B, [world.put_instance(B, "1.2.3.3")])  # its event is lost
+    world.now += timedelta(minutes=3)
     return SCHEDULED
 
 
-def a_job_that_ended(cloud: Cloud) -> Any:
-    job = a_started_batch(cloud)
-    cloud.scheduler.advance(60)
+def a_job_that_ended(world: World) -> Any:
+    job = a_started_batch(world)
+    world.finish_jobs()
     return ended(job, "Import Job Completed")
 
 
-def a_job_that_failed(cloud: Cloud) -> Any:
-    install().configure(EmulatorOptions(quota_profile=QuotaProfile.NONE, failing_jobs=1))
-    job = a_started_batch(cloud)
-    cloud.scheduler.advance(60)
+def a_job_that_failed(world: World) -> Any:
+    world.fail_next_job()
+    job = a_started_batch(world)
+    world.finish_jobs()
     return ended(job, "Import Job Failed")
 
 
@@ -163,28 +148,61 @@ def ended(job: dict[str, Any], detail_type: str) -> dict[str, Any]:
     return event_bridge_event("aws.medical-imaging", detail_type, detail)
 
 
-def a_day_of_facts(cloud: Cloud) -> Any:
+def a_day_of_facts(world: World) -> Any:
     """A batch that is imported in part, a study that is quiet, and a file that is none."""
-    instances = [cloud.put_instance(A, "1.2.3.1"), cloud.put_instance(A, "1.2.3.2", b"bad")]
-    cloud.close(A, instances)
-    cloud.s3.put_object(Bucket=BUCKET, Key="dropbox/bad", Body=b"bad")
+    instances = [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2", b"bad")]
+    world.close(A, instances)
+    world.put("dropbox/bad", b"bad")
     app.trigger_import(queue_event(manifest_key(A), "dropbox/bad"), None)
     job: dict[str, Any] = app.start_import_job(step(A), None)
-    cloud.scheduler.advance(60)
+    world.finish_jobs()
     assert app.check_status(step(A, job=job), None)["status"] == "COMPLETED"
-    cloud.now += timedelta(minutes=20)
+    world.now += timedelta(minutes=20)
     return SCHEDULED
 
 
-def old_imports(cloud: Cloud) -> Any:
-    a_day_of_facts(cloud)
+def old_imports(world: World) -> Any:
+    a_day_of_facts(world)
     app.announce_events(SCHEDULED, None)
-    cloud.events()
-    cloud.now += timedelta(days=31)
+    world.events()
+    world.now += timedelta(days=31)
     return SCHEDULED
 
 
-CASES: dict[str, tuple[str, Callable[[Cloud], Any]]] = {
+def a_full_dropbox(world: World) -> Any:
+    """Two files of one study that are DICOM, one that is not."""
+    world.put("dropbox/a folder/one.dcm", CT)
+    world.put("dropbox/two.dcm", CT)
+    world.put("dropbox/notes.txt", b"no DICOM")
+    return SCHEDULED
+
+
+def drops_that_were_told(world: World) -> Any:
+    a_full_dropbox(world)
+    return queue_event("dropbox/two.dcm", "dropbox/notes.txt")
+
+
+def old_objects(world: World) -> Any:
+    """Of a batch whose event was lost, of a copy whose batch was never written, and of nobody."""
+    world.close(B, [world.put_instance(B, "1.2.3.1")])
+    copy = InstanceKey(A, "1.2", "1.2.3", "1.2.3.2")
+    world.put(str(copy), b"copy", {COPIED_FROM: "elsewhere"})
+    world.put("instances/stray", b"stray")
+    world.now += timedelta(days=2)
+    return SCHEDULED
+
+
+def a_partial_batch(world: World) -> str:
+    a_day_of_facts(world)
+    return A
+
+
+def a_failed_instance(world: World) -> str:
+    a_day_of_facts(world)
+    return "1.2.3.2"
+
+
+CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "trigger_import": ("trigger_import", two_closed_manifests),
     "dispatch_imports": ("dispatch_imports", two_waiting_batches),
     "start_import_job": ("start_import_job", an_admitted_batch),
@@ -195,4 +213,9 @@ CASES: dict[str, tuple[str, Callable[[Cloud], Any]]] = {
     "expire_objects": ("expire_objects", old_imports),
     "on_import_event completed": ("on_import_event", a_job_that_ended),
     "on_import_event failed": ("on_import_event", a_job_that_failed),
+    "trigger_import dropbox": ("trigger_import", drops_that_were_told),
+    "collect_dropbox": ("collect_dropbox", a_full_dropbox),
+    "reconcile": ("reconcile", old_objects),
+    "retry": ("retry", a_partial_batch),
+    "release": ("release", a_failed_instance),
 }

@@ -11,7 +11,6 @@ from chalicelib import aws
 from chalicelib.errors import MessagesFailed, ServiceUnavailable, SettingsError
 
 
-
 @pytest.fixture(autouse=True)
 def _queue(_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what a function needs, only what the API and the queue's consumer do.

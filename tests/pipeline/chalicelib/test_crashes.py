@@ -1,71 +1,76 @@
-"""Every handler dies at each of its AWS calls, once AWS has answered it and before anything else.
+"""Every handler dies at its AWS calls on moto, once AWS has answered and before anything else.
 
 That is before the next call, too, so that no moment between two of them is left out. The handler is
-then invoked again, as AWS does; what is kept in the end must be what is kept without a crash.
+then invoked again, as AWS does; what is kept in the end must be what is kept without a crash. The
+same cases die at each of their calls on the twins (test_crashes_in_memory.py), which take a
+hundredth of the time; here is shown that the twins are no easier to please than moto.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from tests.pipeline.chalicelib.crash_cases import CASES, a_day_of_facts
-from tests.pipeline.chalicelib.crash_cloud import (
-    Cloud,
-    NewCloud,
-    hooks,
-    new_cloud,
+from tests.pipeline.chalicelib.crash_cloud import NewCloud, a_cloud, hooks, new_cloud
+from tests.pipeline.chalicelib.crash_memory import in_memory
+from tests.pipeline.chalicelib.crash_verdict import (
+    Reference,
+    changes,
+    dies_at,
+    on_any_cloud,
+    reference,
+    repeated,
 )
 
 __all__ = ["hooks", "new_cloud"]  # fixtures
-# One cloud and one run of it for each call of a handler, in moto. Other tests cover what these do.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.no_cover]
+pytestmark = pytest.mark.timeout(900)
+Expected = Callable[[str], Reference]
 
 
-def reference(
-    function: str, arrange: Callable[[Cloud], Any], new_cloud: NewCloud
-) -> tuple[list[str], dict[str, Any]]:
-    """The calls of an invocation that does not die, and what is kept after it."""
-    with new_cloud() as cloud:
-        cloud.invoke(function, arrange(cloud))
-        names = list(cloud.calls.names)
-        assert names, "the hooks saw no call"
-        cloud.settle()
-        contents = cloud.contents()
-        assert contents["uploads"] == []
-        return names, contents
+@pytest.fixture(scope="module")
+def expected(hooks: None) -> Expected:
+    """The run of a case without a crash, which all of its crashes are held against."""
+    return functools.cache(lambda case: reference(case, a_cloud))
+
+
+def telling(count: int) -> list[int]:
+    """A handler's first call, the one in its middle, and its last."""
+    return sorted({0, count // 2, count - 1})
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_crash_at_any_call_changes_nothing_about_the_end(case: str, new_cloud: NewCloud) -> None:
-    function, arrange = CASES[case]
-    names, expected = reference(function, arrange, new_cloud)
-    for number, name in enumerate(names):
-        with new_cloud() as cloud:
-            event = arrange(cloud)
-            cloud.calls.dies_at = number
-            cloud.invoke_twice_if_it_dies(function, event)
-            cloud.settle()
-            found = cloud.contents()
-            if name == "events:PutEvents":  # the one moment after which an event comes twice
-                found["events"] = sorted(set(found["events"]))
-                assert len(cloud.event_ids) == len(expected["events"])
-            assert found == expected, f"after a crash at call {number}, {name}"
+def test_a_crash_at_the_first_middle_or_last_call_changes_nothing_about_the_end(
+    case: str, expected: Expected
+) -> None:
+    for number in telling(len(expected(case).names)):
+        dies_at(number, expected(case), a_cloud)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", CASES)
+def test_a_crash_at_any_other_call_changes_nothing_about_the_end(
+    case: str, expected: Expected
+) -> None:
+    count = len(expected(case).names)
+    for number in sorted({*range(count)} - {*telling(count)}):
+        dies_at(number, expected(case), a_cloud)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_repeated_invocation_changes_nothing(case: str, new_cloud: NewCloud) -> None:
-    function, arrange = CASES[case]
-    _, expected = reference(function, arrange, new_cloud)
-    with new_cloud() as cloud:
-        event = arrange(cloud)
-        for _ in range(2):
-            cloud.invoke(function, event)
-            cloud.now += timedelta(minutes=6)
-        cloud.settle()
-        assert cloud.contents() == expected
+def test_a_repeated_invocation_changes_nothing(case: str, expected: Expected) -> None:
+    repeated(expected(case), a_cloud)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_handler_dies_behind_as_many_changes_in_memory_and_ends_alike(
+    case: str, expected: Expected
+) -> None:
+    on_moto, in_memory_ = expected(case), reference(case, in_memory)
+    assert changes(in_memory_.names) == changes(on_moto.names)
+    assert on_any_cloud(in_memory_.end) == on_any_cloud(on_moto.end)
 
 
 def test_each_fact_is_told_once_though_announcing_is_repeated(new_cloud: NewCloud) -> None:

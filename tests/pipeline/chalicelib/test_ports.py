@@ -69,6 +69,36 @@ def test_objects_are_listed_in_order_from_any_key_on(ports: Ports) -> None:
     assert [each.key for each in ports.files.list("")] == ["a/3", "b/1"]
 
 
+def test_a_listing_tells_no_metadata_and_what_was_listed_may_be_gone(ports: Ports) -> None:
+    ports.files.put("a/1", b"body")
+    ports.files.copy(ports.files.head("a/1"), "a/2", {"reason": "x"})
+    listed = ports.files.list("a/")
+    first = next(listed)
+    ports.files.delete(["a/1", "a/2"])
+    second = next(listed)
+    assert [(each.key, each.metadata, each.checksum) for each in (first, second)] == [
+        ("a/1", {}, None),
+        ("a/2", {}, None),
+    ]
+
+
+def test_an_etag_is_that_of_the_bytes(ports: Ports) -> None:
+    ports.files.put("a", b"body")
+    (listed,) = ports.files.list("")
+    assert listed.etag == ports.files.head("a").etag == '"841a2d689ad86bd1611447453c22c6fc"'
+
+
+def test_an_object_that_is_written_again_has_none_of_the_old_metadata(ports: Ports) -> None:
+    ports.files.put("a", b"body")
+    ports.files.copy(ports.files.head("a"), "b", {"reason": "x"})
+    ports.files.put("b", b"another")
+    assert ports.files.head("b").metadata == {}
+    ports.files.copy(ports.files.head("a"), "b", {"reason": "x"})
+    ports.files.delete(["b"])
+    assert ports.files.create("b", b"another")
+    assert ports.files.head("b").metadata == {}
+
+
 def test_an_object_is_read_from_its_beginning_or_whole(ports: Ports) -> None:
     ports.files.put("a", b"0123456789")
     ports.files.put("empty", b"")

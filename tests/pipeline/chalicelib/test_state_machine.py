@@ -2,15 +2,13 @@
 
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
+from chalicelib import aws
 from chalicelib.errors import (
     ImportQuotaExceeded,
     ImportRefused,
@@ -18,12 +16,14 @@ from chalicelib.errors import (
     ResultsNotReady,
     ServiceUnavailable,
 )
-from moto import mock_aws
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
     WaitFunction,
 )
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+
+from tests.pipeline import aws_mock
 
 DEFINITION = Path(__file__).parents[3] / "stepfunctions" / "definition.asl.json"
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
@@ -61,7 +61,7 @@ class Cloud:
     def run(self, **script: Sequence[Answer]) -> dict[str, Any]:
         """Run one execution to its end; returns its description."""
         self.script.update({name: list(answers) for name, answers in script.items()})
-        client = boto3.client("stepfunctions", "us-east-1")
+        client = aws.stepfunctions()
         text = re.sub(r"\$\{(\w+)\}", lambda found: FUNCTION + found[1], DEFINITION.read_text())
         machine = client.create_state_machine(
             name="dicom-import", definition=text, roleArn="arn:aws:iam::123456789012:role/states"
@@ -69,18 +69,24 @@ class Cloud:
         execution = client.start_execution(
             stateMachineArn=machine["stateMachineArn"], name=BATCH, input=json.dumps(INPUT)
         )
-        deadline = time.monotonic() + 20
-        pause = threading.Event()
-        while True:
-            found = client.describe_execution(executionArn=execution["executionArn"])
-            if found["status"] != "RUNNING":
-                return dict(found)
-            assert time.monotonic() < deadline
-            pause.wait(0.01)
+        found = client.describe_execution(executionArn=execution["executionArn"])
+        assert found["status"] != "RUNNING"
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[None]:
+    """moto that runs executions, each inside the very call that starts it."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        aws_mock.running({"stepfunctions": {"execute_state_machine": True}}),
+    ):
+        patch.setattr(ExecutionWorker, "start", ExecutionWorker._execution_logic)
+        yield
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def cloud(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     cloud = Cloud()
 
     def invoke(parameters: dict[str, Any], region: str, state_credentials: object) -> Any:
@@ -92,8 +98,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.setattr(lambda_eval_utils, "_invoke_lambda_function", invoke)
     monkeypatch.setattr(retrier_decl, "time", SimpleNamespace(sleep=cloud.delays.append))
     monkeypatch.setattr(WaitFunction, "_wait_interval", wait)
-    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
-        yield cloud
+    aws_mock.reset()
+    return cloud
 
 
 def test_a_batch_is_started_watched_and_done(cloud: Cloud) -> None:

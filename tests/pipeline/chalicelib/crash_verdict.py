@@ -1,0 +1,95 @@
+"""Whether a case ends as it would have without a crash."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.pipeline.chalicelib.crash_cases import CASES
+from tests.pipeline.chalicelib.crash_world import (
+    RESTART,
+    Json,
+    NewWorld,
+    World,
+    as_late,
+)
+
+# The one moment after which an event comes twice.
+_SENT = "events:PutEvents", "events:put_events"
+# Calls that change nothing: after AWS's names those of the ports.
+_READS = {
+    "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query",
+    "s3:GetObject", "s3:HeadObject", "s3:ListObjectsV2", "s3:ListMultipartUploads",
+    "medical-imaging:GetDICOMImportJob",
+    "batches:get", "batches:by_state", "batches:newest", "instances:get_many", "jobs:get",
+    "journal:get", "medical-imaging:look", "outbox:due", "outbox:event", "outbox:is_due",
+    "s3:begin", "s3:folders", "s3:head", "s3:list", "s3:read", "studies:get",
+}  # fmt: skip
+# S3 computes a copy's checksum by its own algorithm.
+_CHECKSUM = re.compile(r"\b(CRC64NVME|SHA256):[\w+/]+=*")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run without a crash: the handler's calls, and what is kept behind it and in the end."""
+
+    case: str
+    names: tuple[str, ...]
+    behind: Json
+    end: Json
+
+
+def changes(names: Iterable[str]) -> int:
+    """How many of the calls may change something."""
+    return sum(name not in _READS for name in names)
+
+
+def on_any_cloud(end: Json) -> str:
+    """An end without what differs between moto and the twins."""
+    return _CHECKSUM.sub("<checksum>", json.dumps(end, indent=1, sort_keys=True))
+
+
+def reference(case: str, new_world: NewWorld) -> Reference:
+    function, arrange = CASES[case]
+    with new_world() as world:
+        world.invoke(function, arrange(world))
+        assert world.calls.names, "no call was seen"
+        behind = world.snapshot()
+        world.settle()
+        end = world.contents()
+    assert end["uploads"] == []
+    return Reference(case, tuple(world.calls.names), behind, end)
+
+
+def dies_at(number: int, expected: Reference, new_world: NewWorld) -> None:
+    """Let the handler die behind one of its calls, and see where that ends."""
+    function, arrange = CASES[expected.case]
+    with new_world() as world:
+        event = arrange(world)
+        world.calls.dies_at = number
+        world.invoke_twice_as_it_dies(function, event)
+        name = world.calls.names[number]
+        _ends_alike(world, expected, f"after a crash at call {number}, {name}", name in _SENT)
+
+
+def repeated(expected: Reference, new_world: NewWorld) -> None:
+    """Let the handler do all of its work twice."""
+    function, arrange = CASES[expected.case]
+    with new_world() as world:
+        event = arrange(world)
+        for _ in range(2):
+            world.invoke(function, event)
+            world.now += RESTART
+        _ends_alike(world, expected, "after a repeated invocation")
+
+
+def _ends_alike(world: World, expected: Reference, when: str, is_told_twice: bool = False) -> None:
+    """Settling is left out where what is kept is already what a run without a crash leaves."""
+    if as_late(world.snapshot(), expected.behind):
+        return
+    world.settle()
+    found = world.contents()
+    if is_told_twice:
+        found["events"] = sorted(set(found["events"]))
+        assert len(world.event_ids) == len(expected.end["events"])
+    assert found == expected.end, when
