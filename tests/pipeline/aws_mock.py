@@ -8,8 +8,10 @@ only while moto answers.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from botocore.httpsession import URLLib3Session
 from chalicelib import aws, wiring
 from chalicelib.stores.schema import table_definitions
 from moto import mock_aws
@@ -25,6 +27,7 @@ _ELSEWHERE = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKE
 
 Listener = Callable[[str], None]
 _make_client = aws._client
+_send = URLLib3Session.send
 _clients: dict[tuple[str, int], Any] = {}
 _before: list[Listener] = []
 _after: list[Listener] = []
@@ -41,12 +44,20 @@ def running(config: DefaultConfig | None = None) -> Iterator[None]:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         with mock_aws(config=config):
             patch.setattr(aws, "_client", _kept)
+            patch.setattr(URLLib3Session, "send", _within_this_machine)
             wiring.forget()
             try:
                 yield
             finally:
                 wiring.forget()
     assert not MockAWS._mocks_active
+
+
+def _within_this_machine(session: URLLib3Session, request: Any) -> Any:
+    """What moto does not answer, whoever asks, goes to a server of the test's own or fails."""
+    host = urlsplit(request.url).hostname
+    assert host == "127.0.0.1", f"a call has left moto, for {host}"
+    return _send(session, request)
 
 
 def _kept(service: str, attempts: int = aws._ATTEMPTS) -> Any:

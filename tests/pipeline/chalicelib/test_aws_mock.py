@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import boto3
 import pytest
 from chalicelib import aws
 from chalicelib.stores.schema import table_definitions
@@ -68,6 +69,13 @@ def test_clients_are_kept_and_handed_out_only_while_moto_answers(
         assert aws.s3() not in given
         aws.forget_clients()
     assert given[0] is given[1]
+
+
+def test_no_client_reaches_the_network() -> None:
+    with aws_mock.running():
+        client = boto3.client("s3", endpoint_url="https://elsewhere.invalid")
+        with pytest.raises(AssertionError, match="left moto, for elsewhere"):
+            client.list_buckets()
 
 
 def test_a_moto_that_another_test_left_running_is_no_place_to_begin() -> None:

@@ -15,7 +15,7 @@ from tests.pipeline.chalicelib.crash_verdict import dies_at, reference, repeated
 def test_a_crash_behind_any_call_changes_nothing_about_the_end(case: str) -> None:
     expected = reference(case, in_memory)
     for number in range(len(expected.names)):
-        dies_at(number, expected, in_memory)
+        dies_at(number, expected, in_memory, always_settle=True)
 
 
 @pytest.mark.parametrize("case", CASES)
