@@ -22,9 +22,9 @@ import structlog
 import urllib3
 from chalicelib import wiring
 from moto.core.config import default_user_config
-from moto.server import ThreadedMotoServer
 
 from local import healthimaging, names, resources
+from local.aws import AwsServer
 from local.environment import aws_environment, lambda_environment
 from local.errors import LocalCloudError
 from local.lambdas import (
@@ -127,7 +127,7 @@ class Cloud:
         _configure_step_functions({"execute_state_machine": True})
         self.emulator.configure(self._options.emulator)
         self._stack.callback(self.emulator.shutdown)
-        server = ThreadedMotoServer(names.LOOPBACK, self._options.ports.aws, verbose=False)
+        server = AwsServer(self._options.ports.aws)
         server.start()
         self._stack.callback(server.stop)
         host, port = server.get_host_and_port()

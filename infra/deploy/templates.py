@@ -5,9 +5,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader
+else:  # libyaml's is six times as fast, and PyYAML may have been built without it
+    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "infra" / "cloudformation"
@@ -106,7 +111,7 @@ def parse(text: str) -> Json:
         loader.dispose()
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(SafeLoader):
     """YAML with CloudFormation's short forms, in which ``2012-10-17`` is no date."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import yaml
 from moto.cloudformation import parsing
 from moto.elbv2.models import FakeLoadBalancer
 
@@ -32,8 +33,12 @@ _create = FakeLoadBalancer.create_from_cloudformation_json
 
 @contextmanager
 def filled() -> Iterator[None]:
-    """While this lasts, AWS::NoValue leaves lists, and a load balancer has its type."""
+    """While this lasts, AWS::NoValue leaves lists, and a load balancer has its type.
+
+    And libyaml reads the templates, which are JSON without a tag: several times as fast as PyYAML.
+    """
     with (
+        mock.patch.object(yaml, "Loader", getattr(yaml, "CLoader", yaml.Loader)),
         mock.patch.object(parsing, "clean_json", _without_no_values),
         mock.patch.object(FakeLoadBalancer, "create_from_cloudformation_json", _typed),
     ):

@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import boto3
-
 MANIFEST = {
     "schemaVersion": 2,
     "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
@@ -26,6 +24,8 @@ def main(arguments: list[str], standard_input: str, record: Path) -> None:
         if os.environ.get("REGISTRY_IS_AWAY"):
             sys.exit("connection refused")
         name, _, tag = arguments[1].partition("/")[2].rpartition(":")
+        import boto3  # noqa: PLC0415 - it takes longer than the rest of a login and a build
+
         ecr = boto3.client("ecr")
         ecr.put_image(repositoryName=name, imageTag=tag, imageManifest=json.dumps(MANIFEST))
 

@@ -15,9 +15,9 @@ import urllib3
 from moto.apigateway.models import APIGatewayBackend
 from moto.cloudformation.models import CloudFormationBackend
 from moto.cloudformation.parsing import OutputMap
-from moto.server import ThreadedMotoServer
 
-from local import healthimaging, names
+from local import healthimaging
+from local.aws import AwsServer
 from tests.infra import moto_gaps
 
 DATASTORE = "0" * 32
@@ -104,7 +104,7 @@ def running() -> Iterator[MotoCloud]:
             (APIGatewayBackend, "import_rest_api", _import),
         ):
             stack.enter_context(mock.patch.object(backend, name, function))
-        server = ThreadedMotoServer(names.LOOPBACK, 0, verbose=False)
+        server = AwsServer()
         server.start()
         stack.callback(server.stop)
         host, port = server.get_host_and_port()
