@@ -21,6 +21,8 @@ STATE_MACHINE_ROLE_ARN = f"arn:{PARTITION}:iam::{ACCOUNT_ID}:role/dicom-workflow
 STATE_MACHINE_ARN = f"arn:{PARTITION}:states:{REGION}:{ACCOUNT_ID}:stateMachine:{STATE_MACHINE}"
 
 LOOPBACK = "127.0.0.1"
+AE_TITLE = "STORESCP"  # of the receiver
+BUNDLED = "pydicom"  # the samples that pydicom ships
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFINITION = REPOSITORY / "stepfunctions" / "definition.asl.json"
 CHALICE_APP = REPOSITORY / "chalice_app"

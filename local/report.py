@@ -1,4 +1,4 @@
-"""The tables the demo ends with."""
+"""What the commands print: the tables the demo ends with, and what was not stored."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +12,7 @@ from local.follow import Json
 from local.scu import Sent
 
 _UID_TAIL = 12
+console = Console(highlight=False)
 
 
 def jobs_table(jobs: Iterable[Json]) -> Table:

@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from local.errors import LocalCloudError
+from local.names import BUNDLED
 
-BUNDLED = "pydicom"
 CT_STUDY = "ct500"
 _CT_SLICES = 500
 _CT_ROWS = 512
