@@ -17,7 +17,8 @@ def received(patience_seconds: float) -> Iterator[Json]:
     url = sqs.get_queue_url(QueueName=names.EVENT_QUEUE)["QueueUrl"]
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
-        for message in sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages", []):
+        answer = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
+        for message in answer.get("Messages", []):
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             yield json.loads(message["Body"])
 

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
 
+from local.aws import Dispatcher
 from local.names import LOOPBACK
 
 Environ = dict[str, Any]
@@ -80,7 +77,7 @@ class Endpoint:
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._app: Wsgi = DomainDispatcherApplication(create_backend_app)
+        self._app: Wsgi = Dispatcher(create_backend_app)
         self._server = make_server(
             LOOPBACK, 0, self._serve, threaded=True, request_handler=_Handler
         )

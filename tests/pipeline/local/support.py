@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pydicom
+from pydicom.data import get_testdata_file
 from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.uid import generate_uid
 
 from local.cloud import Cloud
 from local.follow import Ledger, RestClient, until_complete
 from local.healthimaging import EmulatorOptions, QuotaProfile
 from local.names import LOOPBACK
-from local.samples import Sample
+from local.samples import Sample, read
 from local.scu import Sent, send
 
 FAST = EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=0.1)
@@ -19,10 +22,21 @@ def send_all(cloud: Cloud, samples: Sequence[Sample]) -> list[Sent]:
     return list(send(samples, LOOPBACK, cloud.dicom_port, "STORESCP"))
 
 
+def fresh(folder: Path, name: str, count: int = 1) -> list[Sample]:
+    """Copies of one of pydicom's files as a study of its own, which no other test has sent."""
+    data_set = pydicom.dcmread(str(get_testdata_file(name, download=False)))
+    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = generate_uid(), generate_uid()
+    paths = [folder / f"{number}-{name}" for number in range(count)]
+    for path in paths:
+        data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data_set.save_as(path)
+    return read(paths)
+
+
 def settle(rest: RestClient, acknowledged: set[str]) -> Ledger:
     """Follow until every acknowledged instance has ended; fails when one never does."""
     ledger = Ledger(acknowledged)
-    for _ in until_complete(ledger, rest, every_seconds=1.0, patience_seconds=45):
+    for _ in until_complete(ledger, rest, every_seconds=0.25, patience_seconds=45):
         pass
     told = {uid: rest.instance(uid) for uid in ledger.missing}
     assert ledger.complete, f"never ended: {told}; jobs: {ledger.jobs}"

@@ -1,36 +1,36 @@
-"""A local cloud where no S3 event arrives and nobody polls: leases and job events do it all."""
+"""No S3 event arrives and nobody polls: leases and job events do it all."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom.data import get_testdata_file
+from chalicelib import wiring
 
-from local.cloud import Cloud, CloudOptions
+from local import resources
+from local.cloud import Cloud
 from local.follow import RestClient
 from local.names import LOOPBACK
-from local.roads import EventFaults
-from local.samples import Sample, read
+from local.roads import RELIABLE, EventFaults
+from local.samples import Sample
 from local.scu import send
-from tests.pipeline.local.support import FAST, settle
+from tests.pipeline.local.support import fresh, settle
+
+pytestmark = pytest.mark.xdist_group("local cloud")
+SHORT_LEASE = {"LEASE_SECONDS": "2"}
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    options = CloudOptions(
-        emulator=FAST,
-        # settle() would not wait for one poll.
-        poll_seconds=60,
-        lambda_settings={"START_RATE": "100", "RECOVERY_GRACE_SECONDS": "1"},
-        receiver_environment={"LEASE_SECONDS": "2", "BATCH_QUIET_SECONDS": "1"},
-        queue_faults=EventFaults(lost=1.0),
-    )
-    with Cloud(options) as running:
-        yield running
-
-
-def samples(*names: str) -> list[Sample]:
-    return read([Path(str(get_testdata_file(name, download=False))) for name in names])
+@pytest.fixture
+def deaf_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The cloud while every event of S3's is lost, and no execution looks for its job in time."""
+    cloud.queue_road.faults = EventFaults(lost=1.0)
+    # settle() would not wait for one poll.
+    monkeypatch.setenv("POLL_MIN_SECONDS", "60")
+    wiring.settings.cache_clear()
+    yield cloud
+    resources.stop_executions()  # which still wait
+    cloud.queue_road.faults = RELIABLE
+    monkeypatch.undo()
+    wiring.settings.cache_clear()
 
 
 def acknowledged(port: int, chosen: list[Sample]) -> set[str]:
@@ -38,18 +38,24 @@ def acknowledged(port: int, chosen: list[Sample]) -> set[str]:
     return {each.sample.sop_instance_uid for each in sent if each.acknowledged}
 
 
-def test_a_batch_whose_event_is_lost_is_found_when_its_lease_is_over(cloud: Cloud) -> None:
-    uids = acknowledged(cloud.dicom_port, samples("CT_small.dcm"))
-    ledger = settle(RestClient(cloud.rest_url), uids)
-    assert [each["state"] for each in ledger.instances.values()] == ["IMPORTED"]
+def test_a_batch_whose_event_is_lost_is_found_when_its_lease_is_over(
+    deaf_cloud: Cloud, rest: RestClient, tmp_path: Path
+) -> None:
+    with deaf_cloud.receiver("short-lease", environment=SHORT_LEASE) as receiver:
+        uids = acknowledged(receiver.port, fresh(tmp_path, "CT_small.dcm"))
+        ledger = settle(rest, uids)
+    assert [ledger.instances[uid]["state"] for uid in uids] == ["IMPORTED"]
 
 
-def test_what_a_killed_receiver_acknowledged_is_imported(cloud: Cloud) -> None:
+def test_what_a_killed_receiver_acknowledged_is_imported(
+    deaf_cloud: Cloud, rest: RestClient, tmp_path: Path
+) -> None:
     never_quiet = {"BATCH_QUIET_SECONDS": "600", "BATCH_HELD_QUIET_SECONDS": "600"}
-    with cloud.receiver("killed", environment=never_quiet) as receiver:
-        uids = acknowledged(receiver.port, samples("MR_small.dcm", "rtdose.dcm"))
+    with deaf_cloud.receiver("killed", environment=SHORT_LEASE | never_quiet) as receiver:
+        chosen = [*fresh(tmp_path, "MR_small.dcm"), *fresh(tmp_path, "CT_small.dcm")]
+        uids = acknowledged(receiver.port, chosen)
         receiver.kill()
         assert not receiver.is_running
     assert len(uids) == 2
-    ledger = settle(RestClient(cloud.rest_url), uids)
-    assert {each["state"] for each in ledger.instances.values()} == {"IMPORTED"}
+    ledger = settle(rest, uids)
+    assert {ledger.instances[uid]["state"] for uid in uids} == {"IMPORTED"}
