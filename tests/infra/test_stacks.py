@@ -6,6 +6,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from moto.moto_api._internal.models import moto_api_backend
 
 from infra.deploy.templates import NAMES
 from tests.infra.moto_gaps import NOT_CREATED, filled
@@ -29,13 +30,21 @@ Outputs = dict[str, str]
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")
 
 
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[None]:
+    """One session for all tests: its loader reads the models of ten services."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_DEFAULT_REGION", REGION)
+        environment.setenv("AWS_ACCESS_KEY_ID", "made-up")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+        with mock_aws(), filled():
+            yield
+
+
 @pytest.fixture(autouse=True)
-def _aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
-    with mock_aws(), filled():
-        yield
+def _nothing_there(_aws: None) -> None:
+    """What an earlier test created is gone."""
+    moto_api_backend.reset()
 
 
 def create(**parameters: str) -> Outputs:

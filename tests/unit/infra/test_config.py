@@ -173,7 +173,14 @@ def test_the_rules_of_a_parameter() -> None:
 
 
 _scalars = st.none() | st.booleans() | st.integers() | st.text() | st.floats()
-_tables = st.recursive(_scalars, lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner))
+_known = ["PeerCIDR1", "VpcCIDR", "TaskCPU", "START_RATE", "check_status", "memory", "uri"]
+_keys = st.sampled_from(_known) | st.text()
+# Small: large documents take seconds to make, and nothing here depends on size.
+_tables = st.recursive(
+    _scalars,
+    lambda inner: st.dictionaries(_keys, inner, max_size=3) | st.lists(inner, max_size=3),
+    max_leaves=5,
+)
 _sections = st.sampled_from(["region", "parameters", "functions", "environment", "api", "image"])
 
 
