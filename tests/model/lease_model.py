@@ -12,8 +12,11 @@ later (``late_after_sweep`` shows what that would do).
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
+from store_scp.batches import BatchBook
+from store_scp.instance import Instance
 from store_scp.leases import Lease, Standing
 
 from contract.batch_states import BatchEvent, after
@@ -21,9 +24,14 @@ from contract.checksums import Checksum
 from contract.records import BatchState
 from tests.model.pipeline import Step, import_steps, recovery_steps
 from tests.model.world import EPOCH, LEASE, STILL, Record, Rules, Task, Worker, World
-from tests.unit.store_scp.builders import instance
+from tests.unit.store_scp import builders
 
 BYTES = Checksum.of(b"pixels")
+
+
+@cache
+def instance(sop: str) -> Instance:
+    return builders.instance(sop)
 
 
 def steps(world: World, rules: Rules) -> Iterator[tuple[str, Step]]:
@@ -116,17 +124,14 @@ def lease_steps(world: World, worker: Worker, rules: Rules) -> Iterator[tuple[st
 
 def receive(sop: str, world: World, worker: Worker) -> None:
     world.sends += 1
-    with worker.book() as book:
-        stored = book.is_stored(instance(sop), BYTES, STILL)
-    if stored:
+    if worker.book(BatchBook.is_stored, instance(sop), BYTES, STILL):
         world.acknowledged.add(sop)
     else:
         place(sop, worker)
 
 
 def place(sop: str, worker: Worker) -> None:
-    with worker.book() as book:
-        placement = book.place(instance(sop), STILL, 1, BYTES)
+    placement = worker.book(BatchBook.place, instance(sop), STILL, 1, BYTES)
     worker.leases.setdefault(placement.batch_id, Lease(LEASE))
     worker.task = Task(sop, placement)
 
@@ -149,11 +154,11 @@ def answer(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
         opened = after(None, BatchEvent.OPENED)
         world.records[batch_id] = Record(opened, worker.name, asked_at + LEASE)
     elif ours and record.state is BatchState.OPEN:
-        record.owner, record.expires_at = worker.name, asked_at + LEASE
+        expires_at = asked_at + LEASE
+        world.records[batch_id] = replace(record, owner=worker.name, expires_at=expires_at)
     else:
         worker.leases[batch_id] = lease.denied()
-        with worker.book() as book:
-            book.lost(batch_id)
+        worker.book(BatchBook.lost, batch_id)
         worker.to_write.pop(batch_id, None)
         return
     worker.leases[batch_id] = lease.granted(world.now if rules.lease_from_answer else asked_at)
@@ -170,7 +175,7 @@ def check(world: World, worker: Worker) -> None:
     assert worker.task is not None
     put = worker.task.placement.batch_id, worker.task.sop
     if worker.leases[put[0]].standing(world.now) is Standing.OURS:
-        worker.task.sent = True
+        worker.task = replace(worker.task, sent=True)
         world.in_flight.add(put)
     else:
         put_elsewhere(worker, worker.task)
@@ -178,7 +183,7 @@ def check(world: World, worker: Worker) -> None:
 
 def arrive(world: World, worker: Worker) -> None:
     assert worker.task is not None
-    worker.task.arrived = world.now
+    worker.task = replace(worker.task, arrived=world.now)
 
 
 def judge(rules: Rules, world: World, worker: Worker) -> None:
@@ -187,9 +192,8 @@ def judge(rules: Rules, world: World, worker: Worker) -> None:
     assert task.arrived is not None
     standing = worker.leases[task.placement.batch_id].standing(task.arrived)
     if standing is Standing.OURS or rules.acknowledge_unchecked:
-        with worker.book() as book:
-            book.stored(task.placement, STILL, 1, BYTES)
-        task.stored = True
+        worker.book(BatchBook.stored, task.placement, STILL, 1, BYTES)
+        worker.task = replace(task, stored=True)
         return
     if rules.delete_stray:
         world.objects.discard((task.placement.batch_id, task.sop))
@@ -197,15 +201,13 @@ def judge(rules: Rules, world: World, worker: Worker) -> None:
 
 
 def put_elsewhere(worker: Worker, task: Task) -> None:
-    with worker.book() as book:
-        book.failed(task.placement, STILL)
+    worker.book(BatchBook.failed, task.placement, STILL)
     place(task.sop, worker)
 
 
 def refuse(world: World, worker: Worker) -> None:
     assert worker.task is not None
-    with worker.book() as book:
-        book.failed(worker.task.placement, STILL)
+    worker.book(BatchBook.failed, worker.task.placement, STILL)
     worker.task = None
 
 
@@ -220,13 +222,12 @@ def end_task(world: World, worker: Worker) -> None:
 
 
 def close_batches(world: World, worker: Worker) -> None:
-    with worker.book() as book:
-        book.close_all()
-        for manifest in book.due(STILL, EPOCH):
-            listed = frozenset(each.sop_instance_uid for each in manifest.instances)
-            worker.to_write[manifest.batch_id] = listed
-        for batch_id in worker.leases.keys() - set(book.unwritten()):
-            let_go(worker, batch_id)
+    worker.book(BatchBook.close_all)
+    for manifest in worker.book(BatchBook.due, STILL, EPOCH):
+        listed = frozenset(each.sop_instance_uid for each in manifest.instances)
+        worker.to_write[manifest.batch_id] = listed
+    for batch_id in worker.leases.keys() - set(worker.book(BatchBook.unwritten)):
+        let_go(worker, batch_id)
 
 
 def check_manifest(batch_id: str, world: World, worker: Worker) -> None:
@@ -238,8 +239,7 @@ def check_manifest(batch_id: str, world: World, worker: Worker) -> None:
 def write_manifest(batch_id: str, world: World, worker: Worker) -> None:
     listed = worker.writing.pop(batch_id)
     world.manifests.setdefault(batch_id, listed)
-    with worker.book() as book:
-        book.manifest_written(batch_id)
+    worker.book(BatchBook.manifest_written, batch_id)
     let_go(worker, batch_id)
 
 

@@ -4,6 +4,7 @@ Recovery has one run at a time, which may crash anywhere.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from contract.batch_states import BatchEvent, after
@@ -53,13 +54,14 @@ def fence(rules: Rules, world: World) -> None:
     if record.state is not BatchState.OPEN or not (as_read or rules.fence_anyones):
         world.recovery = None
         return
-    record.owner, record.expires_at = RECOVERY, world.now
-    run.fenced = True
+    world.records[run.batch_id] = replace(record, owner=RECOVERY, expires_at=world.now)
+    world.recovery = replace(run, fenced=True)
 
 
 def list_prefix(world: World) -> None:
-    assert world.recovery is not None
-    world.recovery.listing = world.prefix(world.recovery.batch_id)
+    run = world.recovery
+    assert run is not None
+    world.recovery = replace(run, listing=world.prefix(run.batch_id))
 
 
 def write_recovered(rules: Rules, world: World) -> None:
@@ -74,7 +76,14 @@ def write_recovered(rules: Rules, world: World) -> None:
     if listed:
         world.manifests[run.batch_id] = listed
     else:
-        record.state = after(record.state, BatchEvent.QUARANTINED)
+        move(run.batch_id, world, BatchEvent.QUARANTINED)
+
+
+def move(batch_id: str, world: World, *events: BatchEvent) -> None:
+    """These events happen to the batch."""
+    for event in events:
+        record = world.records[batch_id]
+        world.records[batch_id] = replace(record, state=after(record.state, event))
 
 
 def import_steps(world: World, rules: Rules) -> Iterator[tuple[str, Step]]:
@@ -87,8 +96,7 @@ def import_steps(world: World, rules: Rules) -> Iterator[tuple[str, Step]]:
 
 def start_import(rules: Rules, batch_id: str, world: World) -> None:
     """Register the manifest, sweep, leave duplicates out, and start the job."""
-    record = world.records[batch_id]
-    record.state = after(after(record.state, BatchEvent.CLOSED), BatchEvent.ADMITTED)
+    move(batch_id, world, BatchEvent.CLOSED, BatchEvent.ADMITTED)
     listed, found = world.manifests[batch_id], world.prefix(batch_id)
     for sop in sorted(listed - found):
         world.wrong = f"{sop} is listed and missing"
@@ -106,7 +114,8 @@ def start_import(rules: Rules, batch_id: str, world: World) -> None:
 def list_for_import(batch_id: str, world: World) -> None:
     """HealthImaging takes whatever is under the prefix."""
     found = world.prefix(batch_id)
-    world.imported.update(found)
+    for sop in found:
+        world.imported[sop] = world.imported.get(sop, 0) + 1
     for sop in sorted(found - world.manifests[batch_id]):
         world.wrong = f"{sop} is imported and not listed"
 
@@ -115,6 +124,5 @@ def end_import(rules: Rules, batch_id: str, world: World) -> None:
     """The results are in the ledger."""
     if rules.late_after_sweep:
         list_for_import(batch_id, world)
-    record = world.records[batch_id]
-    record.state = after(record.state, BatchEvent.IMPORTED)
+    move(batch_id, world, BatchEvent.IMPORTED)
     world.ledger |= world.prefix(batch_id)

@@ -1,17 +1,22 @@
 """The world of the lease model: what there is in it, and the errors that can be planted."""
 
 import pickle
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from store_scp.batches import BatchBook, BatchLimits, Placement
 from store_scp.leases import Lease
 
 from contract.keys import new_batch_id
 from contract.records import BatchState
+
+P = ParamSpec("P")
+T = TypeVar("T")
+# A world as a value: every collection in it is a tuple or a frozenset.
+Frozen = tuple[Any, ...]
 
 # In ticks: as small as they can be while renewal, expiry and recovery are different moments.
 LEASE = 2
@@ -72,7 +77,7 @@ class BatchIds:
         return new_batch_id(EPOCH, bytes([self.worker] * 7 + [self.count]))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """A C-STORE request in a worker's hands. ``arrived``: when the PUT's answer came."""
 
@@ -95,15 +100,48 @@ class Worker:
     to_write: dict[str, frozenset[str]] = field(default_factory=dict)
     writing: dict[str, frozenset[str]] = field(default_factory=dict)
 
-    @contextmanager
-    def book(self) -> Iterator[BatchBook]:
-        """The book, to be changed."""
-        book = pickle.loads(self.shelved)  # noqa: S301 - our own
-        yield book
-        self.shelved = pickle.dumps(book)
+    def book(
+        self, operation: Callable[Concatenate[BatchBook, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do this to the book."""
+        assert not kwargs
+        result, self.shelved = _on_book(self.shelved, operation, args)
+        return cast("T", result)
+
+    def freeze(self) -> Frozen:
+        """The worker as a value."""
+        return (
+            self.name,
+            self.shelved,
+            self.task,
+            _sorted(self.leases),
+            _sorted(self.asking),
+            _sorted(self.to_write),
+            _sorted(self.writing),
+        )
+
+    @classmethod
+    def thaw(cls, frozen: Frozen) -> Self:
+        """A worker that may change, from a value."""
+        name, shelved, task, leases, asking, to_write, writing = frozen
+        return cls(name, shelved, dict(leases), dict(asking), task, dict(to_write), dict(writing))
 
 
-@dataclass(slots=True)
+@cache
+def _on_book(
+    shelved: bytes, operation: Callable[..., object], args: tuple[object, ...]
+) -> tuple[object, bytes]:
+    """The operation's result, and the book after it. There are few books, and many worlds."""
+    book = pickle.loads(shelved)  # noqa: S301 - our own
+    result = operation(book, *args)
+    return result, pickle.dumps(book)
+
+
+def _sorted(items: dict[str, Any]) -> Frozen:
+    return tuple(sorted(items.items())) if len(items) > 1 else tuple(items.items())
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A row of the batch table."""
 
@@ -112,7 +150,7 @@ class Record:
     expires_at: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """A run of recovery on one batch; ``owner`` and ``expires_at`` are what it read."""
 
@@ -139,7 +177,7 @@ class World:
     manifests: dict[str, frozenset[str]] = field(default_factory=dict)
     recovery: Recovery | None = None
     ledger: set[str] = field(default_factory=set)
-    imported: Counter[str] = field(default_factory=Counter)
+    imported: dict[str, int] = field(default_factory=dict)  # how many times
     acknowledged: set[str] = field(default_factory=set)
     wrong: str | None = None
 
@@ -149,6 +187,50 @@ class World:
         names = range(1, scope.workers + 1)
         return cls(
             scope, [Worker(f"w{n}", pickle.dumps(BatchBook(LIMITS, BatchIds(n)))) for n in names]
+        )
+
+    def freeze(self) -> Frozen:
+        """The world as a value, which is the same for equal worlds."""
+        return (
+            self.scope,
+            tuple(worker.freeze() for worker in self.workers),
+            self.now,
+            self.sends,
+            self.crashes,
+            self.silences,
+            _sorted(self.records),
+            frozenset(self.in_flight),
+            frozenset(self.objects),
+            _sorted(self.manifests),
+            self.recovery,
+            frozenset(self.ledger),
+            _sorted(self.imported),
+            frozenset(self.acknowledged),
+            self.wrong,
+        )
+
+    @classmethod
+    def thaw(cls, frozen: Frozen) -> Self:
+        """A world that may change, from a value."""
+        scope, workers, now, sends, crashes, silences, *pipeline = frozen
+        records, in_flight, objects, manifests, recovery, *end = pipeline
+        ledger, imported, acknowledged, wrong = end
+        return cls(
+            scope,
+            [Worker.thaw(worker) for worker in workers],
+            now,
+            sends,
+            crashes,
+            silences,
+            dict(records),
+            set(in_flight),
+            set(objects),
+            dict(manifests),
+            recovery,
+            set(ledger),
+            dict(imported),
+            set(acknowledged),
+            wrong,
         )
 
     def prefix(self, batch_id: str) -> frozenset[str]:
