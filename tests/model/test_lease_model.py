@@ -1,6 +1,6 @@
 """No order of events loses an acknowledged instance or imports one twice; each planted error does.
 
-Scopes are as large as fits into some seconds. What is small in one is large in another.
+Scopes are as large as fits into some seconds, and half a minute for `make test-all`. What is small in one is large in another.
 """
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from tests.model.explorer import explore
 from tests.model.world import Rules, Scope
 
-# Tens of thousands of worlds. Coverage would take a fifth more time, and see nothing new.
+# Tens of thousands of worlds, of which coverage would see nothing new.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.no_cover]
 
 # One instance, sent once; recovery may crash, the table may be slow or silent.
@@ -19,10 +19,23 @@ AGAIN = Scope(ticks=3, sends=2, crashes=0, silences=0, slow_table=False)
 SHARED = Scope(instances=2, ticks=3, sends=2, crashes=0, silences=0, slow_table=False)
 # A sender that changes from one worker to the other and back; no lease runs out.
 MOVING = Scope(workers=2, ticks=0, sends=3, crashes=0, silences=0, slow_table=False)
+# One instance that either of two workers has, beyond the end of two leases.
+BOTH = Scope(workers=2, ticks=3, sends=2, crashes=0, silences=0, slow_table=False)
+# One instance, sent again, while recovery may crash.
+CRASHING = Scope(ticks=4, sends=2, silences=0, slow_table=False)
 
 
 @pytest.mark.parametrize(
-    ("scope", "worlds"), [(SLOW, 10_000), (AGAIN, 20_000), (SHARED, 50_000), (MOVING, 10_000)]
+    ("scope", "worlds"),
+    [
+        (SLOW, 10_000),
+        (AGAIN, 20_000),
+        (SHARED, 50_000),
+        (MOVING, 8_000),
+        # Half a minute each.
+        pytest.param(BOTH, 200_000, marks=pytest.mark.exhaustive),
+        pytest.param(CRASHING, 200_000, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_nothing_acknowledged_is_lost_or_imported_twice(scope: Scope, worlds: int) -> None:
     finding, seen = explore(scope, Rules())
