@@ -67,15 +67,15 @@ class Storm:
     waiting: int
 
 
-def storm(images: Sequence[float], rule: Mapping[str, Any]) -> Storm:
-    """A day of executions that each retry on their own by ``rule``: in aggregate, by the second."""
+def storm(images: Sequence[float], rule: Mapping[str, Any], seconds: int = _DAY) -> Storm:
+    """Executions that each retry on their own by ``rule``: in aggregate, by the second."""
     fresh = Counter(int(arrived) for arrived in images)
     waves = [
         _Wave(math.ceil(longest_delay(rule, max(0, tried - 1))))
         for tried in range(_RETRIES_TO_THE_CAP + 1)
     ]
     bucket, started, throttled = TokenBucket.full(start_rate(), 0.0), 0, 0.0
-    for second in range(_DAY):
+    for second in range(seconds):
         waves[0].late += fresh[second]
         due = [wave.due(second) for wave in waves]
         wanted = sum(due)

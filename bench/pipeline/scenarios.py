@@ -130,12 +130,21 @@ def _fed(templates: Sequence[ClosedBatch], images: int, gap: float) -> Iterator[
             return
 
 
-def long_queue(waiting: int, duration: ImportDuration, seconds: float, seed: int) -> LongQueue:
-    """``waiting`` full batches at once, and a modality that closes one each minute."""
+def long_queue(
+    waiting: int,
+    duration: ImportDuration,
+    seconds: float,
+    seed: int,
+    ramp: float = _RAMP_SECONDS,
+) -> LongQueue:
+    """``waiting`` full batches at once, and a modality that closes one each minute.
+
+    What is measured are ``seconds`` after the ``ramp``, which is longer where jobs are.
+    """
     full = default_limits().max_files
     batch = ClosedBatch("", 0.0, "MIGRATION", full, full * _CT_BYTES, CloseReason.FULL, ())
     queue = [renamed(batch, number, number / _BURST_RATE) for number in range(waiting)]
-    ramp = max(_RAMP_SECONDS, 1.5 * duration.seconds(full))
+    ramp = max(ramp, 1.5 * duration.seconds(full))
     until = ramp + seconds
     modality = replace(batch, calling_ae_title="CT1", files=500, size=500 * _CT_BYTES)
     studies = [

@@ -1,6 +1,7 @@
 """No order of events loses an acknowledged instance or imports one twice; each planted error does.
 
-Scopes are as large as fits into some seconds, and half a minute for `make test-all`. What is small in one is large in another.
+Scopes are as large as fits into some seconds, and into half a minute for ``make test-all``. What
+is small in one is large in another.
 """
 
 import pytest

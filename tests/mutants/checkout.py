@@ -89,7 +89,7 @@ class Checkout:
         listed.write_text("\n".join(tests))
         log = self._folder / "output"
         python = str(self.path / ".venv" / "bin" / "python")
-        command = [python, "-m", "pytest", *options, f"@{listed}"]
+        command = [python, "-m", "pytest", "-p", "tests.mutants.plugin", *options, f"@{listed}"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=self.path, env=_environment(), stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ import click
 from tests.mutants.checkout import Checkout, default_python
 
 OPTIONS = [
-    "-p", "tests.mutants.context_plugin", "-p", "no:cacheprovider", "-q",
+    "-p", "no:cacheprovider", "-q",
     "--cov", "--cov-config=tests/mutants/coveragerc", "--cov-context=test", "--cov-report=",
     "--cov-append",
 ]  # fmt: skip

@@ -77,6 +77,7 @@ def test_a_table_is_written_between_its_marks_and_nothing_else_changes() -> None
     assert filled(again, {"x": sheet}) == again
 
 
+@pytest.mark.exhaustive  # two whole days
 def test_the_pages_small_hospital_is_what_the_code_simulates() -> None:
     ours = hospital_day(SMALL, SEED)
     other = per_image_day(ours, SEED)

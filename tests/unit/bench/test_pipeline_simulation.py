@@ -13,7 +13,7 @@ from bench.pipeline.assumptions import ImportDuration, Timing
 from bench.pipeline.hospital import SMALL, day
 from bench.pipeline.ledger import ledger_units
 from bench.pipeline.machine import DEFINITION
-from bench.pipeline.per_image import arrivals, best_starts, storm
+from bench.pipeline.per_image import Storm, arrivals, best_starts, storm
 from bench.pipeline.pipeline import Pipeline
 from bench.pipeline.receiver import ClosedBatch, renamed
 from bench.pipeline.scenarios import hospital_day, long_queue
@@ -50,8 +50,8 @@ def test_every_image_of_a_day_is_imported_and_the_same_seed_is_the_same_day() ->
 
 def test_a_burst_is_imported_at_the_services_pace_without_a_quota_in_between() -> None:
     pipeline = Pipeline(SHORT, Timing(), 1)
-    pipeline.run(burst(150))
-    assert pipeline.tally.ended == {BatchState.IMPORTED: 150}
+    pipeline.run(burst(80))
+    assert pipeline.tally.ended == {BatchState.IMPORTED: 80}
     starts = sorted(pipeline.jobs.started_at.values())
     assert all(later - earlier > 9 - 2 for earlier, later in zip(starts, starts[9:], strict=False))
     assert not pipeline.machine.transitions["RecordFailure"]
@@ -75,15 +75,25 @@ def test_a_job_over_a_limit_fails_and_is_recorded() -> None:
 def test_more_jobs_at_once_than_the_quota_are_never_tried() -> None:
     slow = ImportDuration(seconds_per_job=400.0, seconds_per_file=0.0)
     pipeline = Pipeline(slow, Timing(), 1)
-    pipeline.run(burst(220))
+    pipeline.run(burst(130))
     assert (pipeline.jobs.most_live, pipeline.jobs.over_quota) == (100, 0)
-    assert pipeline.tally.ended == {BatchState.IMPORTED: 220}
+    assert pipeline.tally.ended == {BatchState.IMPORTED: 130}
 
 
-def test_a_modality_does_not_wait_behind_a_long_queue() -> None:
-    found = long_queue(1_600, ImportDuration(95.0, 0.0), 240.0, seed=1)
+@pytest.mark.parametrize(
+    ("waiting", "ramp", "share"),
+    [
+        (450, 150.0, 0.8),
+        # Several seconds: its queue is still long after a quarter of an hour.
+        pytest.param(1_600, 900.0, 0.85, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_a_modality_does_not_wait_behind_a_long_queue(
+    waiting: int, ramp: float, share: float
+) -> None:
+    found = long_queue(waiting, ImportDuration(95.0, 0.0), 240.0, seed=1, ramp=ramp)
     assert found.modality_wait[1] < 20
-    assert found.share > 0.85
+    assert found.share > share
 
 
 def test_an_image_costs_the_ledger_two_writes_and_two_reads() -> None:
@@ -99,10 +109,24 @@ def test_one_job_per_image_never_starts_more_than_the_quota_allows() -> None:
     assert all(earlier <= later for earlier, later in itertools.pairwise(starts))
 
 
-def test_every_execution_of_a_storm_has_started_or_waits() -> None:
+@pytest.mark.parametrize("seconds", [600, 3_600])
+def test_every_execution_of_a_storm_has_started_or_waits(seconds: int) -> None:
+    images = [number / 10 for number in range(1_500)]
+    found = storm(images, RULE, seconds)
+    assert found.started + found.waiting == len(images)
+    assert found.throttled > len(images)
+    # The quota lets one start each second, and one more at once.
+    assert found.started == min(seconds + 1, len(images))
+
+
+def test_no_execution_is_refused_where_images_come_far_apart() -> None:
+    assert storm([80.0 * number for number in range(45)], RULE, 3_600) == Storm(45, 0, 0)
+
+
+@pytest.mark.exhaustive  # each second of a day, twice
+def test_every_execution_of_a_days_storm_has_started_or_waits() -> None:
     images = arrivals(day(TINY, seed=7))
     found = storm(images, RULE)
     assert found.started + found.waiting == len(images)
     assert found.throttled > len(images)
-    # A thousand a day, far apart, and nobody is refused.
     assert storm([80.0 * number for number in range(1_000)], RULE).throttled == 0

@@ -17,6 +17,15 @@ from coverage.config import CoverageConfig
 
 _CONFIG = "COVERAGE_PROCESS_CONFIG"
 
+# An older checkout has not all of them, and pytest refuses to select by a marker it does not know.
+_MARKERS = "image", "alone", "exhaustive"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the markers that tests are selected by."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Measure even what has no need to be measured for the coverage report."""
