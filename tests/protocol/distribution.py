@@ -5,7 +5,7 @@ that is found would say nothing of the tests that best run singly.
 """
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 # Files whose tests share receivers: few processes start them.
 _TOGETHER = {
@@ -28,7 +28,7 @@ _SINGLY = {
 }
 
 
-class Scheduling(LoadScopeScheduling):
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """By file, but for files that go together and for tests that go singly."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -40,4 +40,4 @@ def scheduling(config: pytest.Config, log: object) -> Scheduling | None:
     """For ``--dist=loadgroup``; None leaves it to pytest-xdist."""
     if config.getvalue("dist") != "loadgroup":
         return None
-    return Scheduling(config, log)  # type: ignore[arg-type] # its Producer is not exported
+    return Scheduling(config, log)

@@ -237,11 +237,15 @@ def test_the_subject_of_any_certificate_can_be_bound(
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
-KEYS = st.sampled_from([*AeEntry.__slots__, "cidr", "tls_subject", "tls_san", "batch"]) | st.text()
-DOCUMENTS = st.dictionaries(st.just("ae") | st.text(), st.lists(st.dictionaries(KEYS, VALUES)))
+NAMES = st.text(max_size=20)
+KEYS = st.sampled_from([*AeEntry.__slots__, "cidr", "tls_subject", "tls_san", "batch"]) | NAMES
+ENTRIES = st.lists(st.dictionaries(KEYS, VALUES, max_size=4), max_size=2)
+DOCUMENTS = st.dictionaries(st.just("ae") | NAMES, ENTRIES, max_size=2)
 
 
 @given(
