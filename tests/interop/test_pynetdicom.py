@@ -1,6 +1,7 @@
 """pynetdicom as the sender, which sends a file's bytes as they are."""
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,8 @@ def send(port: int, files: Sequence[Sample], folder: Path, max_pdu: int) -> None
             path = folder / "instance.dcm"
             path.write_bytes(part10(each))
             assert association.send_c_store(path).Status == 0, each.name
+            while association._is_paused:  # as its reactor may be still, and take the next answer
+                time.sleep(0.001)
 
 
 @pytest.mark.parametrize("max_pdu", PDU_SIZES)
