@@ -1,18 +1,36 @@
-"""One local cloud for all tests of this folder that one process runs.
+"""One local cloud for all tests of this folder.
 
 After each of them the cloud is shown to be as it was when it started (base.py). Before a test of
 another folder it is stopped: moto's state, and the environment, are the process's.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from local.cloud import Cloud, CloudOptions
 from local.follow import RestClient
 from tests.pipeline.local.base import Base, assert_back_to
 from tests.pipeline.local.support import FAST
+
+_FILES = "tests/pipeline/local/"
+# Starts a cloud of its own, as a user would.
+_ALONE = "test_demo.py"
+
+
+class OneCloud(LoadFileScheduling):  # type: ignore[misc]
+    """With --dist=loadfile, the files that share the cloud are as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        shares = file.startswith(_FILES) and not file.endswith(_ALONE)
+        return _FILES if shares else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneCloud | None:
+    return OneCloud(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class SharedCloud:
@@ -50,7 +68,7 @@ _SHARED = SharedCloud()
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+    if nextitem is None or not nextitem.nodeid.startswith(_FILES):
         _SHARED.stop()
 
 

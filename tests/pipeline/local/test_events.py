@@ -18,8 +18,6 @@ from local.resources import lifecycle
 from tests.pipeline.chalicelib.schema_check import complaints
 from tests.pipeline.local.support import fresh, send_all, settle
 
-pytestmark = pytest.mark.xdist_group("local cloud")
-
 
 def test_a_study_and_a_file_that_is_none_are_told_of(
     cloud: Cloud, rest: RestClient, tmp_path: Path

@@ -29,7 +29,7 @@ from tests.pipeline.local.support import FAST, send_all, settle
 
 T = TypeVar("T")
 
-pytestmark = [pytest.mark.usefixtures("cloud"), pytest.mark.xdist_group("local cloud")]
+pytestmark = pytest.mark.usefixtures("cloud")
 
 
 def until(what: Callable[[], T | None], seconds: float = 30) -> T:

@@ -15,7 +15,6 @@ from local.samples import Sample
 from local.scu import send
 from tests.pipeline.local.support import fresh, settle
 
-pytestmark = pytest.mark.xdist_group("local cloud")
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
 
 

@@ -16,10 +16,8 @@ from local.cloud import Cloud
 from local.follow import RestClient
 from tests.pipeline.local.support import data_set_of, sample_data_set, send_all, settle
 
-pytestmark = [
-    pytest.mark.xdist_group("local cloud"),
-    pytest.mark.filterwarnings("ignore::UserWarning:pydicom"),  # odd files are what is wanted here
-]
+# Odd files are what is wanted here.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 # A file in each transfer syntax, and of each odd kind.
 REPRESENTATIVE = {
