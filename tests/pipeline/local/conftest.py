@@ -5,9 +5,9 @@ another folder it is stopped: moto's state, and the environment, are the process
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from local.cloud import Cloud, CloudOptions
@@ -29,7 +29,7 @@ class OneCloud(LoadFileScheduling):  # type: ignore[misc]
         return _FILES if shares else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneCloud | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneCloud | None:
     return OneCloud(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
