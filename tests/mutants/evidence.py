@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 from coverage import CoverageData
 
 from tests.mutants.operators import Mutant
+from tests.mutants.sample import product_files
 
 # pytest-cov's contexts of pytest's own process; xdist adds a group to the node id.
 _PHASE = re.compile(r"\|(setup|run|teardown)$")
@@ -56,9 +58,9 @@ class Evidence:
     def choose(self, mutant: Mutant, seconds: float) -> Choice:
         """The tests that execute the mutant's line, as many as run in ``seconds``.
 
-        The tests of the fastest files come first. Where there is no time for all, every file gives
-        its fastest tests. A process that several tests share counts for all of them, but after
-        those that are known to execute the line.
+        The module's own test file comes first, then the fastest files; where there is no time for
+        all, each of those gives its fastest tests. A process that several tests share counts for
+        all of them, but after those that are known to execute the line.
         """
         sure: set[str] = set()
         shared: set[str] = set()
@@ -66,17 +68,22 @@ class Evidence:
             tests, process_tests = self._named(context)
             sure |= tests
             shared |= process_tests
-        picked = self._affordable(sure, seconds)
-        spare = seconds - self._cost(picked)
-        picked += self._affordable(shared - sure, spare) if spare > 0 or not picked else []
+        own = {test for test in sure if _is_own(file_of(test), mutant.path)}
+        picked: list[str] = []
+        for tests in (own, sure - own, shared - sure):
+            spare = seconds - self._cost(picked)
+            if tests and (spare > 0 or not picked):
+                picked += self._affordable(tests, spare)
         return Choice(tuple(picked), len(sure | shared) - len(picked))
 
     def _contexts(self, mutant: Mutant) -> set[str]:
         if mutant.scope:
-            return self._on_lines(mutant.path, *mutant.lines)
+            found = self._on_lines(mutant.path, *mutant.lines)
+            # What a process executes on its way out may have lost its test's name.
+            return self._on_lines(mutant.path, *mutant.around) if found == {""} else found
         uses = set(self._uses(mutant.name)) if mutant.name else set()
         found = {each for path, line in uses for each in self._on_lines(path, line, line)}
-        return found or self._on_lines(mutant.path, 1, 1_000_000)
+        return found - {""} or self._on_lines(mutant.path, 1, 1_000_000)
 
     def _on_lines(self, path: str, first: int, last: int) -> set[str]:
         return {
@@ -85,7 +92,6 @@ class Evidence:
             for line, contexts in by_line.items()
             if first <= line <= last
             for context in contexts
-            if context
         }
 
     @cache  # noqa: B019 - lives as long as the program
@@ -105,17 +111,15 @@ class Evidence:
 
     @cached_property
     def _names(self) -> dict[str, dict[str, set[int]]]:
-        paths = {name for data in self._data for name in data.measured_files()}
-        found: dict[str, dict[str, set[int]]] = {}
-        for file in self._repository.rglob("*.py"):
-            path = file.relative_to(self._repository).as_posix()
-            if any(f"/{each}".endswith(f"/{path}") for each in paths):
-                found[path] = _names_in_functions(ast.parse(file.read_text()))
-        return found
+        files = chain.from_iterable(product_files(self._repository).values())
+        texts = {file: (self._repository / file).read_text() for file in files}
+        return {file: _names_in_functions(ast.parse(text)) for file, text in texts.items()}
 
     def _named(self, context: str) -> tuple[set[str], set[str]]:
         """The test that the context names, and those that may share its process."""
         test = _PHASE.sub("", context)
+        if not test:
+            return set(), set()
         in_process = test != context
         if test not in self._known:
             test = _GROUP.sub("", test)
@@ -167,6 +171,11 @@ class Evidence:
 def file_of(test: str) -> str:
     """The file of a node id."""
     return test.partition("::")[0]
+
+
+def _is_own(file: str, path: str) -> bool:
+    """Whether tests/.../test_name.py is the test file of .../name.py."""
+    return Path(file).stem == f"test_{Path(path).stem}"
 
 
 def _read(file: Path) -> CoverageData:

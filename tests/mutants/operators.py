@@ -55,6 +55,7 @@ class Mutant:
     scope: str  # the function around it, as "Class.method"; empty at the top of a module or class
     number: int  # among mutants that are otherwise equal
     lines: tuple[int, int]  # of the statement, whose tests are run
+    around: tuple[int, int]  # of the function
     name: str  # what the statement assigns to, outside functions
     span: tuple[int, int]  # bytes of the source that are replaced
 
@@ -88,7 +89,7 @@ class _Finder(ast.NodeVisitor):
             self._starts.append(self._starts[-1] + len(line))
         self._scope: list[str] = []
         self._depth = 0  # how many functions are around
-        self._lines = (1, 1)
+        self._lines = self._around = (1, 1)
         self._name = ""
         self._seen: Counter[tuple[str, ...]] = Counter()
 
@@ -121,16 +122,18 @@ class _Finder(ast.NodeVisitor):
         for decorator in node.decorator_list:
             self.visit(decorator)
         is_function = not isinstance(node, ast.ClassDef)
+        around = self._around
         self._scope.append(node.name)
         self._depth += is_function
         if not isinstance(node, ast.ClassDef):
             # A default value matters where the function is called: all of its lines.
-            self._lines = node.lineno, node.end_lineno or node.lineno
+            self._lines = self._around = node.lineno, node.end_lineno or node.lineno
             for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
                 self.visit(default)
         for child in node.body:
             self.visit(child)
         self._depth -= is_function
+        self._around = around
         self._scope.pop()
 
     def _add(self, operator: str, old: ast.AST, new: ast.AST) -> None:
@@ -146,7 +149,7 @@ class _Finder(ast.NodeVisitor):
         place = old.lineno, old.col_offset + 1  # type: ignore[attr-defined]
         self.found.append(
             Mutant(self._path, *place, operator, before, after, scope, self._seen[alike],
-                   self._lines, self._name, (start, end))
+                   self._lines, self._around, self._name, (start, end))
         )  # fmt: skip
 
     def _offset(self, line: int, column: int) -> int:

@@ -18,11 +18,12 @@ def g(x):
 """
 FAST, SLOW, OTHER = "tests/fast.py::a", "tests/slow.py::b[1|run]", "tests/slow.py::c"
 FAR = "tests/far.py::d"
-KNOWN = [OTHER, SLOW, FAST, FAR]
+OWN = "tests/test_m.py::e"
+KNOWN = [OTHER, SLOW, FAST, FAR, OWN]
 
 
 def mutant(before: str) -> Mutant:
-    return next(each for each in mutants("room/m.py", SOURCE) if each.before == before)
+    return next(each for each in mutants("contract/m.py", SOURCE) if each.before == before)
 
 
 def evidence(
@@ -30,12 +31,12 @@ def evidence(
     contexts: dict[str, list[int]],
     tests: dict[str, tuple[float, list[str]]] | None = None,
 ) -> Evidence:
-    (folder / "room").mkdir()
-    (folder / "room" / "m.py").write_text(SOURCE)
+    (folder / "contract").mkdir()
+    (folder / "contract" / "m.py").write_text(SOURCE)
     data = CoverageData(str(folder / "contexts"))
     for context, lines in contexts.items():
         data.set_context(context)
-        data.add_lines({"room/m.py": lines})
+        data.add_lines({"contract/m.py": lines})
     data.write()
     listed = (
         json.dumps({"test": name, "seconds": seconds, "shared": shared})
@@ -61,7 +62,7 @@ def test_a_line_that_no_test_executes_has_none(tmp_path: Path) -> None:
 def test_where_time_is_short_each_file_gives_its_fastest_tests(tmp_path: Path) -> None:
     known = evidence(
         tmp_path,
-        {f"{each}|run": [3] for each in KNOWN},
+        {f"{each}|run": [3] for each in KNOWN if each != OWN},
         {SLOW: (9.0, []), OTHER: (2.0, []), FAST: (0.1, []), FAR: (0.2, [])},
     )
     choice = known.choose(mutant("x < LIMIT"), 5)
@@ -90,3 +91,18 @@ def test_a_constants_tests_are_those_of_the_lines_that_read_it(
 ) -> None:
     known = evidence(tmp_path, {context: [3], f"{FAST}|run": [5]})
     assert known.choose(mutant("7"), 60).tests == (FAR,)
+
+
+def test_the_modules_own_tests_come_first(tmp_path: Path) -> None:
+    known = evidence(
+        tmp_path, {f"{OWN}|run": [3], f"{FAST}|run": [3]}, {OWN: (9.0, []), FAST: (0.1, [])}
+    )
+    assert known.choose(mutant("x < LIMIT"), 60).tests == (OWN, FAST)
+    assert known.choose(mutant("x < LIMIT"), 5).tests == (OWN,)
+
+
+def test_a_line_that_runs_without_a_tests_name_counts_for_those_of_its_function(
+    tmp_path: Path,
+) -> None:
+    known = evidence(tmp_path, {"": [3], f"{FAR}|run": [2], f"{FAST}|run": [4]})
+    assert known.choose(mutant("x < LIMIT"), 60).tests == (FAR,)
