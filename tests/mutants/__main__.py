@@ -17,7 +17,7 @@ import click
 
 from tests.mutants.checkout import Checkout, default_python
 from tests.mutants.evidence import Choice, Evidence
-from tests.mutants.operators import Mutant
+from tests.mutants.finder import Mutant
 from tests.mutants.sample import candidates, chosen
 from tests.mutants.trial import KILLS, PLANNED, Trials, as_json
 

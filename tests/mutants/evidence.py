@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coverage import CoverageData
 
-from tests.mutants.operators import Mutant
+from tests.mutants.finder import Mutant
 from tests.mutants.sample import product_files
 
 # pytest-cov's contexts of pytest's own process; xdist adds a group to the node id.

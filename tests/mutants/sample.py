@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from tests.mutants.operators import Mutant, mutants
+from tests.mutants.finder import Mutant, mutants
 
 ROOMS = {
     "contract": ("contract",),

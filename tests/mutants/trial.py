@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.mutants.checkout import Checkout, Run
 from tests.mutants.evidence import Choice, Evidence, file_of
-from tests.mutants.operators import Mutant
+from tests.mutants.finder import Mutant
 
 OPTIONS = ["-x", "-v", "-rfE", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
 # Of the limit, so much is planned; the rest is for a machine that is slower than the recording one.

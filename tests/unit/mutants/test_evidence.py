@@ -7,7 +7,7 @@ import pytest
 from coverage import CoverageData
 
 from tests.mutants.evidence import Evidence
-from tests.mutants.operators import Mutant, mutants
+from tests.mutants.finder import Mutant, mutants
 
 SOURCE = """\
 LIMIT = 7

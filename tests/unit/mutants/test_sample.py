@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.operators import Mutant, mutants
+from tests.mutants.finder import Mutant, mutants
 from tests.mutants.sample import chosen, product_files, shares
 
 REPOSITORY = Path(__file__).parents[3]

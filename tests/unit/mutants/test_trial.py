@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutants.checkout import Checkout
 from tests.mutants.evidence import Choice, Evidence
-from tests.mutants.operators import mutants
+from tests.mutants.finder import mutants
 from tests.mutants.trial import Result, Trials, Verdict
 
 SOURCE = """\

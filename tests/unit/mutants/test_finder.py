@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.mutants.operators import Mutant, mutants
+from tests.mutants.finder import Mutant, mutants
 
 REPOSITORY = Path(__file__).parents[3]
 
