@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.distribution import Scheduling, scheduling
+
 # On top of what is in force, which in CI is Hypothesis' own profile for it.
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")
@@ -30,6 +32,11 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     config.stash[_LEFT_OUT] += len(exhaustive)
     if (output := getattr(config, "workeroutput", None)) is not None:
         output["left_out"] = config.stash[_LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling | None:
+    return scheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,15 +3,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.protocol.distribution import Scheduling, scheduling
 from tests.protocol.fake_s3 import CREDENTIALS, FakeS3, fake_s3
 from tests.protocol.receiver import ReceiverProcess
 from tests.protocol.shared import FEW, HASTY, SharedReceivers
 from tests.protocol.vitals import until
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling | None:
-    return scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def in_messages(peer: Peer, text: str) -> None:
     peer.store(data_set(replaced={SOP_INSTANCE: text.encode()}), CT_IMAGE, text)
 
 
-@pytest.mark.fault("tls")
+@pytest.mark.fault("planted-text")
 @pytest.mark.parametrize("text", [NAME, FORGED, UID], ids=["a name", "a line", "a UID"])
 def test_planted_text_reaches_no_line_at_debug(keeper: ReceiverProcess, text: str) -> None:
     everywhere(keeper, text)

@@ -5,10 +5,8 @@ another folder it is stopped: moto's state, and the environment, are the process
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from local.cloud import Cloud, CloudOptions
 from local.follow import RestClient
@@ -16,21 +14,6 @@ from tests.pipeline.local.base import Base, assert_back_to
 from tests.pipeline.local.support import FAST
 
 _FILES = "tests/pipeline/local/"
-# Starts a cloud of its own, as a user would.
-_ALONE = "test_demo.py"
-
-
-class OneCloud(LoadFileScheduling):  # type: ignore[misc]
-    """With --dist=loadfile, the files that share the cloud are as one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        shares = file.startswith(_FILES) and not file.endswith(_ALONE)
-        return _FILES if shares else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneCloud | None:
-    return OneCloud(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class SharedCloud:

@@ -37,6 +37,7 @@ def acknowledged(port: int, chosen: list[Sample]) -> set[str]:
     return {each.sample.sop_instance_uid for each in sent if each.acknowledged}
 
 
+@pytest.mark.fault("events-repeated-or-lost")
 def test_a_batch_whose_event_is_lost_is_found_when_its_lease_is_over(
     deaf_cloud: Cloud, rest: RestClient, tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_batch_whose_event_is_lost_is_found_when_its_lease_is_over(
     assert [ledger.instances[uid]["state"] for uid in uids] == ["IMPORTED"]
 
 
+@pytest.mark.fault("events-repeated-or-lost")
 def test_what_a_killed_receiver_acknowledged_is_imported(
     deaf_cloud: Cloud, rest: RestClient, tmp_path: Path
 ) -> None:

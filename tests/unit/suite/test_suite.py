@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.distribution import ONE_BY_ONE, TOGETHER
 from tests.suite import PARTS, ROOT, Outcome, outcomes, summary
 
 REPORT = """<testsuites><testsuite>
@@ -13,16 +14,21 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def test_every_test_file_is_in_one_part_and_in_the_one_that_runs_alone() -> None:
+def test_every_test_file_is_in_one_part_and_what_is_marked_alone_in_its_own() -> None:
     *several, alone = PARTS
     for path in (ROOT / "tests").rglob("test_*.py"):
         name = path.relative_to(ROOT)
         assert sum(_within(name, part.folders) for part in several) == 1, name
-        assert _within(name, alone.folders), name
+        if "pytest.mark.alone" in path.read_text() and path != Path(__file__):
+            assert _within(name, alone.folders), name
 
 
 def _within(name: Path, folders: Sequence[str]) -> bool:
     return any(name.is_relative_to(folder) for folder in folders)
+
+
+def test_the_files_that_are_distributed_otherwise_exist() -> None:
+    assert [name for name in {*TOGETHER, *ONE_BY_ONE} if not (ROOT / name).exists()] == []
 
 
 def test_what_runs_alone_runs_in_one_process_and_nowhere_else() -> None:

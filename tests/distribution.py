@@ -1,14 +1,15 @@
-"""Which tests pytest-xdist runs one after another in one of its processes.
+"""Which tests pytest-xdist runs one after another in one of its processes, with --dist=loadfile.
 
-Its own ``--dist=loadgroup`` finds no group with pytest 9.2 (pytest-xdist's issue 1386), and one
-that is found would say nothing of the tests that best run singly.
+By file, but for files that share what takes long to start, and for files whose tests best go one
+by one. pytest-xdist's own groups do nothing with pytest 9.2: the node ids are no longer what it
+appends a group's name to (pytest-xdist's issue 1386).
 """
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# Files whose tests share receivers: few processes start them.
-_TOGETHER = {
+# Files whose tests share receivers or the local cloud: few processes start them.
+TOGETHER = {
     f"tests/{room}/test_{name}.py": group
     for room, group, names in (
         (
@@ -18,26 +19,25 @@ _TOGETHER = {
         ),
         ("protocol", "receivers to S3", "interruptions s3_faults window"),
         ("interop", "peers", "dcmtk_associations dcmtk_transfer_syntaxes pynetdicom"),
+        ("pipeline/local", "local cloud", "events local_cloud roads storable_files"),
     )
     for name in names.split()
 }
 # Files whose tests share nothing: each has a receiver of its own, or waits.
-_SINGLY = {
+ONE_BY_ONE = {
     f"tests/protocol/test_{name}.py"
     for name in ("backpressure", "crash", "drain", "process", "supervisor")
 }
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """By file, but for files that go together and for tests that go singly."""
+    """A scope is a file, a group of files, or a single test."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return nodeid if file in _SINGLY else _TOGETHER.get(file, file)
+        return nodeid if file in ONE_BY_ONE else TOGETHER.get(file, file)
 
 
 def scheduling(config: pytest.Config, log: object) -> Scheduling | None:
-    """For ``--dist=loadgroup``; None leaves it to pytest-xdist."""
-    if config.getvalue("dist") != "loadgroup":
-        return None
-    return Scheduling(config, log)
+    """None leaves another --dist to pytest-xdist."""
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
