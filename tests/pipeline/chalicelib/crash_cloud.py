@@ -18,6 +18,7 @@ from moto.s3.models import FakeKey, s3_backends
 from local.healthimaging import install
 from tests.pipeline import aws_mock
 from tests.pipeline.aws_mock import ACCOUNT, REGION
+from tests.pipeline.chalicelib.crash_snapshot import Json, described
 from tests.pipeline.chalicelib.crash_world import (
     BUCKET,
     CT,
@@ -26,9 +27,7 @@ from tests.pipeline.chalicelib.crash_world import (
     SCHEDULED,
     A,
     B,
-    Json,
     World,
-    described,
     set_environment,
     take_time_from,
     upload_key,

@@ -4,16 +4,14 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tests.pipeline.chalicelib.crash_cases import CASES
-from tests.pipeline.chalicelib.crash_world import (
-    RESTART,
-    Json,
-    NewWorld,
-    World,
-    as_late,
-)
+from tests.pipeline.chalicelib.crash_snapshot import Json, as_late
+from tests.pipeline.chalicelib.crash_world import RESTART, NewWorld, World
 
+# Between the two invocations, and what the first has slept.
+_LATE = RESTART + timedelta(minutes=1)
 # The one moment after which an event comes twice.
 _SENT = "events:PutEvents", "events:put_events"
 # Calls that change nothing: after AWS's names those of the ports.
@@ -75,7 +73,7 @@ def dies_at(
         world.calls.dies_at = number
         world.invoke_twice_as_it_dies(function, event)
         name = world.calls.names[number]
-        if always_settle or not as_late(world.snapshot(), expected.behind):
+        if always_settle or not as_late(world.snapshot(), expected.behind, _LATE):
             _settle(world, expected, f"a crash at call {number}, {name}", name in _SENT)
 
 

@@ -4,7 +4,6 @@ Each of a handler's calls is a moment to die at: it had its effect, and nothing 
 """
 
 import json
-import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,13 @@ from contract.metadata import Sender, Target, to_metadata
 from contract.records import BatchRecord, BatchState, Counts
 from local.healthimaging import Emulator, EmulatorOptions, ManualScheduler, QuotaProfile
 from local.lambdas import event_bridge_event
+from tests.pipeline.chalicelib.crash_snapshot import (
+    VOLATILE,
+    Json,
+    comparable,
+    with_ids_hidden,
+    without,
+)
 
 A, B, EMPTY = (f"20261123T09300{digit}Z-0001020304050607" for digit in range(3))
 OLDER = "20261123T092000Z-0001020304050607"
@@ -42,15 +48,7 @@ NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 CT = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
 # Between a crash and the next invocation: longer than any lock is held.
 RESTART = timedelta(minutes=6)
-# Not the same in two runs that end alike: times, the gate's traces of a dispatcher that died.
-VOLATILE = {"updatedAt", "admittedAt", "endedAt", "submittedAt", "closedAt"}
-VOLATILE |= {"dueAt", "eventId", "quietSince", "heldUntil", "holder", "changes"}
 SCHEDULED = event_bridge_event("aws.events", "Scheduled Event", {})
-_REPORT = re.compile(r"(?<=/)\d{8}T\d{6}Z(?=\.json)")
-# A retry's batch is named for the time it was asked for, and for what was asked.
-_LATER_BATCH = re.compile(r"\d{8}T\d{6}Z-(?!0001020304050607)(?=[0-9a-f]{16})")
-_HEX_ID = re.compile(r"\b[0-9a-f]{32}\b")
-Json = dict[str, Any]
 
 
 class Crash(BaseException):
@@ -216,7 +214,7 @@ class World(ABC):
 
     def snapshot(self) -> Json:
         """All that is kept and was told, as it is."""
-        return _with_ids_hidden(self.state() | {"events": sorted(self._all_told())})
+        return with_ids_hidden(self.state() | {"events": sorted(self._all_told())})
 
     def contents(self) -> Json:
         """All that is kept, without what differs between two runs that end alike."""
@@ -224,68 +222,6 @@ class World(ABC):
 
 
 NewWorld = Callable[[], AbstractContextManager[World]]
-
-
-def comparable(snapshot: Json) -> Json:
-    """A snapshot without what differs between two runs that end alike."""
-    tables = {
-        table: sorted((_lasting(row) for row in rows if row.get("batchId") != "admission"), key=str)
-        for table, rows in snapshot["tables"].items()
-    }
-    objects = {
-        name: (_body(name, each["body"]), each["metadata"])
-        for name, each in snapshot["objects"].items()
-    }
-    return snapshot | {"tables": tables, "objects": objects}
-
-
-def _lasting(row: Json) -> Json:
-    is_asked_for = "retryOf" in row or "newBatchId" in row
-    return without(row, VOLATILE | {"openedAt", "requestedAt"} if is_asked_for else VOLATILE)
-
-
-def _body(name: str, body: Any) -> Any:
-    if name.startswith(f"{RESULTS}/"):
-        return ""  # of HealthImaging's and of reports, in words of their own
-    return without(body, VOLATILE) if isinstance(body, dict) else body
-
-
-def without(members: Mapping[str, Any], names: set[str]) -> Json:
-    return {name: value for name, value in members.items() if name not in names}
-
-
-def _with_ids_hidden(snapshot: Json) -> Json:
-    """HealthImaging's ids, invocations' names of themselves, when there was a retry or a report."""
-    text = _HEX_ID.sub("<id>", json.dumps(snapshot, sort_keys=True))
-    return dict(json.loads(_REPORT.sub("<time>", _LATER_BATCH.sub("<time>-", text))))
-
-
-def as_late(found: Any, expected: Any, late: timedelta = RESTART + timedelta(minutes=1)) -> bool:
-    """Whether two snapshots are the same but for times, which may be ``late`` by that much.
-
-    What runs afterwards then finds the same, and does the same.
-    """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(
-            name in ("changes", "asked") or as_late(found[name], expected[name], late)
-            for name in found
-        )
-    if isinstance(found, list) and isinstance(expected, list):
-        pairs = zip(found, expected, strict=False)
-        return len(found) == len(expected) and all(as_late(*pair, late) for pair in pairs)
-    if found == expected:
-        return True
-    times = [_time(each) for each in (found, expected)]
-    if None in times:
-        return False
-    return timedelta(0) <= times[0] - times[1] <= late  # type: ignore[operator]
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def take_time_from(world: World, patch: pytest.MonkeyPatch) -> None:
@@ -310,15 +246,6 @@ def set_environment(world: World, patch: pytest.MonkeyPatch) -> None:
         "DATA_ACCESS_ROLE_ARN": "arn:aws:iam::123456789012:role/import",
     }.items():
         patch.setenv(name, value)
-
-
-def described(key: str, body: bytes, metadata: Mapping[str, str]) -> Json:
-    """An object, to be compared."""
-    if key.endswith(".json"):
-        said = json.loads(body)
-    else:
-        said = body.decode() if key.endswith(".ndjson") else Checksum.of(body).base64
-    return {"body": said, "metadata": dict(metadata)}
 
 
 def upload_key(batch_id: str) -> str:
