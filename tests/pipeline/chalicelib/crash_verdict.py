@@ -29,11 +29,11 @@ _CHECKSUM = re.compile(r"\b(CRC64NVME|SHA256):[\w+/]+=*")
 
 @dataclass(frozen=True)
 class Reference:
-    """A run without a crash: the handler's calls, and what is kept behind it and in the end."""
+    """A run without a crash: the handler's calls, and what is kept after it and in the end."""
 
     case: str
     names: tuple[str, ...]
-    behind: Json
+    after: Json
     end: Json
 
 
@@ -52,17 +52,17 @@ def reference(case: str, new_world: NewWorld) -> Reference:
     with new_world() as world:
         world.invoke(function, arrange(world))
         assert world.calls.names, "no call was seen"
-        behind = world.snapshot()
+        after = world.snapshot()
         world.settle()
         end = world.contents()
     assert end["uploads"] == []
-    return Reference(case, tuple(world.calls.names), behind, end)
+    return Reference(case, tuple(world.calls.names), after, end)
 
 
 def dies_at(
     number: int, expected: Reference, new_world: NewWorld, *, always_settle: bool = False
 ) -> None:
-    """Let the handler die behind one of its calls, and see where that ends.
+    """Let the handler die right after one of its calls, and see where that ends.
 
     Settling takes most of the time. It may be left out where what is kept is already what a run
     without a crash leaves: the same then follows.
@@ -73,7 +73,7 @@ def dies_at(
         world.calls.dies_at = number
         world.invoke_twice_as_it_dies(function, event)
         name = world.calls.names[number]
-        if always_settle or not as_late(world.snapshot(), expected.behind, _LATE):
+        if always_settle or not as_late(world.snapshot(), expected.after, _LATE):
             _settle(world, expected, f"a crash at call {number}, {name}", name in _SENT)
 
 
