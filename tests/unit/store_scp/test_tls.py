@@ -19,7 +19,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "access.md"
 OPENSSL = re.compile(r"```sh\n(openssl .*?)```", re.DOTALL)
 MAKE_CERTIFICATES, PRINT_SUBJECT = OPENSSL.findall(PAGE.read_text())
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+pytestmark = pytest.mark.skipif(
+    not shutil.which("openssl"), reason="install openssl: its command makes the certificates"
+)
 
 
 def sh(script: str, directory: Path) -> str:
