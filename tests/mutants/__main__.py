@@ -1,6 +1,8 @@
 """``python -m tests.mutants --contexts build/contexts``: plant errors, and see what is found.
 
-``--compare OLD.json`` exits 1 if the old run killed a mutant that this one did not.
+``--again OWN.json`` keeps what that run killed and tries the rest again, for example with
+``--exhaustive`` and a longer ``--limit``. ``--compare OLD.json`` exits 1 if the old run killed a
+mutant that this one did not.
 """
 
 import json
@@ -21,51 +23,59 @@ from tests.mutants.finder import Mutant
 from tests.mutants.sample import candidates, chosen
 from tests.mutants.trial import KILLS, PLANNED, Trials, as_json
 
+READABLE = click.Path(path_type=Path, exists=True)
+
 
 @click.command()
 @click.option("--seed", default=1, show_default=True)
 @click.option("--count", default=60, show_default=True)
-@click.option("--repo", type=click.Path(path_type=Path, exists=True), default=Path())
+@click.option("--repo", type=READABLE, default=Path())
 @click.option("--python", type=click.Path(path_type=Path), default=default_python())
-@click.option("--contexts", multiple=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--contexts", multiple=True, type=READABLE)
 @click.option("--exhaustive", is_flag=True, help="Also the tests that only make test-all runs.")
 @click.option("--limit", default=60.0, show_default=True, help="Seconds of tests for each mutant.")
 @click.option("--jobs", default=1, show_default=True, help="Mutants at a time.")
 @click.option("--only", help="The numbers of the mutants to run, such as 3,17.")
+@click.option("--again", type=READABLE, help="Keep what is killed in this file.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/mutants.json"))
-@click.option("--compare", type=click.Path(path_type=Path, exists=True))
+@click.option("--compare", type=READABLE, help="What an old run killed, this one has to kill.")
 @click.option("--list", "is_list", is_flag=True, help="Only print the mutants.")
 def main(
     seed: int, count: int, repo: Path, python: Path, contexts: tuple[Path, ...], limit: float,
-    jobs: int, only: str | None, output: Path, compare: Path | None, *, exhaustive: bool,
-    is_list: bool,
+    jobs: int, only: str | None, again: Path | None, output: Path, compare: Path | None, *,
+    exhaustive: bool, is_list: bool,
 ) -> None:  # fmt: skip
     """Plant COUNT mutants that SEED picks, and run the tests that execute each one's line."""
-    picked = list(enumerate(chosen(candidates(repo), seed, count), 1))
-    if only:
-        wanted = {int(number) for number in only.split(",")}
-        picked = [each for each in picked if each[0] in wanted]
+    results = [each for each in read(again) if each["result"] in KILLS] if again else []
+    done = {each["key"] for each in results}
+    wanted = {int(number) for number in only.split(",")} if only else set(range(1, count + 1))
+    numbered = enumerate(chosen(candidates(repo), seed, count), 1)
+    picked = [each for each in numbered if each[0] in wanted and each[1].key not in done]
     if is_list:
         for number, mutant in picked:
             click.echo(f"{number:3}  {told(mutant)}")
         return
     markers = "not image" if exhaustive else "not image and not exhaustive"
     files = contexts or (Path("build/contexts"),)
-    results = []
-    for result in tried(picked, repo, python, files, markers, limit, jobs):
-        results.append(result)
-        click.echo(f"{result['number']:3}  {outcome(result)}\n     {result['told']}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"seed": seed, "count": count, "exhaustive": exhaustive, "mutants": results}
-    output.write_text(json.dumps(found, indent=2) + "\n")
+    for result in tried(picked, repo, python, files, markers, limit, jobs):
+        results.append(result | {"exhaustive": exhaustive})
+        output.write_text(json.dumps({"seed": seed, "mutants": results}, indent=2) + "\n")
+        click.echo(f"{result['number']:3}  {outcome(result)}\n     {result['told']}")
     counts = Counter(result["result"] for result in results)
     click.echo(", ".join(f"{number} {name}" for name, number in sorted(counts.items())))
     if compare:
-        lost = no_longer_killed(json.loads(compare.read_text())["mutants"], results)
+        lost = no_longer_killed(read(compare), results)
         click.echo(f"{len(lost)} that the old run killed and this one did not.")
         for line in lost:
             click.echo(line)
         sys.exit(1 if lost else 0)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    """The results of a run."""
+    found: list[dict[str, Any]] = json.loads(file.read_text())["mutants"]
+    return found
 
 
 def tried(
