@@ -55,6 +55,10 @@ fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of everything that parses what a 
 chaos: $(VENV)/.dev peers ## everything fails for SECONDS=120 while SCUs send; then every promise is checked (SEED=)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+mutants: $(VENV)/.dev $(VENV)/.ministack peers ## plant errors in the product and see which tests find them (SEED=1 COUNT=60), an hour
+	@$(BIN)/python -m tests.mutants.contexts
+	@$(BIN)/python -m tests.mutants --seed $(or $(SEED),1) --count $(or $(COUNT),60) $(ARGS)
+
 image: ## build the container image with docker, podman or finch (IMAGE=store-scp)
 	@$$(for each in docker podman finch; do $$each info >/dev/null 2>&1 && echo $$each && exit; done; \
 	  echo "This needs docker (its daemon running), podman or finch." >&2; echo false) \

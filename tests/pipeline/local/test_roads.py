@@ -1,6 +1,7 @@
 """No S3 event arrives and nobody polls: leases and job events do it all."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,22 @@ from local.names import LOOPBACK
 from local.roads import RELIABLE, EventFaults
 from local.samples import Sample
 from local.scu import send
-from tests.pipeline.local.support import fresh, settle
+from tests.pipeline.local.support import FAST, fresh, settle
 
 SHORT_LEASE = {"LEASE_SECONDS": "2"}
 
 
 @pytest.fixture
 def deaf_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """The cloud while every event of S3's is lost, and no execution looks for its job in time."""
+    """The cloud while every event of S3's is lost, and executions look for their jobs rarely."""
     cloud.queue_road.faults = EventFaults(lost=1.0)
-    # settle() would not wait for one poll.
-    monkeypatch.setenv("POLL_MIN_SECONDS", "60")
+    # A job ends after its row is written, or its event finds nobody: then only a poll sees the end.
+    cloud.emulator.configure(replace(FAST, seconds_per_job=2.0))
+    monkeypatch.setenv("POLL_MIN_SECONDS", "20")
     wiring.settings.cache_clear()
     yield cloud
     resources.stop_executions()  # which still wait
+    cloud.emulator.configure(FAST)
     cloud.queue_road.faults = RELIABLE
     monkeypatch.undo()
     wiring.settings.cache_clear()
