@@ -30,7 +30,7 @@ deploy: $(VENV)/.local ## to AWS: make deploy ARGS="plan --config prod.toml", th
 	@$(BIN)/python -m infra.deploy $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, import rules and unit tests, in less than a minute
-	@$(MAKE) --no-print-directory -j2 unit types lint imports
+	@$(MAKE) --no-print-directory --keep-going -j2 unit types lint imports
 
 test: $(VENV)/.dev $(VENV)/.ministack peers ## everything that a change can break, in minutes; or some (ARGS="tests/unit -k batches")
 	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.suite $(SUITE))

@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _RESULTS.mkdir(parents=True, exist_ok=True)
     if chosen.coverage:
         subprocess.run([sys.executable, "-m", "coverage", "erase"], cwd=ROOT, check=True)
-    began, failed, found = time.monotonic(), False, []
+    found: list[Outcome] = []
+    began, failed = time.monotonic(), False
     for part in PARTS:
         report = _RESULTS / f"{part.name}.xml"
         report.unlink(missing_ok=True)
