@@ -36,7 +36,7 @@ test: $(VENV)/.dev $(VENV)/.ministack peers ## everything that a change can brea
 	@$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.suite $(SUITE))
 
 test-all: ## what CI runs: every test with coverage, the demos, chaos, fuzzing, templates, image; each step's time
-	@MAKE="$(MAKE)" tests/all.sh
+	@tests/all.sh
 
 unit: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet --numprocesses=auto --dist=loadfile tests/unit
@@ -93,7 +93,7 @@ lock: $(VENV)/.dev ## resolve and lock every dependency again (ARGS=--upgrade fo
 	@UV=$(BIN)/uv requirements/lock.sh $(ARGS)
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build/tests build/contexts* build/mutants*
 
 define install # a virtual environment, a lock file, its name, options
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -121,4 +121,4 @@ $(VENV)/.checkov: requirements/checkov.txt $(VENV)/.dev
 
 # The interoperability tests and the benchmarks drive DCMTK's and Orthanc's own programs.
 peers:
-	@{ command -v storescu && command -v Orthanc; } >/dev/null 2>&1 || tests/install-peers.sh
+	@{ command -v storescu && command -v Orthanc && command -v openssl; } >/dev/null 2>&1 || tests/install-peers.sh

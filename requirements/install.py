@@ -111,9 +111,10 @@ def environment(folder: Path) -> Path:
     )
     if made.returncode:
         shutil.rmtree(folder, ignore_errors=True)
-        raise SystemExit(
-            "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"
-        )
+        said = (made.stderr + made.stdout).strip()
+        if "ensurepip" in said or "No module named venv" in said:
+            said = "Python's venv module is missing; on Debian and Ubuntu: install python3-venv"
+        raise SystemExit(said or "python -m venv failed and said nothing")
     return python
 
 
@@ -166,14 +167,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         install(pip, packages, progress)
         if chosen.editable:
-            local = Progress(f"{chosen.label}, this checkout", 1)
-            run([*pip, "--no-deps", "--no-build-isolation", "--editable", "."], local)
+            progress.package = "this checkout"
+            run([*pip, "--no-deps", "--no-build-isolation", "--editable", "."], progress)
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again: what is installed stays.", file=sys.stderr)
+        return 130
     except subprocess.CalledProcessError as error:
         log = chosen.venv / "install.log"
         log.write_text(error.output)
         print(cause(error.output, progress.package, chosen.file.name), file=sys.stderr)
         print(
-            f"Run the same command again: what is installed stays. All that pip said: {log}",
+            f"Run the same command again: what is installed stays. What pip said last: {log}",
             file=sys.stderr,
         )
         return 1

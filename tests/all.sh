@@ -5,20 +5,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 MAKE=${MAKE:-make}
 
-times=""
+SECONDS=0
+times="" current=""
 finish() {
   status=$?
   printf '\n%s\n' "The steps and their times:"
   printf '%b' "$times"
   printf '%6d s  %s\n' "$SECONDS" "all of it"
-  [ "$status" = 0 ] || echo "It ended at the last of these steps, which failed." >&2
+  [ "$status" = 0 ] || echo "It stopped in: $current" >&2
   exit "$status"
 }
 trap finish EXIT
+trap 'exit 130' INT
 
 step() { # a name, a command
   local name=$1 began=$SECONDS status=0
   shift
+  current=$name
   printf '\n== %s\n' "$name"
   "$@" || status=$?
   times+=$(printf '%6d s  %s' $((SECONDS - began)) "$name")"\n"

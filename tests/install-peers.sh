@@ -2,7 +2,7 @@
 # The DICOM peers the interoperability tests start: DCMTK and Orthanc from the system's packages,
 # where that is possible; otherwise one line on what to install.
 missing() {
-  for program in storescu Orthanc; do
+  for program in storescu Orthanc openssl; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null 2>&1 || echo "$program"
   done
 }
@@ -26,7 +26,7 @@ if command -v apt-get >/dev/null 2>&1; then
     pgrep -x Orthanc >/dev/null 2>&1 && service_ran=yes
     {
       $as_root apt-get update -qq
-      $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dcmtk orthanc
+      $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dcmtk orthanc openssl
     } >/dev/null 2>&1
     # Its package starts a server on ports of its own, which nobody asked for: the tests start theirs.
     if [ "$service_ran" = no ]; then
@@ -35,5 +35,5 @@ if command -v apt-get >/dev/null 2>&1; then
   fi
 fi
 [ -z "$(missing)" ] && exit 0
-echo "The tests need DCMTK's storescu and Orthanc: apt-get install dcmtk orthanc (Debian, Ubuntu)." >&2
+echo "The tests need DCMTK's storescu, Orthanc and openssl: apt-get install dcmtk orthanc openssl (Debian, Ubuntu)." >&2
 exit 1

@@ -6,20 +6,22 @@ slowest tests, each test that was skipped and why, and the time that it all took
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET  # the files are pytest's own
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 _RESULTS = ROOT / "build" / "tests"
 _SLOWEST = 10
-_NO_TESTS = 5  # pytest's exit code where nothing was selected
 # pytest's compiled tests are kept: without that each of its processes compiles all of them again.
 _ENVIRONMENT = {n: value for n, value in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
 
@@ -81,19 +83,30 @@ def outcomes(report: str) -> Iterator[Outcome]:
         yield Outcome(name, float(case.get("time", 0)), state, why)
 
 
-def summary(found: Sequence[Outcome], seconds: float) -> str:
-    """The ten slowest, what was skipped and why, and the counts."""
+def summary(found: Sequence[Outcome], seconds: float, ended: Mapping[str, int]) -> str:
+    """The ten slowest, what was skipped and why, parts that went wrong, and the counts."""
     slowest = sorted(found, key=lambda each: -each.seconds)[:_SLOWEST]
     lines = ["", "The ten slowest tests:"]
     lines += [f"{each.seconds:7.1f} s  {each.name}" for each in slowest]
     for each in found:
         if each.state == "skipped":
             lines.append(f"Skipped: {each.name}: {each.why}")
+    for name, status in ended.items():
+        if status:
+            lines.append(f"The part {name!r} ended with pytest's exit code {status}.")
     count = Counter(each.state for each in found)
     minutes, rest = divmod(round(seconds), 60)
     lines.append(f"It took {minutes} min {rest} s.")
     lines.append(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
     return "\n".join(lines)
+
+
+def run(command: Sequence[str]) -> int:
+    """pytest's exit code. Ctrl-C reaches pytest, too, which first stops what it has started."""
+    with subprocess.Popen(command, cwd=ROOT, env=_ENVIRONMENT) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,19 +118,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _RESULTS.mkdir(parents=True, exist_ok=True)
     if chosen.coverage:
         subprocess.run([sys.executable, "-m", "coverage", "erase"], cwd=ROOT, check=True)
+    began = time.monotonic()
     found: list[Outcome] = []
-    began, failed = time.monotonic(), False
+    ended: dict[str, int] = {}
     for part in PARTS:
         report = _RESULTS / f"{part.name}.xml"
         report.unlink(missing_ok=True)
-        command = part.command(everything=chosen.everything, coverage=chosen.coverage)
         print(f"== {part.name}", flush=True)
-        status = subprocess.run(command, cwd=ROOT, env=_ENVIRONMENT, check=False).returncode
-        failed |= status not in {0, _NO_TESTS}
+        ended[part.name] = run(part.command(everything=chosen.everything, coverage=chosen.coverage))
         if report.exists():
             found += outcomes(report.read_text())
-    print(summary(found, time.monotonic() - began), flush=True)
-    return int(failed or not found)
+        if ended[part.name] == pytest.ExitCode.INTERRUPTED:
+            break
+    if not chosen.everything:
+        print("\nLeft to make test-all: the exhaustive tests, and those of the container image.")
+    print(summary(found, time.monotonic() - began, ended), flush=True)
+    return int(any(ended.values()))
 
 
 if __name__ == "__main__":

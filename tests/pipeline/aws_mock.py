@@ -97,7 +97,7 @@ def listening(before: Listener, after: Listener) -> Iterator[None]:
 
 
 def reset() -> None:
-    """Empty every service, and see that it is so; settings are read again."""
+    """Empty every service, by moto's own reset; settings are read again."""
     BackendDict.reset()
     wiring.settings.cache_clear()
     wiring.stores.cache_clear()

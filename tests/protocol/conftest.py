@@ -5,7 +5,7 @@ import pytest
 
 from tests.protocol.fake_s3 import CREDENTIALS, FakeS3, fake_s3
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.shared import FEW, HASTY, SharedReceivers
+from tests.protocol.shared import FEW, SHORT, SharedReceivers
 from tests.protocol.vitals import until
 
 
@@ -30,10 +30,17 @@ def keeper(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
 
 
 @pytest.fixture
-def hasty(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
-    """A receiver whose every deadline is HASTY seconds."""
-    names = ("ARTIM_TIMEOUT", "PDU_TIMEOUT", "NETWORK_TIMEOUT")
-    with receivers.using(dict.fromkeys(names, str(HASTY))) as process:
+def short_deadlines(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver that waits SHORT seconds for a request and for a PDU, and long for silence."""
+    names = ("ARTIM_TIMEOUT", "PDU_TIMEOUT")
+    with receivers.using(dict.fromkeys(names, str(SHORT))) as process:
+        yield process
+
+
+@pytest.fixture
+def short_silence(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+    """A receiver that ends an association after SHORT seconds of silence, by that deadline only."""
+    with receivers.using({"NETWORK_TIMEOUT": str(SHORT)}) as process:
         yield process
 
 

@@ -186,7 +186,9 @@ class ReceiverProcess:
 
     def forget(self) -> None:
         """Let ``wait_for`` and ``events`` find only lines that are written from now on."""
-        while self._unread_bytes():
+        seen = -1
+        while self._unread_bytes() or seen != len(self.raw):
+            seen = len(self.raw)
             time.sleep(_POLL)
         self._first = len(self.lines)
 

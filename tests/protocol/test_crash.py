@@ -1,6 +1,6 @@
 """Workers that are killed (docs/faults.md): what was acknowledged is durable, others go on.
 
-Events that come twice, late or out of order are the Lambdas': see tests/unit/chalicelib.
+Events that come twice or never are the Lambdas': see tests/pipeline.
 """
 
 from contextlib import ExitStack

@@ -76,17 +76,17 @@ UNREADABLE: Mapping[str, tuple[int, bytes | None]] = {
     "no study": (0xC004, data_set(without=STUDY)),
     "no series": (0xC005, data_set(without=SERIES)),
     "an element twice": (0xC000, GOOD[:BEFORE_STUDY] + GOOD),
-}
-BOMBS: Mapping[str, tuple[int, bytes]] = {
     "a Part 10 file with a program for a preamble": (
         0xC002,
         b"MZ\x90\x00".ljust(128, b"\x00") + b"DICM" + GOOD,
     ),
+}
+BOMBS: Mapping[str, tuple[int, bytes]] = {
     "sequences too deep": (0xC006, nested(65)),
     "sequences far too deep": (0xC006, nested(100_000)),
     "elements without end": (0xC006, with_inside(EMPTY * 250_000)),
 }
-# Decided in docs/faults.md: what is behind the header is the import's to judge.
+# Decided in docs/faults.md: what follows the header is the import's to judge.
 OPAQUE: Mapping[str, tuple[int, Callable[[], bytes]]] = {
     "an odd VR": (
         1,

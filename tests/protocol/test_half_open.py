@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, Peer, Wire
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.shared import FEW, HASTY
+from tests.protocol.shared import FEW, SHORT
 from tests.protocol.vitals import CT, GOOD_INSTANCE, store_well
 from tests.protocol.wire import P_DATA, Proposal, pdu, pdv
 from tests.unit.store_scp.builders import CT_IMAGE
@@ -27,59 +27,59 @@ def noise(receiver: ReceiverProcess) -> int:
 
 @pytest.mark.fault("silent-connection")
 def test_a_connection_that_says_nothing_is_closed_at_artim_and_not_logged(
-    hasty: ReceiverProcess,
+    short_deadlines: ReceiverProcess,
 ) -> None:
-    before = noise(hasty)
+    before = noise(short_deadlines)
     began = time.monotonic()
-    with Wire(hasty.port) as silent:
+    with Wire(short_deadlines.port) as silent:
         assert silent.ended_silently()
-    assert time.monotonic() - began >= HASTY
-    assert noise(hasty) == before
+    assert time.monotonic() - began >= SHORT
+    assert noise(short_deadlines) == before
 
 
 @pytest.mark.fault("silent-connection")
 def test_a_connection_that_only_opens_and_closes_is_not_logged(
-    hasty: ReceiverProcess,
+    short_deadlines: ReceiverProcess,
 ) -> None:
-    before = noise(hasty)
-    probes = hasty.metrics()["connections_total{kind=probe}"]
+    before = noise(short_deadlines)
+    probes = short_deadlines.metrics()["connections_total{kind=probe}"]
     for _ in range(5):
-        Wire(hasty.port).connection.close()
-    store_well(hasty)
-    assert noise(hasty) == before
-    assert hasty.metrics()["connections_total{kind=probe}"] == probes + 5
+        Wire(short_deadlines.port).connection.close()
+    store_well(short_deadlines)
+    assert noise(short_deadlines) == before
+    assert short_deadlines.metrics()["connections_total{kind=probe}"] == probes + 5
 
 
 @pytest.mark.fault("half-a-request")
-def test_a_request_that_stops_midway_is_closed_at_artim(hasty: ReceiverProcess) -> None:
-    before = noise(hasty)
+def test_a_request_that_stops_midway_is_closed_at_artim(short_deadlines: ReceiverProcess) -> None:
+    before = noise(short_deadlines)
     began = time.monotonic()
     with ExitStack() as opened:
-        stuck = [opened.enter_context(Wire(hasty.port)) for _ in range(3)]
+        stuck = [opened.enter_context(Wire(short_deadlines.port)) for _ in range(3)]
         for wire, size in zip(stuck, (4, 60, len(REQUEST) - 1), strict=True):
             wire.send(REQUEST[:size])
         assert all(wire.ended_silently() for wire in stuck)
-    assert time.monotonic() - began >= HASTY
-    assert noise(hasty) == before
+    assert time.monotonic() - began >= SHORT
+    assert noise(short_deadlines) == before
 
 
 @pytest.mark.fault("one-byte-a-moment")
 def test_a_request_of_one_byte_a_moment_is_closed_at_artim(
-    hasty: ReceiverProcess,
+    short_deadlines: ReceiverProcess,
 ) -> None:
-    with Wire(hasty.port) as wire:
+    with Wire(short_deadlines.port) as wire:
         assert trickled(wire, REQUEST) < len(REQUEST)
 
 
 @pytest.mark.fault("one-byte-a-moment")
 def test_a_pdu_of_one_byte_a_moment_ends_by_its_own_deadline(
-    hasty: ReceiverProcess,
+    short_deadlines: ReceiverProcess,
 ) -> None:
-    with Peer(hasty.port, CT, "TRICKLER") as peer:
+    with Peer(short_deadlines.port, CT, "TRICKLER") as peer:
         peer.start_store(CT_IMAGE, GOOD_INSTANCE)
         trickled(peer.wire, pdu(P_DATA, pdv(bytes(60_000))))
         assert peer.aborted_by() == SERVICE_PROVIDER
-    line = hasty.wait_for("association", calling_ae="TRICKLER")
+    line = short_deadlines.wait_for("association", calling_ae="TRICKLER")
     assert (line["outcome"], line["why"]) == ("aborted", "a PDU took too long")
 
 

@@ -63,13 +63,16 @@ def test_a_multipart_upload_of_a_peer_that_stops_is_aborted(
 
 
 @pytest.mark.fault("interrupted-transfer")
-def test_a_peer_that_stalls_is_aborted_at_the_network_timeout(hasty: ReceiverProcess) -> None:
-    with Peer(hasty.port, CT, "SMALL") as small, Peer(hasty.port, CT, "LARGE") as large:
+def test_a_peer_that_stalls_is_aborted_at_the_network_timeout(
+    short_silence: ReceiverProcess,
+) -> None:
+    port = short_silence.port
+    with Peer(port, CT, "SMALL") as small, Peer(port, CT, "LARGE") as large:
         small.start_store(CT_IMAGE, "1.2.3.77", PIECES["small"])
         large.start_store(CT_IMAGE, "1.2.3.77", PIECES["large"])
         assert [small.aborted_by(), large.aborted_by()] == [SERVICE_PROVIDER] * 2
     for title in ("SMALL", "LARGE"):
-        line = hasty.wait_for("association", calling_ae=title)
+        line = short_silence.wait_for("association", calling_ae=title)
         assert (line["outcome"], line["why"]) == ("aborted", "the peer fell silent")
 
 

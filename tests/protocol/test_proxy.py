@@ -9,7 +9,7 @@ import pytest
 from tests.protocol.certificates import Authority
 from tests.protocol.peer import Peer, Wire
 from tests.protocol.receiver import PLANTED, Line, ReceiverProcess
-from tests.protocol.shared import HASTY, SharedReceivers
+from tests.protocol.shared import SHORT, SharedReceivers
 from tests.protocol.vitals import CT, unharmed
 from tests.protocol.wire import Proposal, proxy_header
 
@@ -42,7 +42,7 @@ def proxied(receivers: SharedReceivers, policy: Path) -> Iterator[ReceiverProces
         "SCP_POLICY": str(policy),
         "SCP_PROXY_PROTOCOL": "v2",
         "SCP_PROXY_TRUSTED_CIDRS": f"{TRUSTED}/32",
-        "ARTIM_TIMEOUT": str(HASTY),
+        "ARTIM_TIMEOUT": str(SHORT),
     }
     with receivers.using(settings, from_ward) as process:
         yield process
@@ -106,7 +106,7 @@ def test_half_a_header_is_closed_at_artim(proxied: ReceiverProcess) -> None:
     with Wire(proxied.port) as wire:
         wire.send(proxy_header(WARD)[:20])
         assert wire.ended_silently()
-    assert time.monotonic() - began >= HASTY
+    assert time.monotonic() - began >= SHORT
 
 
 def test_a_header_comes_before_tls(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is acknowledged is in the sink, byte for byte (design.md, invariants 1 and 2)."""
+"""What is acknowledged is in the sink, and is what was sent, byte for byte."""
 
 import base64
 import hashlib

@@ -52,6 +52,7 @@ class Vitals:
     descriptors: int
     resident: int
     files: frozenset[Path]
+    workers: frozenset[int]
 
 
 def store_well(process: ReceiverProcess, good: GoodPeer = plain_peer) -> None:
@@ -66,7 +67,7 @@ def baseline(process: ReceiverProcess, good: GoodPeer = plain_peer) -> Vitals:
     """The vitals after a first good C-STORE, which loads what is loaded late."""
     store_well(process, good)
     _until(lambda: busy(process), "is still busy")
-    return Vitals(_descriptors(process), _resident(process), files(process))
+    return Vitals(_descriptors(process), _resident(process), files(process), _worker_pids(process))
 
 
 def assert_unharmed(process: ReceiverProcess, base: Vitals, good: GoodPeer = plain_peer) -> None:
@@ -75,6 +76,7 @@ def assert_unharmed(process: ReceiverProcess, base: Vitals, good: GoodPeer = pla
     _until(lambda: busy(process), "is still busy")
     _until(lambda: max(0, _descriptors(process) - base.descriptors), "descriptors too many")
     assert not unfinished(process)
+    assert _worker_pids(process) == base.workers, "a worker died"
     assert max(worker.num_threads() for worker in process.workers()) <= _MOST_THREADS
     assert _resident(process) - base.resident < _MOST_GROWTH
 
@@ -138,6 +140,10 @@ def _descriptors(process: ReceiverProcess) -> int:
 def _outbound(process: ReceiverProcess, worker: psutil.Process) -> int:
     ours = {process.port, process.tls_port}
     return sum(each.laddr.port not in ours for each in worker.net_connections("tcp"))
+
+
+def _worker_pids(process: ReceiverProcess) -> frozenset[int]:
+    return frozenset(each.pid for each in process.workers())
 
 
 def _resident(process: ReceiverProcess) -> int:

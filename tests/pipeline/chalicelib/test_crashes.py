@@ -58,7 +58,7 @@ def test_a_crash_at_any_other_call_changes_nothing_about_the_end(
 ) -> None:
     count = len(expected(case).names)
     for number in sorted({*range(count)} - {*telling(count)}):
-        dies_at(number, expected(case), a_cloud)
+        dies_at(number, expected(case), a_cloud, always_settle=True)
 
 
 @pytest.mark.fault("events-repeated-or-lost")

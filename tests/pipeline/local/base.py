@@ -9,6 +9,7 @@ from typing import Self
 import boto3
 import psutil  # type: ignore[import-untyped]
 
+from contract.errors import ProductError
 from contract.keys import INSTANCES_PREFIX, InstanceKey
 from local import names
 from local.cloud import Cloud
@@ -62,8 +63,16 @@ def _differences(base: Base, cloud: Cloud) -> Iterator[str]:
         for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
             yield f"open upload: {upload['Key']}"
     for each in boto3.resource("s3").Bucket(names.DICOM_BUCKET).objects.all():
-        if each.key.startswith(INSTANCES_PREFIX):
-            InstanceKey.parse(each.key)  # HealthImaging imports whatever stands there
+        if each.key.startswith(INSTANCES_PREFIX) and not _is_instance(each.key):
+            yield f"no instance, and HealthImaging would import it: {each.key}"
+
+
+def _is_instance(key: str) -> bool:
+    try:
+        InstanceKey.parse(key)
+    except ProductError:
+        return False
+    return True
 
 
 def _processes() -> frozenset[int]:

@@ -37,11 +37,15 @@ class SharedCloud:
                 )
             )
             self._cloud.__enter__()
-            self._base = Base.of(self._cloud)
+            try:
+                self._base = Base.of(self._cloud)
+            except BaseException:
+                self.stop()
+                raise
         return self._cloud, self._base
 
     def stop(self) -> None:
-        cloud, self._cloud = self._cloud, None
+        cloud, self._cloud, self._base = self._cloud, None, None
         if cloud is not None:
             cloud.__exit__()
 
@@ -53,6 +57,11 @@ _SHARED = SharedCloud()
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     if nextitem is None or not nextitem.nodeid.startswith(_FILES):
         _SHARED.stop()
+
+
+def pytest_sessionfinish() -> None:
+    """Also after Ctrl-C, or a failure that ends the run."""
+    _SHARED.stop()
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """What the local cloud's tests ask of it."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pydicom
 from pydicom.data import get_testdata_file
@@ -14,6 +16,8 @@ from local.healthimaging import EmulatorOptions, QuotaProfile
 from local.names import LOOPBACK
 from local.samples import Sample, read
 from local.scu import Sent, send
+
+T = TypeVar("T")
 
 FAST = EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=0.1)
 
@@ -57,3 +61,12 @@ def sample_data_set(path: Path) -> bytes:
         read_preamble(file, force=False)
         _read_file_meta_info(file)
         return file.read()
+
+
+def until(what: Callable[[], T | None], seconds: float = 30) -> T:
+    """The first true answer of ``what``; the pipeline tells nobody when it is through."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+    return answer

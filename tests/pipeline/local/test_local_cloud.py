@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import pydicom
@@ -25,20 +24,9 @@ from contract.records import BatchRecord, BatchState, Counts
 from local import names, samples
 from local.cloud import Cloud
 from local.follow import RestClient
-from tests.pipeline.local.support import FAST, send_all, settle
-
-T = TypeVar("T")
+from tests.pipeline.local.support import FAST, send_all, settle, until
 
 pytestmark = pytest.mark.usefixtures("cloud")
-
-
-def until(what: Callable[[], T | None], seconds: float = 30) -> T:
-    """The first true answer of ``what``; the pipeline tells nobody when it is through."""
-    deadline = time.monotonic() + seconds
-    while not (answer := what()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-    return answer
 
 
 def job_of_batch(rest: RestClient, batch_id: str) -> dict[str, Any] | None:

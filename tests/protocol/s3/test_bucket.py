@@ -137,6 +137,7 @@ def test_a_taken_key_is_told_apart_only_if_asked(run: Run) -> None:
     run(test())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "script",
     [
@@ -152,7 +153,7 @@ def test_a_stalled_response_ends_in_time(run: Run, script: list[Step]) -> None:
             started = time.monotonic()
             with pytest.raises(StoreRefused, match="Timeout") as caught:
                 await c.put(seconds=0.3)
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 2
             assert caught.value.status is LATER
 
     run(test())

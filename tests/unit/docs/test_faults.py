@@ -1,4 +1,4 @@
-"""docs/faults.md and the tests that hold its rows agree, both ways."""
+"""docs/faults.md and the tests that check its rows agree, both ways."""
 
 import ast
 import re
@@ -32,7 +32,7 @@ def marked() -> dict[str, set[str]]:
     return found
 
 
-def test_each_row_names_the_files_whose_tests_hold_it() -> None:
+def test_each_row_names_the_files_whose_tests_check_it() -> None:
     assert rows() == marked()
 
 

@@ -50,10 +50,12 @@ def test_a_report_tells_how_each_test_ended() -> None:
 
 def test_the_end_names_the_slowest_what_was_skipped_and_the_time() -> None:
     many = [Outcome(f"t::{number}", float(number), "passed") for number in range(20)]
-    lines = summary([*many, *outcomes(REPORT)], 125.4).splitlines()
+    ended = {"computing": 0, "waiting": -9}
+    lines = summary([*many, *outcomes(REPORT)], 125.4, ended).splitlines()
     assert [line.split()[-1] for line in lines[2:12]] == [f"t::{n}" for n in range(19, 9, -1)]
     assert lines[12:] == [
         "Skipped: t.b::test_three: no openssl",
+        "The part 'waiting' ended with pytest's exit code -9.",
         "It took 2 min 5 s.",
         "21 passed, 2 failed, 1 skipped",
     ]
