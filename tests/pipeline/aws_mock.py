@@ -35,7 +35,7 @@ _after: list[Listener] = []
 
 @contextmanager
 def running(config: DefaultConfig | None = None) -> Iterator[None]:
-    """moto answers, and whoever asks ``chalicelib.aws`` for a client gets the one that was kept."""
+    """moto answers, and ``chalicelib.aws`` hands out the clients of this process."""
     assert not MockAWS._mocks_active, "another test has left its moto behind"
     install()
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def running(config: DefaultConfig | None = None) -> Iterator[None]:
 
 
 def _within_this_machine(session: URLLib3Session, request: Any) -> Any:
-    """What moto does not answer, whoever asks, goes to a server of the test's own or fails."""
+    """A request that moto does not answer goes to a server of the test's own, or fails."""
     host = urlsplit(request.url).hostname
     assert host == "127.0.0.1", f"a call has left moto, for {host}"
     return _send(session, request)

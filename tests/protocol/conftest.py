@@ -23,7 +23,7 @@ def receiver(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
 
 
 @pytest.fixture
-def keeper(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+def storing(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
     """The same receiver, for a test that stores something."""
     with receivers.using({}, stores=True) as process:
         yield process
@@ -45,7 +45,7 @@ def short_silence(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
 
 
 @pytest.fixture
-def few(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
+def few_places(receivers: SharedReceivers) -> Iterator[ReceiverProcess]:
     """A receiver of two workers that has room for FEW associations."""
     with receivers.using({"MAXIMUM_ASSOCIATIONS": str(FEW), "SCP_WORKERS": "2"}) as process:
         yield process

@@ -88,13 +88,13 @@ def test_a_malformed_title_does_not_get_in_and_is_not_logged(
 
 
 @pytest.mark.fault("association-limit")
-def test_the_limit_holds_over_all_workers_and_ends(few: ReceiverProcess) -> None:
+def test_the_limit_holds_over_all_workers_and_ends(few_places: ReceiverProcess) -> None:
     with ExitStack() as opened:
         for _ in range(FEW):
-            opened.enter_context(Peer(few.port, CT))
+            opened.enter_context(Peer(few_places.port, CT))
         for _ in range(8):  # whichever worker the kernel chooses
-            assert Peer(few.port, CT, "LATE").rejected() == (2, 3, 2)
-    line = few.wait_for("association", outcome="rejected", calling_ae="LATE")
+            assert Peer(few_places.port, CT, "LATE").rejected() == (2, 3, 2)
+    line = few_places.wait_for("association", outcome="rejected", calling_ae="LATE")
     assert line["why"] == "as many associations as allowed are open"
 
 
@@ -116,12 +116,12 @@ def test_the_limit_of_an_entry_holds_over_all_workers_and_for_nobody_else(
 
 
 @pytest.mark.fault("association-limit")
-def test_a_seat_is_free_as_soon_as_its_peer_vanishes(few: ReceiverProcess) -> None:
+def test_a_seat_is_free_as_soon_as_its_peer_vanishes(few_places: ReceiverProcess) -> None:
     for _ in range(5):
         for _ in range(FEW):
-            with Peer(few.port, CT) as peer:
+            with Peer(few_places.port, CT) as peer:
                 peer.vanish()
-        until(lambda: not few.metrics()["established_associations"], "a seat is taken")
+        until(lambda: not few_places.metrics()["established_associations"], "a seat is taken")
 
 
 @pytest.mark.fault("presentation-contexts")
@@ -181,12 +181,12 @@ def test_no_contexts_or_an_impossible_id_is_an_invalid_pdu(
 
 
 def test_pynetdicom_stores_a_private_class_in_every_transfer_syntax_it_encodes(
-    keeper: ReceiverProcess,
+    storing: ReceiverProcess,
 ) -> None:
     transfer_syntaxes = [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, DEFLATED]
     for each in transfer_syntaxes:
-        assert stored_by_pynetdicom(keeper, each) == 0x0000
-    names = {path.name for path in (keeper.storage / "1.2" / "1.2.1").iterdir()}
+        assert stored_by_pynetdicom(storing, each) == 0x0000
+    names = {path.name for path in (storing.storage / "1.2" / "1.2.1").iterdir()}
     assert names == {f"{each}.1.dcm" for each in transfer_syntaxes}
 
 

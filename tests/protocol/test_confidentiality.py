@@ -69,10 +69,10 @@ def in_messages(peer: Peer, text: str) -> None:
 
 @pytest.mark.fault("planted-text")
 @pytest.mark.parametrize("text", [NAME, FORGED, UID], ids=["a name", "a line", "a UID"])
-def test_planted_text_reaches_no_line_at_debug(keeper: ReceiverProcess, text: str) -> None:
-    everywhere(keeper, text)
-    keeper.wait_for("store_refused", status="0122H")
-    metrics = str(keeper.metrics())
+def test_planted_text_reaches_no_line_at_debug(storing: ReceiverProcess, text: str) -> None:
+    everywhere(storing, text)
+    storing.wait_for("store_refused", status="0122H")
+    metrics = str(storing.metrics())
     # Once more at the receiver's end, when every line has come.
-    log = "".join(keeper.raw)
+    log = "".join(storing.raw)
     assert not [each for each in PLANTED_EVERYWHERE if each in log or each in metrics]

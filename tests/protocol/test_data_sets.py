@@ -146,13 +146,13 @@ def test_a_deflated_data_set_is_inflated_up_to_its_header_only(
 @pytest.mark.fault("parser-bomb")
 @pytest.mark.parametrize("case", OPAQUE.values(), ids=OPAQUE.keys())
 def test_what_is_behind_the_header_is_kept_as_it_is(
-    keeper: ReceiverProcess, case: tuple[int, Callable[[], bytes]]
+    storing: ReceiverProcess, case: tuple[int, Callable[[], bytes]]
 ) -> None:
     context_id, data = case[0], case[1]()
     uid = f"1.2.3.5{list(OPAQUE.values()).index(case) + 1}"
-    with Peer(keeper.port, CONTEXTS) as peer:
+    with Peer(storing.port, CONTEXTS) as peer:
         assert peer.store(data, CT_IMAGE, uid, context_id).status == 0x0000
-    stored = (keeper.storage / "1.2.3" / "1.2.3.3" / f"{uid}.dcm").read_bytes()
+    stored = (storing.storage / "1.2.3" / "1.2.3.3" / f"{uid}.dcm").read_bytes()
     assert stored.endswith(data)
     assert stored[:128] == bytes(128)
 

@@ -84,17 +84,17 @@ def test_a_pdu_of_one_byte_a_moment_ends_by_its_own_deadline(
 
 
 @pytest.mark.fault("half-open-flood")
-def test_half_open_peers_beyond_the_limit_take_nobodys_place(few: ReceiverProcess) -> None:
+def test_half_open_peers_beyond_the_limit_take_nobodys_place(few_places: ReceiverProcess) -> None:
     with ExitStack() as opened:
         for number in range(40):
-            half_open = opened.enter_context(Wire(few.port))
+            half_open = opened.enter_context(Wire(few_places.port))
             half_open.send(REQUEST[: number % 8 * 20])
-        store_well(few)
+        store_well(few_places)
         with ExitStack() as taken:
             for _ in range(FEW):
-                taken.enter_context(Peer(few.port, CT))
-            assert Peer(few.port, CT).rejected() == (2, 3, 2)
-        store_well(few)
+                taken.enter_context(Peer(few_places.port, CT))
+            assert Peer(few_places.port, CT).rejected() == (2, 3, 2)
+        store_well(few_places)
 
 
 def trickled(wire: Wire, data: bytes) -> int:

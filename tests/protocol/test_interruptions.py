@@ -87,9 +87,9 @@ def test_a_stalled_large_file_is_removed_while_the_receiver_goes_on(
         until(lambda: not unfinished(receiver), "the temporary file stays")
 
 
-def test_a_slow_sender_and_fast_ones_all_complete(keeper: ReceiverProcess) -> None:
+def test_a_slow_sender_and_fast_ones_all_complete(storing: ReceiverProcess) -> None:
     slow = data_pdus(data_set(replaced={SOP_INSTANCE: b"1.2.3.70"}, pixels=bytes(60_000)))
-    with Peer(keeper.port, CT) as peer, Peer(keeper.port, CT) as fast:
+    with Peer(storing.port, CT) as peer, Peer(storing.port, CT) as fast:
         peer.start_store(CT_IMAGE, "1.2.3.70")
         for number, piece in enumerate(batched(slow, 5_000)):
             peer.wire.send(piece)

@@ -72,13 +72,13 @@ def manifests(client: "S3Client", bucket: str) -> list[Manifest]:
 
 
 def test_every_sample_lies_in_the_directory_byte_for_byte(
-    keeper: ReceiverProcess, corpus: tuple[Sample, ...]
+    storing: ReceiverProcess, corpus: tuple[Sample, ...]
 ) -> None:
     assert len(corpus) > 100
-    assert {each.status for each in send_all(keeper, corpus)} == {0x0000}
+    assert {each.status for each in send_all(storing, corpus)} == {0x0000}
     for sample in corpus:
         header = sample.header
-        series = keeper.storage / header.study_instance_uid / header.series_instance_uid
+        series = storing.storage / header.study_instance_uid / header.series_instance_uid
         stored = (series / f"{header.sop_instance_uid}.dcm").read_bytes()
         assert stored.endswith(sample.data_set), sample.name
         assert stored[128:132] == b"DICM"
@@ -159,24 +159,24 @@ def test_a_repeated_instance_is_one_object_and_a_conflicting_one_a_second(
 
 
 @pytest.mark.fault("same-instance-again")
-def test_a_conflicting_instance_is_kept_beside_the_first(keeper: ReceiverProcess) -> None:
+def test_a_conflicting_instance_is_kept_beside_the_first(storing: ReceiverProcess) -> None:
     uid = "1.2.3.40"
     first_data, second_data = (
         data_set(replaced={SOP_INSTANCE: uid.encode()}, pixels=pixels)
         for pixels in (b"first.", b"others")
     )
-    with Peer(keeper.port, CT) as peer:
+    with Peer(storing.port, CT) as peer:
         for encoded in (first_data, first_data, second_data, second_data):
             assert peer.store(encoded, CT_IMAGE, uid).status == 0x0000
     first, second = sorted(
-        (keeper.storage / "1.2.3" / "1.2.3.3").glob(f"{uid}.*"), key=lambda path: len(path.name)
+        (storing.storage / "1.2.3" / "1.2.3.3").glob(f"{uid}.*"), key=lambda path: len(path.name)
     )
     assert first.name == f"{uid}.dcm"
     assert first.read_bytes().endswith(first_data)
     assert second.read_bytes().endswith(second_data)
     digest = base64.b64decode(checksum(second.read_bytes()).base64).hex()
     assert second.name == f"{uid}.{digest}.dcm"
-    keeper.wait_for("instance_conflict")
+    storing.wait_for("instance_conflict")
 
 
 def test_what_a_crashed_run_left_unfinished_is_removed(tmp_path: Path) -> None:

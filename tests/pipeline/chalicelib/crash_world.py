@@ -118,7 +118,7 @@ class World(ABC):
 
     @abstractmethod
     def put(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        """An object in the DICOM bucket, as whoever puts it there does."""
+        """Put an object into the DICOM bucket."""
 
     @abstractmethod
     def remove(self, key: str) -> None:
