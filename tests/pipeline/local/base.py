@@ -20,8 +20,8 @@ from tests.chaos.evidence import Witness
 # An execution waits for a second between two polls.
 _SETTLED_IN = 30.0
 _POLL = 0.2
-# In which pytest says which test runs.
-_PYTESTS = {"PYTEST_CURRENT_TEST": ""}
+# In which pytest and the mutants' plugin say which test runs.
+_TOLD_BY_TESTS = ("PYTEST_CURRENT_TEST", "COVERAGE_PROCESS_CONFIG")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Base:
     @classmethod
     def of(cls, cloud: Cloud) -> Self:
         witness = Witness.of(cloud.aws_url)
-        return cls(witness, cloud.emulator.options, dict(os.environ), _processes())
+        return cls(witness, cloud.emulator.options, _environment(), _processes())
 
 
 def assert_back_to(base: Base, cloud: Cloud) -> None:
@@ -54,7 +54,7 @@ def _differences(base: Base, cloud: Cloud) -> Iterator[str]:
         yield f"emulator: {cloud.emulator.options}"
     if {cloud.queue_road.faults, cloud.event_road.faults} != {RELIABLE}:
         yield "events may be lost"
-    if {**os.environ, **_PYTESTS} != {**base.environment, **_PYTESTS}:
+    if _environment() != base.environment:
         yield "environment"
     if _processes() != base.processes:
         yield "processes"
@@ -73,6 +73,10 @@ def _is_instance(key: str) -> bool:
     except ProductError:
         return False
     return True
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _TOLD_BY_TESTS}
 
 
 def _processes() -> frozenset[int]:
