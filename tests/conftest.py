@@ -50,4 +50,4 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if count := config.stash[_LEFT_OUT]:
-        terminalreporter.write_line(f"{count} exhaustive tests are left to make test-all.")
+        terminalreporter.write_line(f"Left to make test-all: {count} exhaustive.")
