@@ -55,7 +55,7 @@ fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of everything that parses what a 
 chaos: $(VENV)/.dev peers ## everything fails for SECONDS=120 while SCUs send; then every promise is checked (SEED=)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-mutants: $(VENV)/.dev $(VENV)/.ministack peers ## plant errors in the product and see which tests find them (SEED=1 COUNT=60), an hour
+mutants: $(VENV)/.dev $(VENV)/.ministack peers ## plant errors in the product and see which tests find them (SEED=1 COUNT=60)
 	@$(BIN)/python -m tests.mutants.contexts
 	@$(BIN)/python -m tests.mutants --seed $(or $(SEED),1) --count $(or $(COUNT),60) $(ARGS)
 

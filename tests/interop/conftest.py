@@ -7,7 +7,9 @@ import pytest
 
 from tests.interop.archives import Archive, witness
 from tests.protocol.receiver import REPOSITORY, ReceiverProcess
-from tests.protocol.shared import SharedReceivers
+from tests.protocol.shared import SharedReceivers, receivers
+
+__all__ = ["receivers"]  # a fixture
 
 _COMMANDS = re.compile(r"```sh\n(openssl req -x509 .*?)```", re.DOTALL)
 # A certificate with an RSA key beside those: DCMTK's BCP 195 profiles know no other in TLS 1.2.
@@ -21,12 +23,6 @@ openssl x509 -req -in rsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     with witness(tmp_path_factory.mktemp("witness")) as archive:
         yield archive
-
-
-@pytest.fixture(scope="session")
-def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedReceivers]:
-    with SharedReceivers(tmp_path_factory.mktemp("receivers")) as shared:
-        yield shared
 
 
 @pytest.fixture

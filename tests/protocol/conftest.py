@@ -5,14 +5,10 @@ import pytest
 
 from tests.protocol.fake_s3 import CREDENTIALS, FakeS3, fake_s3
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.shared import FEW, SHORT, SharedReceivers
+from tests.protocol.shared import FEW, SHORT, SharedReceivers, receivers
 from tests.protocol.vitals import until
 
-
-@pytest.fixture(scope="session")
-def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedReceivers]:
-    with SharedReceivers(tmp_path_factory.mktemp("receivers")) as shared:
-        yield shared
+__all__ = ["receivers"]  # a fixture
 
 
 @pytest.fixture

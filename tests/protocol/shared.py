@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from tests.protocol.receiver import ReceiverProcess
 from tests.protocol.vitals import (
     GoodPeer,
@@ -91,3 +93,10 @@ class SharedReceivers:
 class _Running:
     process: ReceiverProcess
     base: Vitals
+
+
+@pytest.fixture(scope="session")
+def receivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedReceivers]:
+    """The receivers of this pytest process."""
+    with SharedReceivers(tmp_path_factory.mktemp("receivers")) as shared:
+        yield shared
