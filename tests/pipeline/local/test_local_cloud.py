@@ -131,7 +131,12 @@ def test_what_is_put_into_the_dropbox_is_imported(rest: RestClient) -> None:
 
     (job,) = until(imported)
     assert job["importedCount"] == 1
-    assert "Contents" not in s3.list_objects_v2(Bucket=names.DICOM_BUCKET, Prefix="dropbox/")
+    until(lambda: is_gone("dropbox/"))  # it is deleted once its batch's manifest is there
+
+
+def is_gone(prefix: str) -> bool:
+    listed = boto3.client("s3").list_objects_v2(Bucket=names.DICOM_BUCKET, Prefix=prefix)
+    return listed["KeyCount"] == 0
 
 
 def messages_in(queue: str) -> int:
@@ -174,8 +179,7 @@ def test_a_manifest_that_is_not_ours_goes_to_quarantine_with_its_reason() -> Non
     assert found["Key"].startswith("quarantine/invalid-manifest/")
     metadata = s3.head_object(Bucket=names.DICOM_BUCKET, Key=found["Key"])["Metadata"]
     assert metadata["reason"]
-    left = s3.list_objects_v2(Bucket=names.DICOM_BUCKET, Prefix=key)
-    assert left["KeyCount"] == 0
+    until(lambda: is_gone(key))  # it is deleted once its copy is there
 
 
 def test_a_completed_job_that_hides_a_failed_file_says_so(rest: RestClient) -> None:
