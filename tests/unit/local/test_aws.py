@@ -1,13 +1,84 @@
 """What stands in for AWS's endpoint."""
 
-from collections.abc import Iterable
+import copy
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import urllib3
 from moto import backends
+from moto.dynamodb import models
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from local.aws import AwsServer, Dispatcher
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TABLE = "rows"
+
+
+@pytest.fixture
+def dynamodb() -> "Iterator[DynamoDBClient]":
+    """An empty table."""
+    server = AwsServer()
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - moto asks for any
+    )
+    client.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    yield client
+    client.delete_table(TableName=TABLE)
+    client.close()
+    server.stop()
+
+
+def test_a_refused_transaction_undoes_nothing_that_others_wrote(
+    dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, written = threading.Event(), threading.Event()
+
+    def copy_slowly(value: Any) -> Any:
+        found = copy.deepcopy(value)
+        if isinstance(value, Table):
+            copied.set()
+            written.wait(0.3)
+        return found
+
+    monkeypatch.setattr(models, "copy", SimpleNamespace(deepcopy=copy_slowly))
+    condition = "attribute_exists(id)"
+    unknown: Any = {"Put": {"TableName": TABLE, "Item": row("1"), "ConditionExpression": condition}}
+
+    def refused() -> None:
+        with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
+            dynamodb.transact_write_items(TransactItems=[unknown])
+
+    with ThreadPoolExecutor(1) as other:
+        transaction = other.submit(refused)
+        assert copied.wait(5)
+        dynamodb.put_item(TableName=TABLE, Item=row("2"))
+        written.set()
+        transaction.result()
+    assert dynamodb.scan(TableName=TABLE)["Items"] == [row("2")]
+
+
+def row(name: str) -> Any:
+    return {"id": {"S": name}}
 
 
 def test_moto_looks_for_a_hosts_service_once(monkeypatch: pytest.MonkeyPatch) -> None:
