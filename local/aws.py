@@ -1,4 +1,4 @@
-"""moto's server, without what it does again for each request, and with DynamoDB's atomic writes."""
+"""moto's server, without the work it repeats for each request, and with atomic DynamoDB writes."""
 
 import threading
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from werkzeug.serving import make_server
+from werkzeug.wsgi import get_input_stream
 
 from local import names
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # How long stop() waits at most; half a second otherwise.
 _STOP_WITHIN_SECONDS = 0.05
+# Of every server in this process, since moto's tables are the process's.
+_dynamodb = threading.Lock()
 
 
 class AwsServer(ThreadedMotoServer):
@@ -48,14 +51,10 @@ class Dispatcher(DomainDispatcherApplication):
     moto goes through its own folder for a host, with 175 system calls under a lock: each lets other
     threads run, so that with a few requests at once all of them wait for this.
 
-    DynamoDB's writes are atomic. moto checks a condition and then writes, with other threads in
-    between, and a refused transaction puts back the whole table as it was when the transaction
-    began: what others wrote meanwhile was gone.
+    DynamoDB's writes are atomic, moto's are not: it checks a condition and writes later, and other
+    threads run in between. A refused transaction restores the whole table as it was when the
+    transaction began, so that what others wrote meanwhile is lost.
     """
-
-    def __init__(self, create_app: Any) -> None:
-        super().__init__(create_app)
-        self._one_at_a_time = threading.Lock()
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -63,10 +62,10 @@ class Dispatcher(DomainDispatcherApplication):
         """Serve a request."""
         turn: AbstractContextManager[Any] = nullcontext()
         if environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
-            # Read before: nobody waits for a slow sender.
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            environ["wsgi.input"] = BytesIO(body)
-            turn = self._one_at_a_time
+            # Read before the lock is taken, so that nobody waits for a slow sender.
+            body = get_input_stream(environ).read()
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            turn = _dynamodb
         with turn:
             answer: Iterable[bytes] = super().__call__(environ, start_response)
         return answer

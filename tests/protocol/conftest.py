@@ -81,10 +81,10 @@ def s3_receiver(receivers: SharedReceivers, shared_s3: FakeS3) -> Iterator[Recei
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[dict[str, str]]:
-    """The environment that points at a loopback S3."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - not in every process of xdist
+    """The environment that points at a loopback S3 and DynamoDB."""
+    from local.aws import AwsServer  # noqa: PLC0415 - not in every process of xdist
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = AwsServer()
     server.start()
     host, port = server.get_host_and_port()
     yield {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}

@@ -205,7 +205,7 @@ def test_a_worker_that_leaves_with_an_error_makes_the_exit_code_1() -> None:
 
 def test_a_drain_ends_listening_and_is_told_by_the_health_process_until_the_last_left() -> None:
     with serving("lingers") as process:
-        # Until it serves, the health process still has the workers' sockets.
+        # Until it serves, the health process still has the workers' sockets open.
         process.get("/health/live")
         process.terminate()
         process.count("lingering", 2)

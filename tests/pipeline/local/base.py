@@ -17,8 +17,8 @@ from local.healthimaging import EmulatorOptions
 from local.roads import RELIABLE
 from tests.chaos.evidence import Witness
 
-# An execution waits for a second between two polls. A busy machine needs its time for each of a
-# hundred batches: so long may nothing change.
+# For so long nothing may have changed. An execution waits for a second between two polls; a busy
+# machine may need minutes for the events of a hundred batches, but ends one after the other.
 _PATIENCE_SECONDS = 30.0
 _POLL = 0.2
 # In which pytest and the mutants' plugin say which test runs.

@@ -131,7 +131,8 @@ def test_what_is_put_into_the_dropbox_is_imported(rest: RestClient) -> None:
 
     (job,) = until(imported)
     assert job["importedCount"] == 1
-    until(lambda: is_gone("dropbox/"))  # it is deleted once its batch's manifest is there
+    # The dropped object is deleted after its batch's manifest is written.
+    until(lambda: is_gone("dropbox/"))
 
 
 def is_gone(prefix: str) -> bool:
@@ -179,7 +180,7 @@ def test_a_manifest_that_is_not_ours_goes_to_quarantine_with_its_reason() -> Non
     assert found["Key"].startswith("quarantine/invalid-manifest/")
     metadata = s3.head_object(Bucket=names.DICOM_BUCKET, Key=found["Key"])["Metadata"]
     assert metadata["reason"]
-    until(lambda: is_gone(key))  # it is deleted once its copy is there
+    until(lambda: is_gone(key))  # the object is deleted after its copy is written
 
 
 def test_a_completed_job_that_hides_a_failed_file_says_so(rest: RestClient) -> None:

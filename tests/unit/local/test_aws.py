@@ -1,9 +1,11 @@
 """What stands in for AWS's endpoint."""
 
 import copy
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -24,33 +26,36 @@ TABLE = "rows"
 
 
 @pytest.fixture
-def dynamodb() -> "Iterator[DynamoDBClient]":
-    """An empty table."""
-    server = AwsServer()
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - moto asks for any
-    )
-    client.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-    )
-    yield client
-    client.delete_table(TableName=TABLE)
-    client.close()
-    server.stop()
+def clients(monkeypatch: pytest.MonkeyPatch) -> "Iterator[list[DynamoDBClient]]":
+    """Of two servers, as in ``make chaos``; moto's one empty table is behind both."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with ExitStack() as stack:
+        found = []
+        for server in (AwsServer(), AwsServer()):
+            server.start()
+            stack.callback(server.stop)
+            host, port = server.get_host_and_port()
+            url = f"http://{host}:{port}"
+            found.append(boto3.client("dynamodb", endpoint_url=url, region_name="us-east-1"))
+            stack.callback(found[-1].close)
+        found[0].create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
+        stack.callback(found[0].delete_table, TableName=TABLE)
+        yield found
 
 
 def test_a_refused_transaction_undoes_nothing_that_others_wrote(
-    dynamodb: "DynamoDBClient", monkeypatch: pytest.MonkeyPatch
+    clients: "list[DynamoDBClient]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one, another = clients
     copied, written = threading.Event(), threading.Event()
 
     def copy_slowly(value: Any) -> Any:
@@ -65,16 +70,16 @@ def test_a_refused_transaction_undoes_nothing_that_others_wrote(
     unknown: Any = {"Put": {"TableName": TABLE, "Item": row("1"), "ConditionExpression": condition}}
 
     def refused() -> None:
-        with pytest.raises(dynamodb.exceptions.TransactionCanceledException):
-            dynamodb.transact_write_items(TransactItems=[unknown])
+        with pytest.raises(one.exceptions.TransactionCanceledException):
+            one.transact_write_items(TransactItems=[unknown])
 
     with ThreadPoolExecutor(1) as other:
         transaction = other.submit(refused)
-        assert copied.wait(5)
-        dynamodb.put_item(TableName=TABLE, Item=row("2"))
+        assert copied.wait(5), "moto copies no table"
+        another.put_item(TableName=TABLE, Item=row("2"))
         written.set()
         transaction.result()
-    assert dynamodb.scan(TableName=TABLE)["Items"] == [row("2")]
+    assert one.scan(TableName=TABLE)["Items"] == [row("2")]
 
 
 def row(name: str) -> Any:
@@ -94,6 +99,18 @@ def test_moto_looks_for_a_hosts_service_once(monkeypatch: pytest.MonkeyPatch) ->
     found = [dispatcher.get_backend_for_host(host) for host in hosts]
     assert found == ["dynamodb", "s3", None] * 3
     assert len(asked) == 2
+
+
+def test_a_request_in_chunks_is_read_whole(clients: "list[DynamoDBClient]") -> None:
+    url = clients[0].meta.endpoint_url
+    scope = "local/20261130/us-east-1/dynamodb/aws4_request"
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+        "X-Amz-Target": "DynamoDB_20120810.DescribeTable",
+    }
+    body = json.dumps({"TableName": TABLE}).encode()
+    answer = urllib3.request("POST", url, headers=headers, body=iter([body[:5], body[5:]]))
+    assert answer.json()["Table"]["TableName"] == TABLE
 
 
 def test_nobody_listens_after_the_server_has_stopped() -> None:
