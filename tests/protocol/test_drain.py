@@ -55,6 +55,7 @@ def test_at_the_deadline_the_rest_is_aborted_and_every_manifest_written(s3: Fake
         assert idle.store(GOOD, CT_IMAGE, GOOD_INSTANCE).status == 0x0000
         stuck.start_store(CT_IMAGE, "1.2.3.5", OTHER[:60])
         stuck.wire.send(b"\x04\x00\x00\x00\xff\xff")
+        process.metrics()  # until it serves, the health process has the workers' sockets open
         began = time.monotonic()
         process.terminate()
         assert [idle.aborted_by(), stuck.aborted_by()] == [SERVICE_USER] * 2
