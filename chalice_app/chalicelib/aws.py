@@ -33,18 +33,42 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS, _READ_SECONDS = 3, 20
 _ATTEMPTS = 5
 # Step Functions paces the calls to HealthImaging: every further attempt here would be a call that
-# no state's Retry knows of, against a limit of one start a second.
-_PACED_ATTEMPTS = 2
+# no state's Retry knows of, against a limit of one start a second; and a second start whose first
+# had no answer, which nobody knew of.
+_PACED_ATTEMPTS = 1
 
-_THROTTLED = frozenset(
+# What AWS says of itself or of the moment, whatever its HTTP status. S3 has the codes of 409 and of
+# its KMS key, DynamoDB those of transactions; most others are botocore's own list.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+_TRANSIENT = frozenset(
     {
+        "BandwidthLimitExceeded",
+        "ConditionalRequestConflict",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "KMS.ThrottlingException",
+        "KMSThrottlingException",
+        "LimitExceededException",
+        "OperationAborted",
+        "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
+        "ReplicatedWriteConflictException",
+        "RequestExpired",
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeTooSkewed",
         "RequestTimeout",
+        "RequestTimeoutException",
         "SlowDown",
-        "ThrottlingException",
+        "ThrottledException",
         "Throttling",
+        "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionConflict",
+        "TransactionConflictException",
+        "TransactionInProgressException",
     }
 )
 _SERVER_ERROR = 500
@@ -116,7 +140,7 @@ def mapped_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= _SERVER_ERROR or error_code(error) in _THROTTLED:
+        if status >= _SERVER_ERROR or error_code(error) in _TRANSIENT:
             raise ServiceUnavailable(
                 f"{error.operation_name} failed: {error_code(error)}"
             ) from error

@@ -8,6 +8,7 @@
     +-- MessagesFailed          some messages of an SQS batch must come back
     +-- AnnouncementsFailed     some events are not sent yet
     +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
+    +-- ObjectDenied            S3 refuses an object that may be there (403)
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
     +-- ServiceUnavailable      5xx, a dropped connection: retried
@@ -50,6 +51,13 @@ class ObjectMissing(ObjectUnavailable):
 
 class ObjectTooLarge(ObjectUnavailable):
     """An object is larger than anything the product writes or reads."""
+
+
+class ObjectDenied(ProductError):
+    """S3 refuses an object: access to it or its key is denied, or it is archived.
+
+    It may be there, and be read again once somebody has changed that.
+    """
 
 
 class ImportThrottled(ProductError):

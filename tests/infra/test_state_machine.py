@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from chalicelib import errors
 
+from contract import errors as contract_errors
+
 DEFINITION = Path(__file__).parents[2] / "stepfunctions" / "definition.asl.json"
 FUNCTIONS = {"StartImportJobFunctionArn", "CheckStatusFunctionArn", "RecordFailureFunctionArn"}
 
@@ -31,29 +33,38 @@ def test_statelint_finds_nothing(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_every_error_it_retries_is_one_the_lambdas_raise_or_awss_own(
-    states: dict[str, Any],
-) -> None:
-    named = {
-        name
-        for state in states.values()
-        for retrier in state.get("Retry", [])
-        for name in retrier["ErrorEquals"]
-    }
-    ours = {name for name in named if "." not in name}
-    assert ours == {
-        errors.ImportThrottled.__name__,
-        errors.ImportQuotaExceeded.__name__,
-        errors.ServiceUnavailable.__name__,
-        errors.ResultsNotReady.__name__,
-    }
+def named(states: dict[str, Any], retriers: str = "all") -> set[str]:
+    """The product's errors in the states' retriers: ``all``, or those that are not tried again."""
+    found = [each for state in states.values() for each in state.get("Retry", [])]
+    chosen = [each for each in found if retriers == "all" or each["MaxAttempts"] == 0]
+    return {name for each in chosen for name in each["ErrorEquals"] if "." not in name}
 
 
-def test_a_function_whose_process_died_is_tried_again(states: dict[str, Any]) -> None:
-    """The names that Step Functions has for timeouts, exhausted memory, and crashes."""
-    for state in ("StartImportJob", "CheckStatus"):
-        retried = {name for each in states[state]["Retry"] for name in each["ErrorEquals"]}
-        assert {"Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError"} <= retried
+def test_every_error_it_names_is_one_the_lambdas_raise_or_awss_own(states: dict[str, Any]) -> None:
+    known = {**vars(contract_errors), **vars(errors)}
+    for name in named(states):
+        assert issubclass(known[name], contract_errors.ProductError)
+
+
+def test_the_errors_that_no_repetition_changes_are_not_tried_again(states: dict[str, Any]) -> None:
+    start = {"StartImportJob": states["StartImportJob"]}
+    assert named(start, "none") == {
+        contract_errors.InvalidKey.__name__,
+        contract_errors.InvalidManifest.__name__,
+        errors.ImportRefused.__name__,
+        errors.ObjectMissing.__name__,
+        errors.ObjectTooLarge.__name__,
+    }
+    for name in ("StartImportJob", "CheckStatus"):
+        assert states[name]["Retry"][0]["MaxAttempts"] == 0  # the first that fits, counts
+
+
+def test_whatever_nobody_foresaw_is_tried_again_for_hours(states: dict[str, Any]) -> None:
+    """A bug, an unknown code of AWS's, timeouts, exhausted memory, crashes."""
+    for name in ("StartImportJob", "CheckStatus"):
+        last = states[name]["Retry"][-1]
+        assert last["ErrorEquals"] == ["States.ALL"]
+        assert last["MaxAttempts"] * last["MaxDelaySeconds"] / 2 > 2 * 3_600
 
 
 def test_every_failure_ends_in_record_failure(states: dict[str, Any]) -> None:
@@ -67,10 +78,3 @@ def test_every_failure_ends_in_record_failure(states: dict[str, Any]) -> None:
 
 def test_no_timeout_ends_an_execution_where_nothing_can_record_it() -> None:
     assert "TimeoutSeconds" not in json.loads(DEFINITION.read_text())
-
-
-def test_a_permanent_error_is_not_retried(states: dict[str, Any]) -> None:
-    retried = json.dumps([states[name]["Retry"] for name in ("StartImportJob", "CheckStatus")])
-    for permanent in (errors.ImportRefused, errors.ImportStalled):
-        assert permanent.__name__ not in retried
-    assert "States.ALL" not in retried

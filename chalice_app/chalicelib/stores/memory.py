@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 
-from chalicelib.errors import ObjectMissing, ObjectTooLarge
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
 from chalicelib.stores.gate import Gate
 from chalicelib.stores.instances import Change
 from chalicelib.stores.jobs import Window, newest_first
@@ -205,13 +205,15 @@ class MemoryInstances:
 class MemoryObjects:
     """An ObjectStore; ``metadata`` holds what a move left on its target.
 
-    ``uploads`` are the bucket and key of each multipart upload that is open.
+    ``uploads`` are the bucket and key of each multipart upload that is open; ``denied`` those of
+    objects that may not be read.
     """
 
     def __init__(self) -> None:
         self.bodies: dict[tuple[str, str], bytes] = {}
         self.metadata: dict[tuple[str, str], Mapping[str, str]] = {}
         self.uploads: list[tuple[str, str]] = []
+        self.denied: set[tuple[str, str]] = set()
 
     def read(self, bucket: str, key: str, max_bytes: int) -> bytes:
         """See ObjectStore."""
@@ -228,6 +230,8 @@ class MemoryObjects:
         self.metadata.pop((bucket, key), None)
 
     def _body(self, bucket: str, key: str) -> bytes:
+        if (bucket, key) in self.denied:
+            raise ObjectDenied("GetObject: AccessDenied")
         try:
             return self.bodies[bucket, key]
         except KeyError:

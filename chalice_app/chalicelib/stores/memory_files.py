@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.errors import ObjectMissing, ObjectTooLarge
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
 from chalicelib.stores.files import ObjectChanged, StoredObject
 from chalicelib.stores.memory import MemoryObjects
 from contract.checksums import Checksum
@@ -86,10 +86,12 @@ class MemoryFiles:
             self.objects.metadata.pop((self.bucket, key), None)
 
     def _listed(self, key: str) -> StoredObject:
-        body = self._body(key)
+        body = self.objects.bodies[self.bucket, key]
         return StoredObject(key, len(body), _etag(body), self.modified_at)
 
     def _body(self, key: str) -> bytes:
+        if (self.bucket, key) in self.objects.denied:
+            raise ObjectDenied("GetObject: AccessDenied")
         try:
             return self.objects.bodies[self.bucket, key]
         except KeyError:

@@ -7,23 +7,37 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, mapped_errors
-from chalicelib.errors import ObjectMissing, ObjectTooLarge
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+# A HEAD's answer has no body and so no code but its status. KMS's refusals are AccessDenied, too.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_DENIED = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AllAccessDisabled",
+        "Forbidden",
+        "InvalidObjectState",
+        "ObjectNotInActiveTierError",
+    }
+)
 
 
 @contextmanager
 def object_errors() -> Iterator[None]:
-    """Raises ObjectMissing and ServiceUnavailable; lets every other error pass."""
+    """Raises ObjectMissing, ObjectDenied and ServiceUnavailable; lets every other error pass."""
     try:
         with mapped_errors():
             yield
     except ClientError as error:
         if error_code(error) in _MISSING:
             raise ObjectMissing("the object does not exist") from error
+        if error_code(error) in _DENIED:
+            raise ObjectDenied(f"{error.operation_name}: {error_code(error)}") from error
         raise
 
 

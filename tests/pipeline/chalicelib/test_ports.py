@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 from chalicelib import aws
-from chalicelib.errors import ObjectMissing, ObjectTooLarge, ServiceUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge, ServiceUnavailable
 from chalicelib.operations.journal import DynamoJournal, Entry, Journal, MemoryJournal
 from chalicelib.stores.dynamodb import DynamoBatches
 from chalicelib.stores.files import Files, ObjectChanged, StoredObject
@@ -115,6 +115,22 @@ def test_an_object_is_read_from_its_beginning_or_whole(ports: Ports) -> None:
             read("gone")
 
 
+def test_an_object_that_may_not_be_read_is_listed_and_denied(ports: Ports) -> None:
+    ports.files.put("a", b"body")
+    source = ports.files.head("a")
+    if isinstance(ports.files, MemoryFiles):
+        ports.files.objects.denied.add((BUCKET, "a"))
+    else:
+        aws.s3().put_object(Bucket=BUCKET, Key="a", Body=b"body", StorageClass="GLACIER")
+    assert [each.key for each in ports.files.list("")] == ["a"]
+    with pytest.raises(ObjectDenied):
+        ports.files.begin("a", 4)
+    with pytest.raises(ObjectDenied):
+        ports.files.read("a", 4)
+    with pytest.raises(ObjectDenied):
+        ports.files.copy(source, "b", {})
+
+
 def test_a_copy_has_new_metadata_and_the_checksum_of_its_bytes(ports: Ports) -> None:
     ports.files.put("a b\u00e9", b"body")
     source = ports.files.head("a b\u00e9")
@@ -178,7 +194,7 @@ def test_what_s3_says_against_a_call_is_told_apart() -> None:
         with pytest.raises(ServiceUnavailable):
             files.end_uploads("a")
         stub.add_client_error("get_object", "AccessDenied", http_status_code=403)
-        with pytest.raises(client.exceptions.ClientError):
+        with pytest.raises(ObjectDenied):
             files.begin("a", 1)
 
 

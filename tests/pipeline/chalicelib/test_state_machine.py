@@ -13,6 +13,8 @@ from chalicelib.errors import (
     ImportQuotaExceeded,
     ImportRefused,
     ImportThrottled,
+    ObjectDenied,
+    ObjectMissing,
     ResultsNotReady,
     ServiceUnavailable,
 )
@@ -23,6 +25,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 )
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
+from contract.errors import InvalidManifest
 from tests.pipeline import aws_mock
 
 DEFINITION = Path(__file__).parents[3] / "stepfunctions" / "definition.asl.json"
@@ -129,6 +132,15 @@ def test_a_start_that_must_wait_is_tried_again_with_growing_pauses(
     assert sum(cloud.delays[10:]) > sum(cloud.delays[:5])
 
 
+def test_an_error_nobody_foresaw_is_tried_again_for_hours(cloud: Cloud) -> None:
+    faults = [KeyError("a bug"), RuntimeError("another")] * 25
+    found = cloud.run(
+        StartImportJob=[*faults, job("SUBMITTED")], CheckStatus=[*faults, job("COMPLETED")]
+    )
+    assert found["status"] == "SUCCEEDED"
+    assert sum(cloud.delays) > 2 * 3_600  # both states'; half of that on average for each
+
+
 def test_results_that_come_late_are_waited_for(cloud: Cloud) -> None:
     late = [ResultsNotReady("not there yet")] * 5
     found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[*late, job("COMPLETED")])
@@ -137,7 +149,15 @@ def test_results_that_come_late_are_waited_for(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "calls"), [(ImportThrottled, 601), (ImportRefused, 1), (KeyError, 1)]
+    ("fault", "calls"),
+    [
+        (ImportThrottled, 601),
+        (ImportRefused, 1),
+        (InvalidManifest, 1),
+        (ObjectMissing, 1),
+        (KeyError, 61),
+        (ObjectDenied, 61),
+    ],
 )
 def test_a_start_that_never_succeeds_is_recorded(
     cloud: Cloud, fault: type[Exception], calls: int

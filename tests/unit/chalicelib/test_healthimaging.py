@@ -4,8 +4,9 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
+from chalicelib import aws
 from chalicelib.aws import mapped_errors
 from chalicelib.errors import (
     ImportQuotaExceeded,
@@ -113,3 +114,31 @@ def test_a_lost_connection_may_work_later(lost: type[Exception]) -> None:
     error = lost(endpoint_url="http://127.0.0.1")  # type: ignore[call-arg]
     with pytest.raises(ServiceUnavailable), mapped_errors():
         raise error
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "KMS.ThrottlingException",
+        "OperationAborted",
+        "ConditionalRequestConflict",
+        "TransactionConflict",
+        "TransactionConflictException",
+        "RequestLimitExceeded",
+        "ThrottledException",
+        "ExpiredTokenException",
+    ],
+)
+def test_what_awss_own_moment_forbids_may_work_later(code: str) -> None:
+    error = ClientError({"Error": {"Code": code}}, "PutObject")
+    with pytest.raises(ServiceUnavailable, match=code), mapped_errors():
+        raise error
+
+
+def test_a_request_is_sent_once_so_that_a_second_start_is_never_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    aws.forget_clients()
+    assert aws.healthimaging().meta.config.retries["total_max_attempts"] == 1
+    aws.forget_clients()
