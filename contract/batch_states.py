@@ -4,6 +4,9 @@
 
     OPEN -> CLOSED -> IMPORTING -> IMPORTED | PARTIAL | FAILED
        \\-> QUARANTINED <-/
+
+FAILED and PARTIAL are what is known: if HealthImaging turns out to have imported more, the batch
+goes on to what is true.
 """
 
 from enum import StrEnum
@@ -21,6 +24,9 @@ class BatchEvent(StrEnum):
     IMPORTED = "imported"
     PARTLY_IMPORTED = "partly imported"
     FAILED = "failed"
+    # It was recorded as failed, and HealthImaging has imported it, or some of it, after all.
+    FOUND_IMPORTED = "found imported"
+    FOUND_PARTLY_IMPORTED = "found partly imported"
     QUARANTINED = "quarantined"  # there is nothing in it that could be imported
 
 
@@ -39,6 +45,14 @@ TRANSITIONS: dict[BatchEvent, tuple[frozenset[BatchState | None], BatchState]] =
     BatchEvent.FAILED: (
         frozenset({None, BatchState.CLOSED, BatchState.IMPORTING}),
         BatchState.FAILED,
+    ),
+    BatchEvent.FOUND_IMPORTED: (
+        frozenset({BatchState.PARTIAL, BatchState.FAILED}),
+        BatchState.IMPORTED,
+    ),
+    BatchEvent.FOUND_PARTLY_IMPORTED: (
+        frozenset({BatchState.PARTIAL, BatchState.FAILED}),
+        BatchState.PARTIAL,
     ),
     BatchEvent.QUARANTINED: (
         frozenset({None, BatchState.OPEN, BatchState.CLOSED}),

@@ -100,6 +100,7 @@ class BatchRecord:
 
     ``owner`` and ``lease_expires_at`` are set while it is OPEN, ``manifest_key`` and ``closed_at``
     from CLOSED on. ``retry_of`` and ``retried_as`` are the batches it repeats and is repeated by.
+    ``corrected_at`` is when it was found that HealthImaging had imported more than was recorded.
     """
 
     batch_id: str
@@ -120,6 +121,7 @@ class BatchRecord:
     message: str | None = None
     retry_of: str | None = None
     retried_as: str | None = None
+    corrected_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

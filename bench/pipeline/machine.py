@@ -70,7 +70,8 @@ class Machine:
             case "Task":
                 self._run(name, execution)
             case "Wait":
-                seconds = _at(state["SecondsPath"], execution.data)
+                path = state.get("SecondsPath")
+                seconds = _at(path, execution.data) if path else state["Seconds"]
                 self._clock.after(seconds, partial(self._enter, state["Next"], execution))
             case "Choice":
                 self._enter(_chosen(state, execution.data), execution)
@@ -110,8 +111,8 @@ class Machine:
 
 def longest_delay(rule: Mapping[str, Any], tried: int) -> float:
     """What full jitter is drawn below, before the retry after ``tried`` others."""
-    if rule["JitterStrategy"] != "FULL":
-        raise NotImplementedError(rule["JitterStrategy"])
+    if rule.get("JitterStrategy") != "FULL":
+        raise NotImplementedError(str(rule))
     # 1.5 to the power of 600 is more than a float needs to be.
     backoff = rule["IntervalSeconds"] * rule["BackoffRate"] ** min(tried, 100)
     return float(min(backoff, rule["MaxDelaySeconds"]))

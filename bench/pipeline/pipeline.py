@@ -15,12 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from chalicelib.errors import ImportThrottled
+from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution as ImportExecution
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import HealthImaging
 from chalicelib.imports.notice import import_noticed
 from chalicelib.imports.rows import opened
-from chalicelib.imports.start import ImportContext, start_import
+from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.dispatch import Desk, dispatch
 from chalicelib.intake.trigger import Intake, Message, trigger_imports

@@ -84,7 +84,7 @@ def per_image_day(ours: HospitalDay, seed: int) -> PerImageDay:
     images = arrivals(day(ours.hospital, seed))
     starts = best_starts(images)
     waits = [start - arrived for start, arrived in zip(starts, images, strict=True)]
-    rule = json.loads(DEFINITION.read_text())["States"]["StartImportJob"]["Retry"][0]
+    rule = json.loads(DEFINITION.read_text())["States"]["StartImportJob"]["Retry"][1]
     sample = _single_images(seed)
     jobs, transitions = sample.jobs.started, sample.machine.transitions.total()
     return PerImageDay(

@@ -10,11 +10,12 @@
     +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
     +-- ObjectDenied            S3 refuses an object that may be there (403)
     +-- ImportThrottled         429: retried by the state machine
+    +-- ImportRunning           the job has not ended: what was asked for must wait
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
     +-- ServiceUnavailable      5xx, a dropped connection: retried
     +-- ResultsNotReady         the job is done, its result files are not there yet: retried
-    +-- ImportRefused           permanent: what was asked for is wrong
-    +-- ImportStalled           permanent: the job never ended
+    +-- ImportRefused           permanent: what was asked for is wrong, or denied
+        +-- ImportUnknown       404: HealthImaging does not know what was asked for
     +-- ApiProblem              what a REST caller is told
         +-- NotFound            404
         +-- BadParameter        400, names the parameter
@@ -68,6 +69,10 @@ class ImportQuotaExceeded(ProductError):
     """The data store runs as many import jobs as it may (ServiceQuotaExceededException, 402)."""
 
 
+class ImportRunning(ProductError):
+    """A batch's import job has not ended, so that nothing of the batch may be imported again."""
+
+
 class ServiceUnavailable(ProductError):
     """An AWS service failed or could not be reached; the same call may work later."""
 
@@ -80,8 +85,8 @@ class ImportRefused(ProductError):
     """HealthImaging will never accept or answer this call; the message is AWS's own."""
 
 
-class ImportStalled(ProductError):
-    """An import job is older than IMPORT_MAX_AGE_SECONDS and still running."""
+class ImportUnknown(ImportRefused):
+    """HealthImaging knows no such job or data store (ResourceNotFoundException, 404)."""
 
 
 class ApiProblem(ProductError):

@@ -90,7 +90,8 @@ class ImportSettings(_Environment):
     """What the state machine's functions need. Times are in seconds.
 
     With 100 jobs at once, a data store's quota, polls every 5 s make 20 calls a second, below the
-    25 that GetDICOMImportJob allows; the interval then grows with the job's age.
+    25 that GetDICOMImportJob allows; the interval then grows with the job's age. A job older than
+    ``import_max_age_seconds`` is overdue: it is waited for all the same, and told of.
     """
 
     datastore_id: _Name

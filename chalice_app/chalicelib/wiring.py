@@ -10,8 +10,8 @@ from typing import TypeVar
 from chalicelib import aws, logs
 from chalicelib.events.announce import Announcer
 from chalicelib.events.bus import EventBridge
+from chalicelib.imports.context import ImportContext
 from chalicelib.imports.healthimaging import HealthImaging
-from chalicelib.imports.start import ImportContext
 from chalicelib.intake.adapters import SqsQueue, StateMachine, SystemClock
 from chalicelib.intake.dispatch import Desk, dispatch
 from chalicelib.intake.dropbox import Dropbox, collect

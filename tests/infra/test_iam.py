@@ -26,7 +26,12 @@ from tests.infra.templates import (
     resources,
     role_statements,
 )
-from tests.pipeline.chalicelib.crash_cases import CASES, a_failed_import, queue_event
+from tests.pipeline.chalicelib.crash_cases import (
+    CASES,
+    a_failed_import,
+    a_late_success,
+    queue_event,
+)
 from tests.pipeline.chalicelib.crash_cloud import (
     BUCKET,
     CT,
@@ -120,13 +125,17 @@ def every_request(cloud: Cloud) -> None:
     cloud.calls.watched = False
 
 
+def a_retry_that_asks_healthimaging(cloud: Cloud) -> None:
+    cloud.invoke("retry", a_late_success(cloud))
+
+
 def _case(case: str) -> Scenario:
     function, arrange = CASES[case]
     return lambda cloud: cloud.invoke(function, arrange(cloud))
 
 
 SCENARIOS: dict[str, list[Scenario]] = {
-    "api_handler": [every_request],
+    "api_handler": [every_request, a_retry_that_asks_healthimaging],
     "collect_dropbox": [dropped_objects],
     "reconcile": [old_objects],
 }

@@ -112,6 +112,7 @@ SCHEMAS: dict[str, Schema] = {
         message=TEXT,
         retryOf=TEXT,
         retriedAs=TEXT,
+        correctedAt=TIME,
         retryReason=TEXT,
         retryRequestedAt=TIME,
     ),

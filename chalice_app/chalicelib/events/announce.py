@@ -109,7 +109,8 @@ class _Round:
         events += quarantine_events(aside_of(self._announcer.files, batch_id), at)
         self._announcer.bus.send(events)
         then = None if batch.state is BatchState.FAILED else Due.EXPIRE
-        self._outbox.done(batch_id, Due.ANNOUNCE, then)
+        # Of this end: another may have been found since.
+        self._outbox.done(batch_id, Due.ANNOUNCE, then, at)
         _log.info("batch_announced", batch_id=batch_id, events=len(events))
 
     def _is_early(self, job: JobRecord, batch: BatchRecord) -> bool:

@@ -21,16 +21,19 @@ MAX_LISTED = 100
 def batch_events(
     batch: BatchRecord, job: JobRecord | None, studies: Collection[str], ended_at: datetime
 ) -> list[Event]:
-    """Batch Imported if anything was, Import Failed if anything was not: PARTIAL is both."""
+    """Batch Imported if anything was, Import Failed if anything was not: PARTIAL is both.
+
+    An end that corrects another is a fact of its own.
+    """
+    corrected = batch.corrected_at
+    subject = f"{batch.batch_id}:{to_iso(corrected)}" if corrected else batch.batch_id
     kinds = {
         EventType.BATCH_IMPORTED: batch.state in (BatchState.IMPORTED, BatchState.PARTIAL),
         EventType.IMPORT_FAILED: batch.state in (BatchState.PARTIAL, BatchState.FAILED),
     }
     detail = _batch_detail(batch, job, studies) | {"endedAt": to_iso(ended_at)}
     return [
-        an_event(kind, batch.batch_id, ended_at, **detail)
-        for kind, happened in kinds.items()
-        if happened
+        an_event(kind, subject, ended_at, **detail) for kind, happened in kinds.items() if happened
     ]
 
 
@@ -69,6 +72,7 @@ def _batch_detail(
         "jobId": batch.job_id,
         "datastoreId": job.datastore_id if job else batch.datastore_id,
         "retryOf": batch.retry_of,
+        "corrected": True if batch.corrected_at else None,
         "instanceCount": batch.counts.instances,
         "importedCount": batch.counts.imported,
         "failedCount": batch.counts.failed,

@@ -47,6 +47,12 @@ _BATCH: Schema = {
     "callingAeTitle": _text("who sent it"),
     "jobId": _text("its import job, `GET /jobs/{jobId}`; absent if none was started"),
     "datastoreId": _text("the HealthImaging data store; absent if no job was recorded"),
+    "corrected": {
+        "type": "boolean",
+        "enum": [True],
+        "description": "its end was told before, and HealthImaging has more than was told; "
+        "else absent",
+    },
     "retryOf": _text("the batch whose failed instances it repeats, if it is a retry", _BATCH_ID),
     "instanceCount": _number("instances in the batch"),
     "importedCount": _number("of these, in HealthImaging"),
@@ -59,7 +65,7 @@ _BATCH: Schema = {
     "imageSetCount": _number("image sets that the job wrote to"),
     "imageSetIds": _texts("their ids"),
 }
-_BATCH_OPTIONAL = ("jobId", "datastoreId", "retryOf")
+_BATCH_OPTIONAL = ("jobId", "datastoreId", "corrected", "retryOf")
 
 
 def _batch(description: str, *states: BatchState) -> Schema:

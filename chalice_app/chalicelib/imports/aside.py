@@ -3,10 +3,12 @@
 Where an object stands says what it is: these moves may be repeated and crash anywhere.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 
-from chalicelib.errors import ObjectMissing, ServiceUnavailable
+import structlog
+
+from chalicelib.errors import ObjectDenied, ObjectMissing, ServiceUnavailable
 from chalicelib.stores.files import Files, ObjectChanged
 from chalicelib.threads import in_threads
 from contract.errors import InvalidKey
@@ -18,13 +20,14 @@ from contract.keys import (
     quarantine_key,
 )
 
-_IMPORT_FAILED = "import-failed"
+IMPORT_FAILED = "import-failed"
 _UNLISTED = "unlisted"
+_log = structlog.get_logger()
 
 
 def failed_key(key: str) -> str:
     """Where an instance stands that could not be imported."""
-    return InstanceKey.parse(key).quarantined(_IMPORT_FAILED)
+    return InstanceKey.parse(key).quarantined(IMPORT_FAILED)
 
 
 def duplicate_key(key: str) -> str:
@@ -43,24 +46,49 @@ def unlisted_key(key: str) -> str:
 def aside_of(files: Files, batch_id: str) -> list[str]:
     """The keys of a batch's instances that were put into quarantine and are there still."""
     name = batch_prefix(batch_id).removeprefix(INSTANCES_PREFIX)
-    folders = (f"{QUARANTINE_PREFIX}{reason}/{name}" for reason in (_IMPORT_FAILED, _UNLISTED))
+    folders = (f"{QUARANTINE_PREFIX}{reason}/{name}" for reason in (IMPORT_FAILED, _UNLISTED))
     return [each.key for folder in folders for each in files.list(folder)]
 
 
-def move_all(files: Files, keys: Iterable[str], target: Callable[[str], str], reason: str) -> None:
+def move_all(
+    files: Files, keys: Iterable[str], target: Callable[[str], str], reason: str
+) -> frozenset[str]:
     """Move objects, each with the reason in its metadata; one that is gone was moved before.
 
-    Raises ServiceUnavailable; some may then have been moved.
+    Returns the keys of those that S3 does not let go (denied, archived): they stay where they are,
+    and are in nobody's way. Raises ServiceUnavailable; some may then have been moved.
     """
-    in_threads(partial(_move, files, target, reason), list(keys))
+    given = list(keys)
+    moved = in_threads(partial(_move, files, target, {"reason": reason}), given)
+    return frozenset(key for key, is_moved in zip(given, moved, strict=True) if not is_moved)
 
 
-def _move(files: Files, target: Callable[[str], str], reason: str, key: str) -> None:
+def bring_back(files: Files, batch_id: str, keys: Container[str]) -> None:
+    """Move those of a batch's ``keys`` back under its prefix that were put aside as failed.
+
+    Raises ServiceUnavailable.
+    """
+    folder = f"{QUARANTINE_PREFIX}{IMPORT_FAILED}/"
+    name = batch_prefix(batch_id).removeprefix(INSTANCES_PREFIX)
+
+    def home(key: str) -> str:
+        return INSTANCES_PREFIX + key.removeprefix(folder)
+
+    aside = [each.key for each in files.list(f"{folder}{name}") if home(each.key) in keys]
+    in_threads(partial(_move, files, home, {}), aside)
+
+
+def _move(files: Files, target: Callable[[str], str], more: Mapping[str, str], key: str) -> bool:
     try:
         source = files.head(key)
-        files.copy(source, target(key), {**source.metadata, "reason": reason})
+        kept = {name: text for name, text in source.metadata.items() if name != "reason"}
+        files.copy(source, target(key), {**kept, **more})
+        files.delete([key])
     except ObjectMissing:
-        return
+        return True
+    except ObjectDenied as error:
+        _log.warning("object_not_moved", why=str(error))
+        return False
     except ObjectChanged as error:  # a PUT that came late; the next try moves it
         raise ServiceUnavailable("an object was replaced while it was moved") from error
-    files.delete([key])
+    return True

@@ -47,12 +47,24 @@ class Execution:
         )
 
 
-def wait_seconds(age: float, shortest: int, longest: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bounds of the time between two looks at a job, and its age when it is overdue; seconds."""
+
+    shortest: int
+    longest: int
+    max_age: int
+
+
+def wait_seconds(age: float, patience: Patience) -> int:
     """How long to wait before the next look at a job, from its age in seconds.
 
-    A quarter of its age: the end is noticed at most a quarter late, and a day takes 1,440 looks.
+    A quarter of its age: the end is noticed at most a quarter late, and a day takes 1,440 looks. An
+    overdue job is looked at in steps of a 24th of its age: 90 days, after which HealthImaging
+    forgets a job, take 110 more.
     """
-    return int(min(max(age / 4, shortest), longest))
+    wait = min(max(age / 4, patience.shortest), patience.longest)
+    return int(max(wait, age / 24) if age > patience.max_age else wait)
 
 
 def job_state(
@@ -80,6 +92,11 @@ class Failure:
     reason: str
 
 
+def job_failure(message: str | None) -> Failure:
+    """HealthImaging has said that the job failed; ``message`` is CheckStatus's."""
+    return Failure("HealthImagingJobFailed", bounded(message or _UNKNOWN))
+
+
 def failure(event: Mapping[str, Any]) -> Failure:
     """Read RecordFailure's input, whatever led there.
 
@@ -87,8 +104,7 @@ def failure(event: Mapping[str, Any]) -> Failure:
     """
     error = event.get("error")
     if not isinstance(error, Mapping):
-        message = event.get("job", {}).get("message")
-        return Failure("HealthImagingJobFailed", f"HealthImaging: {bounded(message or _UNKNOWN)}")
+        return job_failure(event.get("job", {}).get("message"))
     name = bounded(str(error.get("Error") or "Unknown"))
     return Failure(name, _reason(name, error.get("Cause")))
 

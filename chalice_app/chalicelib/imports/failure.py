@@ -5,12 +5,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from chalicelib.errors import ObjectUnavailable
 from chalicelib.imports.aside import failed_key, move_all, unlisted_key
-from chalicelib.imports.execution import Execution, Failure, failure
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import closed_batch, instance_row, opened
-from chalicelib.imports.start import ImportContext, import_request, new_job
+from chalicelib.imports.start import import_request, new_job
+from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
@@ -30,22 +34,46 @@ from contract.records import (
 )
 
 _FAILED = "the batch's import failed; the ledger has the reason"
+_log = structlog.get_logger()
+_NOT_CLOSED = "the batch is not closed yet, and nothing of it was changed"
 _NOT_KNOWN = "unknown"  # an AE title, where not even the manifest could be read
 
 
-def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str, str]:
+def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str, Any]:
+    """The execution's ``job`` member, once a failure is recorded; or that there is none.
+
+    A batch that has a job has not failed before HealthImaging says so: if the job runs, or has
+    completed, that is the answer, whatever went wrong elsewhere. Safe to repeat. Raises the errors
+    of CheckStatus where HealthImaging does not answer, and ServiceUnavailable.
+    """
+    execution, why = Execution.parse(event), failure(event)
+    batch = context.stores.batches.get(execution.batch_id)
+    if batch is not None and batch.state is BatchState.OPEN:
+        # Its receiver's, or recovery's: it has not failed, whoever started this execution.
+        datastore_id = batch.datastore_id or context.settings.datastore_id
+        return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
+    job_id = batch.job_id if batch else None
+    if job_id is None or job_id == execution.batch_id:
+        return fail_import(execution, job_id or execution.batch_id, why, context)
+    state = check_status(execution, job_id, context)
+    if state["status"] != JobStatus.FAILED:
+        _log.warning("failure_of_a_job_that_has_none", batch_id=execution.batch_id, why=why.error)
+        return state
+    return fail_import(execution, job_id, job_failure(state.get("message")), context)
+
+
+def fail_import(
+    execution: Execution, job_id: str, why: Failure, context: ImportContext
+) -> dict[str, Any]:
     """Write the failure into the instances, then the batch, then the job. Safe to repeat.
 
     An import that never got a job id is recorded under its batch's id. A job that has ended
-    already keeps its end. Raises ServiceUnavailable only, which the state machine retries.
+    already keeps its end. HealthImaging must have been asked. Raises ServiceUnavailable.
     """
     stores, now = context.stores, context.now
-    execution, why = Execution.parse(event), failure(event)
-    batch = stores.batches.get(execution.batch_id)
-    job_id = (batch.job_id if batch else None) or execution.batch_id
-    known = stores.jobs.get(job_id)
+    batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
     if known is not None and known.job_status.ended:
-        return _answer(job_id, known.message or why.reason)
+        return _answer(known)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     manifest = _manifest(execution, stores)
@@ -65,11 +93,11 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     )
     stores.jobs.put(ended)
     report_end(ended, context.settings, now)
-    return _answer(job_id, why.reason)
+    return _answer(ended)
 
 
-def _answer(job_id: str, reason: str) -> dict[str, str]:
-    return {"jobId": job_id, "reason": reason}
+def _answer(job: JobRecord) -> dict[str, Any]:
+    return job_state(job.job_id, job.datastore_id, 0, job.job_status, job.message)
 
 
 def _manifest(execution: Execution, stores: Stores) -> Manifest | None:
@@ -94,14 +122,14 @@ def _fail_instances(
     }
     duplicates = moved_duplicates(manifest, context.files) - imported
     failed = [each for each in manifest.instances if each.key not in imported | duplicates]
-    move_all(context.files, [each.key for each in failed], failed_key, _FAILED)
+    stay = move_all(context.files, [each.key for each in failed], failed_key, _FAILED)
     rows = [
         replace(
             instance_row(
                 manifest.batch_id, each, InstanceState.FAILED, context.now,
                 job_id=job_id, reason=why.reason,
             ),
-            key=failed_key(each.key),
+            key=each.key if each.key in stay else failed_key(each.key),
         )
         for each in failed
     ]  # fmt: skip

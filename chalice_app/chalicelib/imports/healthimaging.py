@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import ClientError, ParamValidationError
 
 from chalicelib.aws import error_code, mapped_errors
-from chalicelib.errors import ImportQuotaExceeded, ImportRefused, ImportThrottled
+from chalicelib.errors import (
+    ImportQuotaExceeded,
+    ImportRefused,
+    ImportThrottled,
+    ImportUnknown,
+)
 from contract.records import JobStatus
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ class ImportView:
     status: JobStatus
     output_s3_uri: str
     message: str | None = None
+    ended_at: datetime | None = None
 
 
 class ImportService(Protocol):
@@ -42,8 +49,8 @@ class ImportService(Protocol):
         """Start a job, or find the one this batch started before; returns its id."""
         ...
 
-    def look(self, datastore_id: str, job_id: str) -> ImportView:
-        """How a job is doing."""
+    def look(self, datastore_id: str, job_id: str) -> ImportView | None:
+        """How a job is doing; None where HealthImaging does not know it, or not any more."""
         ...
 
 
@@ -69,17 +76,28 @@ class HealthImaging:
             )
         return answer["jobId"]
 
-    def look(self, datastore_id: str, job_id: str) -> ImportView:
-        """See ImportService."""
-        with errors():
-            answer = self._client.get_dicom_import_job(datastoreId=datastore_id, jobId=job_id)
+    def look(self, datastore_id: str, job_id: str) -> ImportView | None:
+        """See ImportService.
+
+        Import jobs are archived after 90 days.
+        https://docs.aws.amazon.com/healthimaging/latest/devguide/understanding-import-jobs.html
+        """
+        try:
+            with errors():
+                answer = self._client.get_dicom_import_job(datastoreId=datastore_id, jobId=job_id)
+        except ImportUnknown:
+            return None
         job = answer["jobProperties"]
-        return ImportView(JobStatus(job["jobStatus"]), job["outputS3Uri"], job.get("message"))
+        return ImportView(
+            JobStatus(job["jobStatus"]), job["outputS3Uri"], job.get("message"), job.get("endedAt")
+        )
 
 
 @contextmanager
 def errors() -> Iterator[None]:
     """Raises ImportThrottled, ImportQuotaExceeded, ServiceUnavailable or ImportRefused.
+
+    An ImportRefused is an ImportUnknown where HealthImaging does not know what was asked for.
 
     ImportRefused keeps AWS's message: it speaks of roles, buckets and patterns, not of patients.
     """
@@ -90,8 +108,10 @@ def errors() -> Iterator[None]:
     except ParamValidationError as error:
         raise ImportRefused(f"the request is malformed: {error}") from error
     except ClientError as error:
-        message = error.response.get("Error", {}).get("Message", "")
-        raise ImportRefused(f"{error_code(error)}: {message}") from error
+        message = f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
+        if error_code(error) == "ResourceNotFoundException":
+            raise ImportUnknown(message) from error
+        raise ImportRefused(message) from error
 
 
 @contextmanager

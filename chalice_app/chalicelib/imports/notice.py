@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ImportRefused, ImportStalled, ObjectUnavailable, ResultsNotReady
-from chalicelib.imports.execution import Execution
-from chalicelib.imports.failure import record_failure
-from chalicelib.imports.start import ImportContext
-from chalicelib.imports.status import check_status
+from chalicelib.errors import ImportRefused, ObjectDenied, ObjectUnavailable, ResultsNotReady
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution, job_failure
+from chalicelib.imports.failure import fail_import
+from chalicelib.imports.status import ask
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
 from contract.records import JobRecord, JobStatus
@@ -31,24 +31,25 @@ def import_noticed(detail: Mapping[str, Any], bucket: str, context: ImportContex
     ImportThrottled; Lambda then tries again, twice.
     """
     job = _job(detail, context)
-    if job is None or job.job_status.ended:
+    if job is None or job.job_status is JobStatus.COMPLETED:
         return
     execution = Execution(job.batch_id, bucket, manifest_key(job.batch_id), job.execution_arn)
     try:
-        state = check_status(execution, job.job_id, context)
-        if state["status"] == JobStatus.FAILED:
-            record_failure(_failure_event(execution, state), context)
+        # One that is recorded as FAILED, too: it may have completed after all.
+        found = ask(execution, job, context)
+        if found.job_status is JobStatus.FAILED:
+            fail_import(execution, job.job_id, job_failure(found.message), context)
     except (
         ResultsNotReady,
         ImportRefused,
-        ImportStalled,
+        ObjectDenied,
         ObjectUnavailable,
         InvalidManifest,
     ) as error:
-        # The execution meets the same, and waits or records it.
+        # The execution meets the same, and waits.
         _log.info("notice_left_to_execution", batch_id=job.batch_id, error=type(error).__name__)
     else:
-        _log.info("import_noticed", batch_id=job.batch_id, status=state["status"])
+        _log.info("import_noticed", batch_id=job.batch_id, status=found.job_status)
 
 
 def _job(detail: Mapping[str, Any], context: ImportContext) -> JobRecord | None:
@@ -57,13 +58,3 @@ def _job(detail: Mapping[str, Any], context: ImportContext) -> JobRecord | None:
         return None
     job = context.stores.jobs.get(job_id)
     return job if job and job.datastore_id == detail.get("datastoreId") else None
-
-
-def _failure_event(execution: Execution, state: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "batchId": execution.batch_id,
-        "bucket": execution.bucket,
-        "manifestKey": execution.manifest_key,
-        "executionArn": execution.arn,
-        "job": state,
-    }

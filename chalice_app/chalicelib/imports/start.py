@@ -1,19 +1,18 @@
 """StartImportJob: one HealthImaging job for one batch, whatever is repeated or crashes between."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from chalicelib.errors import ImportRefused
 from chalicelib.imports.claims import Claimant
+from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_state
-from chalicelib.imports.healthimaging import ImportRequest, ImportService
+from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.rows import ending, failures, instance_row, only
 from chalicelib.imports.sweep import MISSING, Sweep, sweep
 from chalicelib.settings import ImportSettings
-from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
-from chalicelib.stores.files import Files
 from chalicelib.stores.objects import read_manifest
 from contract.batch_states import ENDED, BatchEvent
 from contract.manifest import Manifest
@@ -26,17 +25,6 @@ from contract.records import (
     JobRecord,
     JobStatus,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ImportContext:
-    """What every step of an import works with."""
-
-    stores: Stores
-    files: Files
-    service: ImportService
-    settings: ImportSettings
-    now: datetime
 
 
 def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]:

@@ -1,142 +1,154 @@
-"""CheckStatus: how a job is doing, and at its end what became of every instance."""
+"""CheckStatus: how a job is doing, and at its end what became of every instance.
 
-from collections.abc import Mapping
+Once a batch has a job, only HealthImaging knows how its import ends, and nobody else decides it.
+
+================================== ================================================================
+HealthImaging says                 then
+================================== ================================================================
+SUBMITTED, IN_PROGRESS             it is waited for, however long; past IMPORT_MAX_AGE_SECONDS it is
+                                   looked at ever less often, and the alarm's metric is told
+COMPLETED                          its result files are read and recorded (``imports.completion``)
+COMPLETED, no result files         it is waited for; the metric is told once they are late
+FAILED                             RecordFailure records HealthImaging's message
+it knows no such job               its result files are read, if it left any; if not, and the job is
+                                   an hour old, RecordFailure records that
+nothing (throttled, denied, away)  it is asked again, for as long as that takes
+================================== ================================================================
+"""
+
 from dataclasses import replace
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
-from chalicelib.errors import ImportRefused, ImportStalled
-from chalicelib.imports.aside import failed_key, move_all
-from chalicelib.imports.execution import Execution, job_state, wait_seconds
+from chalicelib.errors import (
+    ImportRefused,
+    ObjectDenied,
+    ResultsNotReady,
+    ServiceUnavailable,
+)
+from chalicelib.imports.completion import complete, manifest_of
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution, Patience, job_state, wait_seconds
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.measures import report_end
-from chalicelib.imports.outcome import NOT_REPORTED, Outcome, read_results
-from chalicelib.imports.results import read_result_files, results_folder
-from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
-from chalicelib.imports.start import ImportContext
-from chalicelib.imports.sweep import moved_duplicates
-from chalicelib.settings import ImportSettings
-from chalicelib.stores import instances as ledger
-from chalicelib.stores.objects import read_manifest
-from contract.manifest import Manifest, ManifestInstance
-from contract.records import InstanceRecord, InstanceState, JobRecord, JobStatus
+from chalicelib.imports.measures import report_unsettled
+from chalicelib.imports.rows import closed_batch
+from chalicelib.imports.start import import_request, new_job
+from contract.batch_states import ENDED, BatchEvent
+from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 
-_FAILED = "not imported; the ledger has HealthImaging's reason"
+# What needs a person: no repetition changes it.
+_BLOCKED = (ImportRefused, ObjectDenied)
+# HealthImaging writes them with the job's end, or seconds behind it.
+_RESULTS_LATE = timedelta(minutes=15)
+# A job that has just been started may not be known everywhere yet.
+_UNKNOWN = timedelta(hours=1)
+_NOT_KNOWN = "HealthImaging does not know the import job any more, and it left no result files"
+_NO_REASON = "HealthImaging gave no reason"
 
 
 def check_status(execution: Execution, job_id: str, context: ImportContext) -> dict[str, Any]:
     """The execution's ``job`` member, with the status for IsComplete and the next wait.
 
     A COMPLETED job has its results in the records before this returns; a FAILED one is left to
-    RecordFailure. Raises the errors of ``imports.healthimaging``, ResultsNotReady, ImportStalled,
-    and ObjectUnavailable or InvalidManifest.
+    RecordFailure. Raises the errors of ``imports.healthimaging`` and ``imports.completion``.
     """
-    job = context.stores.jobs.get(job_id)
-    if job is None:
-        raise ImportRefused("there is no record of this job")
-    if job.job_status.ended:  # a repeated call
-        return _state(job, context.settings, context.now)
-    view = context.service.look(job.datastore_id, job.job_id)
-    if view.status is JobStatus.COMPLETED:
-        job = _complete(execution, job, view, context)
-    elif view.status is JobStatus.FAILED:
-        job = replace(job, job_status=view.status, message=view.message)
-    else:
-        job = _still_running(job, view, context)
-    return _state(job, context.settings, context.now)
-
-
-def _state(job: JobRecord, settings: ImportSettings, now: datetime) -> dict[str, Any]:
-    age = (now - job.submitted_at).total_seconds()
-    wait = wait_seconds(age, settings.poll_min_seconds, settings.poll_max_seconds)
+    job = job_of(execution, job_id, context)
+    if not job.job_status.ended:  # else: a repeated call
+        job = ask(execution, job, context)
+    settings = context.settings
+    patience = Patience(
+        settings.poll_min_seconds, settings.poll_max_seconds, settings.import_max_age_seconds
+    )
+    wait = wait_seconds((context.now - job.submitted_at).total_seconds(), patience)
     return job_state(job.job_id, job.datastore_id, wait, job.job_status, job.message)
+
+
+def job_of(execution: Execution, job_id: str, context: ImportContext) -> JobRecord:
+    """The job's record, made again if it is gone.
+
+    Raises InvalidManifest, InvalidKey or ObjectUnavailable if nothing is left to make it of.
+    """
+    return context.stores.jobs.get(job_id) or _recorded_again(execution, job_id, context)
+
+
+def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobRecord:
+    """The job as HealthImaging has it now; what it COMPLETED is recorded, a failure is not.
+
+    Raises the errors of ``imports.healthimaging`` and ``imports.completion``.
+    """
+    try:
+        view = context.service.look(job.datastore_id, job.job_id)
+        if view is None:
+            return _unknown(execution, job, context)
+        if view.status is JobStatus.COMPLETED:
+            return _completed(execution, job, view, context)
+    except _BLOCKED as error:
+        report_unsettled(job, type(error).__name__, context.settings, context.now)
+        raise
+    if view.status is JobStatus.FAILED:
+        message = f"HealthImaging: {view.message or _NO_REASON}"
+        return replace(job, job_status=view.status, message=message)
+    return _still_running(job, view, context)
 
 
 def _still_running(job: JobRecord, view: ImportView, context: ImportContext) -> JobRecord:
     age = (context.now - job.submitted_at).total_seconds()
     if age > context.settings.import_max_age_seconds:
-        raise ImportStalled(f"HealthImaging still says {view.status} after {age:.0f} seconds")
+        report_unsettled(job, "overdue", context.settings, context.now)
     running = replace(job, job_status=view.status)
     if running != job:
         context.stores.jobs.put(running)
     return running
 
 
-def _complete(
+def _completed(
     execution: Execution, job: JobRecord, view: ImportView, context: ImportContext
 ) -> JobRecord:
-    """Write instances, then the batch, then the job: a job seen COMPLETED has all its results."""
-    stores, now = context.stores, context.now
-    manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
-    folder = results_folder(view.output_s3_uri, job.datastore_id, job.job_id)
-    result_files = read_result_files(stores.objects, folder)
-    results = read_results(manifest, result_files, moved_duplicates(manifest, context.files))
-    failed = [key for key, each in results.outcomes.items() if each.reason is not None]
-    move_all(context.files, failed, failed_key, _FAILED)
-    ledger.record(stores.instances, _rows(manifest, results.outcomes, job.job_id, context))
-    ended = replace(
-        closed_batch(manifest, execution.manifest_key, stores.batches.get(manifest.batch_id)),
-        counts=results.counts,
-        job_id=job.job_id,
-        ended_at=now,
-        message=failures(results.counts),
-    )
-    stores.batches.move(ended, ending(results.counts))
-    completed = replace(
-        job,
-        job_status=JobStatus.COMPLETED,
-        output_s3_uri=folder,
-        counts=results.counts,
-        image_set_ids=results.image_set_ids,
-        ended_at=now,
-        message=failures(results.counts),
-    )
-    stores.jobs.put(completed)
-    report_end(completed, context.settings, now)
-    return completed
+    try:
+        return complete(execution, job, view, context)
+    except ResultsNotReady:
+        if context.now - (view.ended_at or job.submitted_at) > _RESULTS_LATE:
+            report_unsettled(job, ResultsNotReady.__name__, context.settings, context.now)
+        raise
 
 
-def _rows(
-    manifest: Manifest, outcomes: Mapping[str, Outcome], job_id: str, context: ImportContext
-) -> list[InstanceRecord]:
-    """All but the duplicates', whose rows are those of the batches that imported them."""
-    silent = {key for key, each in outcomes.items() if each.reason == NOT_REPORTED}
-    known = context.stores.instances.get_many(
-        each.sop_instance_uid for each in manifest.instances if each.key in silent
-    )
-    # StartImportJob knows why HealthImaging never heard of some.
-    reasons = {
-        uid: row.reason
-        for uid, row in known.items()
-        if row.batch_id == manifest.batch_id and row.state is InstanceState.FAILED
-    }
-    return [
-        _row(manifest.batch_id, each, outcomes[each.key], job_id, context.now, reasons)
-        for each in manifest.instances
-        if not outcomes[each.key].duplicate
-    ]
+def _unknown(execution: Execution, job: JobRecord, context: ImportContext) -> JobRecord:
+    """A job that is older than HealthImaging's memory, or whose data store is gone with it."""
+    view = ImportView(JobStatus.COMPLETED, job.output_s3_uri)
+    try:
+        return complete(execution, job, view, context)
+    except ResultsNotReady:
+        if context.now - job.submitted_at < _UNKNOWN:
+            raise ServiceUnavailable("HealthImaging does not know the import job yet") from None
+        return replace(job, job_status=JobStatus.FAILED, message=_NOT_KNOWN)
 
 
-def _row(
-    batch_id: str,
-    instance: ManifestInstance,
-    outcome: Outcome,
-    job_id: str,
-    now: datetime,
-    reasons: Mapping[str, str | None],
-) -> InstanceRecord:
-    if outcome.reason is not None:
-        reason = outcome.reason
-        if reason == NOT_REPORTED:
-            reason = reasons.get(instance.sop_instance_uid) or reason
-        row = instance_row(
-            batch_id, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
-        )
-        return replace(row, key=failed_key(instance.key))
+def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -> JobRecord:
+    """From the batch's record and manifest: somebody has deleted the job's."""
+    stores = context.stores
+    manifest = manifest_of(execution, context)
+    batch = stores.batches.get(execution.batch_id)
+    if batch is None:
+        batch = closed_batch(manifest, execution.manifest_key, None)
+        admitted = replace(batch, admitted_at=context.now)
+        stores.batches.move(batch, BatchEvent.CLOSED)
+        stores.batches.move(admitted, BatchEvent.ADMITTED)
+        stores.batches.attach_job(batch.batch_id, job_id)
+    request = import_request(manifest, execution.bucket, context.settings)
+    since = batch.admitted_at or batch.closed_at or context.now
+    job = new_job(manifest, execution, request, job_id, since)
+    if batch.state in ENDED:
+        job = _ended_as(batch, job)
+    stores.jobs.create(job)
+    return job
+
+
+def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:
+    failed = batch.state is BatchState.FAILED
     return replace(
-        instance_row(batch_id, instance, InstanceState.IMPORTED, now, job_id=job_id),
-        image_set_id=outcome.image_set_id,
-        image_set_version=outcome.image_set_version,
-        is_primary=outcome.is_primary,
-        warnings=outcome.warnings,
+        job,
+        job_status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
+        counts=batch.counts,
+        ended_at=batch.ended_at,
+        message=batch.message,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from chalicelib.errors import ObjectDenied
 from chalicelib.imports.aside import duplicate_key, move_all, unlisted_key
 from chalicelib.imports.claims import Claimant, claim
 from chalicelib.stores import Stores
@@ -76,8 +77,10 @@ def sweep(manifest: Manifest, files: Files, stores: Stores, claimant: Claimant) 
     wanted = [each for each in manifest.instances if each.key in present - aside]
     rows = claim(claimant, wanted, stores, files)
     plan = plan_sweep(manifest, present, aside, rows)
-    move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
-    move_all(files, plan.copies, duplicate_key, _ANOTHERS)
+    stay = move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
+    stay |= move_all(files, plan.copies, duplicate_key, _ANOTHERS)
+    if stay:  # HealthImaging would import them
+        raise ObjectDenied(f"{len(stay)} objects cannot be moved out of the batch's prefix")
     if plan.unlisted or plan.missing or uploads:
         _log.warning(
             "batch_swept",

@@ -15,40 +15,27 @@ import structlog
 
 from chalicelib.errors import ObjectMissing
 from chalicelib.imports.aside import move_all, unlisted_key
+from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
 from chalicelib.intake.trigger import close_batch
 from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
-from chalicelib.stores.files import Files, StoredObject
+from chalicelib.stores.files import Files
 from chalicelib.stores.objects import read_manifest
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
-from contract.errors import InvalidMetadata
 from contract.job_limits import BATCH, JobLimits, cut
 from contract.keys import (
     BATCH_ENTROPY_BYTES,
-    InstanceKey,
     batch_prefix,
     manifest_key,
     parse_batch_id,
 )
-from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
-from contract.metadata import Sender, Target, from_metadata
 from contract.records import BatchRecord, BatchState
 
 OWNER = "recovery"
 _UNREADABLE = "not an instance with the metadata of one"
 _EMPTY = "nothing was stored in it"
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An instance under a batch's prefix, and what its metadata says."""
-
-    instance: ManifestInstance
-    sender: Sender
-    target: Target
-    source: StoredObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +68,6 @@ def part_id(batch_id: str, number: int) -> str:
     return parse_batch_id(f"{opened}-{digest[: 2 * BATCH_ENTROPY_BYTES]}")
 
 
-def recovered_manifest(batch_id: str, found: Sequence[Found], now: datetime) -> Manifest:
-    """The manifest of a batch, from at least one of its instances."""
-    first = found[0]
-    source = Source(
-        calling_ae_title=first.sender.calling_ae_title,
-        called_ae_title=first.sender.called_ae_title,
-        peer_addresses=tuple(sorted({each.sender.peer_address for each in found})),
-        association_ids=tuple(sorted({each.sender.association_id for each in found})),
-    )
-    return Manifest(
-        batch_id=batch_id,
-        closed_at=now,
-        close_reason=CloseReason.RECOVERED,
-        source=source,
-        datastore_id=first.target.datastore_id,
-        instances=tuple(_under(batch_id, each.instance) for each in found),
-        urgent=any(each.target.urgent for each in found),
-    )
-
-
 def recover_batches(recovery: Recovery) -> int:
     """Close the open batches that are overdue, the oldest first; returns how many it closed.
 
@@ -125,7 +92,7 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
         return True
     # Before the prefix is listed, so that no large instance is completed behind that.
     recovery.files.end_uploads(batch_prefix(batch.batch_id))
-    found, strays = _look(batch.batch_id, recovery.files)
+    found, strays = found_in(batch.batch_id, recovery.files)
     move_all(recovery.files, strays, unlisted_key, _UNREADABLE)
     if found:
         _publish(batch.batch_id, found, recovery)
@@ -142,24 +109,6 @@ def _has_manifest(batch_id: str, files: Files) -> bool:
     except ObjectMissing:
         return False
     return True
-
-
-def _look(batch_id: str, files: Files) -> tuple[list[Found], list[str]]:
-    """The instances under a batch's prefix, and the keys of what is none."""
-    keys = [each.key for each in files.list(batch_prefix(batch_id))]
-    read = in_threads(lambda key: _read(key, files), keys)
-    found = [each for each in read if each is not None]
-    known = {each.instance.key for each in found}
-    return found, [key for key in keys if key not in known]
-
-
-def _read(key: str, files: Files) -> Found | None:
-    try:
-        stored = files.head(key)
-        found = from_metadata(key, stored.size, stored.metadata, stored.checksum)
-    except (InvalidMetadata, ObjectMissing):  # the owner deletes what it stored again elsewhere
-        return None
-    return Found(*found, stored)
 
 
 def _publish(batch_id: str, found: Sequence[Found], recovery: Recovery) -> None:
@@ -181,7 +130,7 @@ def _without_earlier_parts(
     while _has_manifest(part_id(batch_id, number), recovery.files):
         key = manifest_key(part_id(batch_id, number))
         part = read_manifest(recovery.stores.objects, recovery.files.bucket, key)
-        copied = {_under(batch_id, each).key for each in part.instances} & rest.keys()
+        copied = {under(batch_id, each).key for each in part.instances} & rest.keys()
         recovery.files.delete(copied)
         rest = {key: each for key, each in rest.items() if key not in copied}
         number += 1
@@ -193,14 +142,10 @@ def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None
     files = recovery.files
 
     def copy(each: Found) -> None:
-        target = _under(batch_id, each.instance).key
+        target = under(batch_id, each.instance).key
         files.copy(each.source, target, each.source.metadata)
 
     in_threads(copy, list(part))
     manifest = recovered_manifest(batch_id, part, recovery.now)
     files.create(manifest_key(batch_id), manifest.to_json())
     files.delete(each.instance.key for each in part)
-
-
-def _under(batch_id: str, instance: ManifestInstance) -> ManifestInstance:
-    return replace(instance, key=str(replace(InstanceKey.parse(instance.key), batch_id=batch_id)))

@@ -13,8 +13,17 @@ from chalicelib.operations.quarantine import (
     locate,
     original_key,
 )
-from chalicelib.operations.repeat import Copy, Operations, Repeat, is_published, new_entry, publish
+from chalicelib.operations.repeat import (
+    Copy,
+    Operations,
+    Repeat,
+    is_published,
+    new_entry,
+    publish,
+    settled,
+)
 from chalicelib.stores.files import StoredObject
+from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import InstanceKey
 from contract.manifest import CloseReason, Manifest, Source
@@ -42,9 +51,18 @@ def release_instance(
         original = _named(key, sop_instance_uid)
     entry = operations.journal.get(release_subject(sop_instance_uid, original.batch_id))
     if entry is None or not is_published(entry.batch_id, operations.files):
+        _settle(original.batch_id, operations)
+        original = original if key else _ledgers(sop_instance_uid, operations)
         entry = _publish(_find(key, original, operations), original, reason, operations)
     operations.files.delete([key or failed_key(str(original))])
     return entry
+
+
+def _settle(batch_id: str, operations: Operations) -> None:
+    """HealthImaging is asked first: the instance may have been imported after all."""
+    batch = operations.stores.batches.get(batch_id)
+    if batch is not None and batch.state in ENDED:
+        settled(batch, operations)
 
 
 def _publish(

@@ -11,13 +11,26 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chalicelib.errors import ObjectMissing, ServiceUnavailable
+from chalicelib.errors import (
+    ImportRefused,
+    ImportRunning,
+    ImportThrottled,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectUnavailable,
+    ResultsNotReady,
+    ServiceUnavailable,
+)
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.late import ask_again
 from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.operations.journal import Entry, Journal
+from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files, ObjectChanged, StoredObject
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
+from contract.errors import InvalidManifest
 from contract.keys import BATCH_ENTROPY_BYTES, InstanceKey, manifest_key, new_batch_id
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, BatchState, Counts
@@ -30,12 +43,25 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What operations work with."""
+    """What operations work with: what imports do, as they ask HealthImaging, and the journal."""
 
-    stores: Stores
-    files: Files
+    imports: ImportContext
     journal: Journal
-    now: datetime
+
+    @property
+    def stores(self) -> Stores:
+        """The records."""
+        return self.imports.stores
+
+    @property
+    def files(self) -> Files:
+        """The DICOM bucket."""
+        return self.imports.files
+
+    @property
+    def now(self) -> datetime:
+        """When the request came."""
+        return self.imports.now
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,25 @@ def new_entry(subject: str, reason: str, now: datetime) -> Entry:
     """An entry whose batch is as old as the request, and as unique as its subject."""
     digest = hashlib.sha256(subject.encode()).digest()
     return Entry(subject, new_batch_id(now, digest[:BATCH_ENTROPY_BYTES]), reason, now)
+
+
+def settled(batch: BatchRecord, operations: Operations) -> BatchRecord:
+    """The batch, once HealthImaging was asked what became of its job.
+
+    Raises OperationRefused where that job runs or cannot be asked for: what it has imported, or
+    will, must not be imported again. Raises ServiceUnavailable.
+    """
+    try:
+        return ask_again(batch, operations.imports)
+    except ImportRunning as error:
+        raise OperationRefused(f"{error}: wait for its end") from None
+    except (ImportThrottled, ResultsNotReady) as error:
+        raise ServiceUnavailable(str(error)) from error
+    except (ImportRefused, ObjectDenied, ObjectUnavailable, InvalidManifest) as error:
+        raise OperationRefused(
+            f"nobody can say what the batch's import job has imported ({type(error).__name__}):"
+            " see import_unsettled in docs/operations.md"
+        ) from error
 
 
 def is_published(batch_id: str, files: Files) -> bool:

@@ -6,7 +6,15 @@ from chalicelib.errors import NotFound, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
-from chalicelib.operations.repeat import Copy, Operations, Repeat, is_published, new_entry, publish
+from chalicelib.operations.repeat import (
+    Copy,
+    Operations,
+    Repeat,
+    is_published,
+    new_entry,
+    publish,
+    settled,
+)
 from chalicelib.stores.objects import read_manifest
 from chalicelib.threads import in_threads
 from contract.errors import InvalidKey, InvalidManifest
@@ -25,8 +33,9 @@ def retry_subject(batch_id: str) -> str:
 def retry_batch(batch_id: str, reason: str, operations: Operations) -> Entry:
     """Make a new batch of a batch's failed instances; the same one however often it is asked.
 
-    An instance that was sent again since, in a newer batch, is left to that. Raises NotFound, and
-    OperationRefused where there is nothing to retry.
+    HealthImaging is asked about the batch's job first: what it has imported after all is recorded,
+    and not retried. An instance that was sent again since, in a newer batch, is left to that.
+    Raises NotFound, and OperationRefused where there is nothing to retry.
     """
     batch = operations.stores.batches.get(batch_id)
     if batch is None:
@@ -34,7 +43,7 @@ def retry_batch(batch_id: str, reason: str, operations: Operations) -> Entry:
     subject = retry_subject(batch_id)
     entry = operations.journal.get(subject)
     if entry is None or not is_published(entry.batch_id, operations.files):
-        manifest, copies = _failed(batch, operations)
+        manifest, copies = _failed(settled(batch, operations), operations)
         entry = operations.journal.begin(entry or new_entry(subject, reason, operations.now))
         publish(Repeat(entry, batch_id, manifest, copies), operations)
     operations.files.delete(_copied(entry.batch_id, batch_id, operations))

@@ -29,7 +29,7 @@ def journal() -> DynamoJournal:
 
 def operations() -> Operations:
     """For retry and release."""
-    return Operations(wiring.stores(), files(), journal(), _now())
+    return Operations(wiring.import_context(), journal())
 
 
 def reconciliation() -> Reconciliation:

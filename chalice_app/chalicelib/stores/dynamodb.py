@@ -54,6 +54,11 @@ class DynamoJobs:
             in_progress=in_progress,
         )
 
+    def correct(self, job: JobRecord) -> bool:
+        """See JobStore."""
+        condition = "attribute_not_exists(jobId) OR jobStatus <> :completed"
+        return self._table.put(items.job_item(job), condition, completed=JobStatus.COMPLETED)
+
     def by_status(self, status: JobStatus, window: Window, limit: int) -> list[JobRecord]:
         """See JobStore."""
         return self._newest(JOBS_BY_STATUS, "jobStatus", status, None, window, limit)

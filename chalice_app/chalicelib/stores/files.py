@@ -82,5 +82,5 @@ class Files(Protocol):
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is no error."""
+        """Delete objects; one that is gone already is no error. Raises ObjectDenied."""
         ...

@@ -90,6 +90,7 @@ def batch_item(batch: BatchRecord) -> Item:
         message=batch.message,
         retryOf=batch.retry_of,
         retriedAs=batch.retried_as,
+        correctedAt=_iso(batch.corrected_at),
         **_counts_item(batch.counts),
     )
 
@@ -115,6 +116,7 @@ def batch_from_item(item: Mapping[str, Any]) -> BatchRecord:
         message=item.get("message"),
         retry_of=item.get("retryOf"),
         retried_as=item.get("retriedAs"),
+        corrected_at=_time(item, "correctedAt"),
     )
 
 

@@ -39,6 +39,10 @@ class JobStore(Protocol):
         """Keep or replace a job; False, and nothing changed, if the one kept has ended."""
         ...
 
+    def correct(self, job: JobRecord) -> bool:
+        """The same for a job that may be kept as FAILED; False if it is COMPLETED."""
+        ...
+
     def by_status(self, status: JobStatus, window: Window, limit: int) -> list[JobRecord]:
         """At most ``limit`` jobs of one status."""
         ...

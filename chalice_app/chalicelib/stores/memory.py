@@ -35,6 +35,14 @@ class MemoryJobs:
         self.rows[job.job_id] = job
         return True
 
+    def correct(self, job: JobRecord) -> bool:
+        """See JobStore."""
+        known = self.rows.get(job.job_id)
+        if known is not None and known.job_status is JobStatus.COMPLETED:
+            return False
+        self.rows[job.job_id] = job
+        return True
+
     def by_status(self, status: JobStatus, window: Window, limit: int) -> list[JobRecord]:
         """See JobStore."""
         return self._select(lambda job: job.job_status is status, window, limit)

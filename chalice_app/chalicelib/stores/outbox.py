@@ -5,7 +5,7 @@ takes that away. A batch gets it with the very write that ends it, so no crash c
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ from chalicelib.events.event import Event, EventType
 from chalicelib.stores.memory import MemoryBatches
 from chalicelib.stores.schema import BATCHES_BY_DUE
 from chalicelib.stores.table import Table
-from contract.records import BatchState
+from contract.records import BatchRecord, BatchState
 from contract.times import from_iso, to_iso
 
 if TYPE_CHECKING:
@@ -48,8 +48,13 @@ class Outbox(Protocol):
         """The same of one item, for sure."""
         ...
 
-    def done(self, key: str, what: Due, then: Due | None = None) -> bool:
-        """Take an item out, or go on to ``then`` from the same time; False if another did."""
+    def done(
+        self, key: str, what: Due, then: Due | None = None, at: datetime | None = None
+    ) -> bool:
+        """Take an item out, or go on to ``then`` from the same time; False if another did.
+
+        ``at``: only if it is due since then, so that what came up again meanwhile stays.
+        """
         ...
 
     def keep(self, event: Event) -> str:
@@ -98,13 +103,18 @@ class DynamoOutbox:
         item = self._table.get({"batchId": key})
         return item is not None and item.get("due") == what
 
-    def done(self, key: str, what: Due, then: Due | None = None) -> bool:
+    def done(
+        self, key: str, what: Due, then: Due | None = None, at: datetime | None = None
+    ) -> bool:
         """See Outbox."""
         # What is left of an event keeps the same one from being kept again.
         expression = "SET due = :then" if then else "REMOVE due, dueAt, detail"
-        values = {"what": what} | ({"then": then} if then else {})
+        values: Mapping[str, str] = {"what": what} | ({"then": then} if then else {})
+        condition = "due = :what"
+        if at is not None:
+            condition, values = f"{condition} AND dueAt = :at", {**values, "at": to_iso(at)}
         return self._table.change(
-            {"batchId": key}, expression, values, ConditionExpression="due = :what"
+            {"batchId": key}, expression, values, ConditionExpression=condition
         )
 
     def keep(self, event: Event) -> str:
@@ -124,10 +134,14 @@ class DynamoOutbox:
 
 
 class MemoryOutbox:
-    """An Outbox in memory, over the batches in memory; ``entries`` is what differs from those."""
+    """An Outbox in memory, over the batches in memory; ``entries`` is what differs from those.
+
+    ``told`` are the batches whose announcement is done, as they had ended then.
+    """
 
     def __init__(self, batches: MemoryBatches) -> None:
         self.batches = batches
+        self.told: dict[str, BatchRecord] = {}
         self.entries: dict[str, tuple[Due, datetime] | None] = {}
         self.events: dict[str, Event] = {}
 
@@ -142,12 +156,16 @@ class MemoryOutbox:
         entry = self._entry(key)
         return entry is not None and entry[0] is what
 
-    def done(self, key: str, what: Due, then: Due | None = None) -> bool:
+    def done(
+        self, key: str, what: Due, then: Due | None = None, at: datetime | None = None
+    ) -> bool:
         """See Outbox."""
         entry = self._entry(key)
-        if entry is None or entry[0] is not what:
+        if entry is None or entry[0] is not what or at not in (None, entry[1]):
             return False
         self.entries[key] = (then, entry[1]) if then else None
+        if what is Due.ANNOUNCE:
+            self.told[key] = self.batches.rows[key]
         return True
 
     def keep(self, event: Event) -> str:
@@ -168,7 +186,9 @@ class MemoryOutbox:
         return self.events.get(key) if self.is_due(key, Due.EVENT) else None
 
     def _entry(self, key: str) -> tuple[Due, datetime] | None:
-        batch = self.batches.rows.get(key)
-        if batch is None or key in self.entries or batch.state not in ANNOUNCED:
+        batch, told = self.batches.rows.get(key), self.told.get(key)
+        if batch is None or batch.state not in ANNOUNCED:
+            return self.entries.get(key)
+        if told and (told.state, told.ended_at) == (batch.state, batch.ended_at):
             return self.entries.get(key)
         return Due.ANNOUNCE, batch.ended_at or batch.opened_at

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 # A HEAD's answer has no body and so no code but its status. KMS's refusals are AccessDenied, too.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_DENIED = frozenset(
+DENIED = frozenset(
     {
         "403",
         "AccessDenied",
@@ -36,7 +36,7 @@ def object_errors() -> Iterator[None]:
     except ClientError as error:
         if error_code(error) in _MISSING:
             raise ObjectMissing("the object does not exist") from error
-        if error_code(error) in _DENIED:
+        if error_code(error) in DENIED:
             raise ObjectDenied(f"{error.operation_name}: {error_code(error)}") from error
         raise
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code
-from chalicelib.errors import ObjectTooLarge, ServiceUnavailable
+from chalicelib.errors import ObjectDenied, ObjectTooLarge, ServiceUnavailable
 from chalicelib.stores.files import (
     MAX_DELETIONS,
     MAX_WHOLE_COPY_BYTES,
     ObjectChanged,
     StoredObject,
 )
-from chalicelib.stores.s3 import object_errors
+from chalicelib.stores.s3 import DENIED, object_errors
 from contract.checksums import Checksum, ChecksumAlgorithm
 
 if TYPE_CHECKING:
@@ -149,8 +149,11 @@ class S3Files:
             chunk: Any = {"Objects": names[start : start + MAX_DELETIONS], "Quiet": True}
             with _mapped_errors():
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete=chunk)
-            if answer.get("Errors"):
-                raise ServiceUnavailable(f"S3 kept {len(answer['Errors'])} objects")
+            errors = answer.get("Errors", [])
+            if errors and all(each.get("Code") in DENIED for each in errors):
+                raise ObjectDenied(f"S3 does not let {len(errors)} objects be deleted")
+            if errors:
+                raise ServiceUnavailable(f"S3 kept {len(errors)} objects")
 
     def _pages(self, operation: Any, **arguments: Any) -> Iterator[Any]:
         paginator = self._client.get_paginator(operation)

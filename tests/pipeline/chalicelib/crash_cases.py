@@ -7,6 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import app
+from chalicelib import wiring
+from chalicelib.imports.execution import Execution, Failure
+from chalicelib.imports.failure import fail_import
 from chalicelib.intake.drops import COPIED_FROM
 
 from contract.batch_states import BatchEvent
@@ -143,6 +146,30 @@ def a_job_that_failed(world: World) -> Any:
     return ended(job, "Import Job Failed")
 
 
+def a_failure_of_a_finished_job(world: World) -> Any:
+    """Something else went wrong: the job has completed."""
+    return a_finished_job(world) | {"error": {"Error": "KeyError", "Cause": "{}"}}
+
+
+def a_late_success(world: World) -> str:
+    """A job whose failure was recorded, and that has imported one of its two instances."""
+    job = a_started_batch(world)
+    fail_import(Execution.parse(step(A)), job["jobId"], Failure("x", "y"), wiring.import_context())
+    # HealthImaging had read them before they were moved.
+    read = [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2", b"bad")]
+    world.finish_jobs()
+    for each in read:
+        world.remove(each.key)
+    return A
+
+
+def a_late_success_that_is_told(world: World) -> Any:
+    a_late_success(world)
+    batch = world.batches.get(A)
+    assert batch is not None
+    return ended({"jobId": batch.job_id, "datastoreId": world.datastore_id}, "Import Job Completed")
+
+
 def ended(job: dict[str, Any], detail_type: str) -> dict[str, Any]:
     detail = {"jobId": job["jobId"], "datastoreId": job["datastoreId"]}
     return event_bridge_event("aws.medical-imaging", detail_type, detail)
@@ -208,14 +235,17 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "start_import_job": ("start_import_job", an_admitted_batch),
     "check_status": ("check_status", a_finished_job),
     "record_failure": ("record_failure", a_failed_import),
+    "record_failure completed": ("record_failure", a_failure_of_a_finished_job),
     "recover_batches": ("recover_batches", two_overdue_batches),
     "announce_events": ("announce_events", a_day_of_facts),
     "expire_objects": ("expire_objects", old_imports),
     "on_import_event completed": ("on_import_event", a_job_that_ended),
     "on_import_event failed": ("on_import_event", a_job_that_failed),
+    "on_import_event late": ("on_import_event", a_late_success_that_is_told),
     "trigger_import dropbox": ("trigger_import", drops_that_were_told),
     "collect_dropbox": ("collect_dropbox", a_full_dropbox),
     "reconcile": ("reconcile", old_objects),
     "retry": ("retry", a_partial_batch),
+    "retry late": ("retry", a_late_success),
     "release": ("release", a_failed_instance),
 }

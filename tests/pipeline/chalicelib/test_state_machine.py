@@ -43,7 +43,7 @@ class Cloud:
     """Answers each function's calls from a script; its last answer is given again."""
 
     def __init__(self) -> None:
-        self.script: dict[str, list[Answer]] = {"RecordFailure": [{"jobId": "j", "reason": "r"}]}
+        self.script: dict[str, list[Answer]] = {"RecordFailure": [job("FAILED", 0)]}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.delays: list[float] = []
         self.waits: list[int] = []
@@ -171,11 +171,51 @@ def test_a_start_that_never_succeeds_is_recorded(
     assert "no" in json.loads(asked["error"]["Cause"])["errorMessage"]
 
 
-def test_results_that_never_come_are_recorded(cloud: Cloud) -> None:
-    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[ResultsNotReady("none")])
-    assert found["status"] == "FAILED"
-    _, asked = cloud.calls[-1]
-    assert (asked["error"]["Error"], asked["job"]["jobId"]) == ("ResultsNotReady", "j")
+@pytest.mark.parametrize(
+    ("fault", "tries"),
+    [
+        (ResultsNotReady, 26),
+        (ImportThrottled, 21),
+        (ImportRefused, 1),
+        (ObjectDenied, 1),
+        (KeyError, 13),
+    ],
+)
+def test_no_error_fails_a_job_and_it_is_looked_at_again_later(
+    cloud: Cloud, fault: type[Exception], tries: int
+) -> None:
+    faults = [fault("no") for _ in range(3 * tries)]
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[*faults, job("COMPLETED")])
+    assert found["status"] == "SUCCEEDED"
+    assert "RecordFailure" not in cloud.names()
+    assert cloud.waits == [5, 900, 900, 900]
+
+
+def test_a_job_nobody_can_ask_for_is_asked_for_over_days_of_one_history(cloud: Cloud) -> None:
+    """https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
+    looks = 20 * 13
+    faults = [KeyError("no") for _ in range(looks)]
+    found = cloud.run(StartImportJob=[job("SUBMITTED")], CheckStatus=[*faults, job("COMPLETED")])
+    pages = aws.stepfunctions().get_paginator("get_execution_history")
+    events = sum(len(page["events"]) for page in pages.paginate(executionArn=found["executionArn"]))
+    passed = sum(cloud.waits) + sum(cloud.delays)
+    assert 25_000 / events * passed > 10 * 86_400
+
+
+def test_a_job_that_runs_or_has_completed_has_not_failed(cloud: Cloud) -> None:
+    found = cloud.run(
+        StartImportJob=[ImportRefused("no")],
+        RecordFailure=[job("IN_PROGRESS", 7)],
+        CheckStatus=[job("COMPLETED")],
+    )
+    assert found["status"] == "SUCCEEDED"
+    assert cloud.names() == ["StartImportJob", "RecordFailure", "CheckStatus"]
+    assert cloud.waits == [7]
+
+
+def test_what_had_completed_ends_the_execution(cloud: Cloud) -> None:
+    found = cloud.run(StartImportJob=[ImportRefused("no")], RecordFailure=[job("COMPLETED")])
+    assert found["status"] == "SUCCEEDED"
 
 
 def test_a_job_that_healthimaging_fails_is_recorded_with_its_message(cloud: Cloud) -> None:
@@ -188,11 +228,16 @@ def test_a_job_that_healthimaging_fails_is_recorded_with_its_message(cloud: Clou
     assert "error" not in asked
 
 
-def test_recording_a_failure_is_tried_again(cloud: Cloud) -> None:
-    record: list[Answer] = [
-        ServiceUnavailable("later"),
-        KeyError("a bug"),
-        {"jobId": "j", "reason": "r"},
-    ]
-    cloud.run(StartImportJob=[ImportRefused("no")], RecordFailure=record)
-    assert cloud.names() == ["StartImportJob", *["RecordFailure"] * 3]
+@pytest.mark.parametrize("faults", [3, 30])
+def test_recording_a_failure_is_tried_until_it_is_recorded(cloud: Cloud, faults: int) -> None:
+    record: list[Answer] = [KeyError("a bug") for _ in range(faults)]
+    found = cloud.run(StartImportJob=[ImportRefused("no")], RecordFailure=[*record, job("FAILED")])
+    assert found["status"] == "FAILED"
+    assert cloud.names() == ["StartImportJob", *["RecordFailure"] * (faults + 1)]
+    assert cloud.waits == [900] * (faults // 13)
+
+
+def test_a_failure_that_healthimaging_does_not_confirm_is_asked_for_later(cloud: Cloud) -> None:
+    record: list[Answer] = [ImportRefused("denied"), job("FAILED")]
+    cloud.run(StartImportJob=[KeyError("a bug")], RecordFailure=record)
+    assert cloud.waits == [900]

@@ -127,6 +127,17 @@ def test_a_job_is_created_once_and_keeps_its_end(stores: Stores) -> None:
     assert stores.jobs.get("j1") == ended
 
 
+def test_a_job_that_is_kept_as_failed_is_corrected_and_one_that_completed_is_not(
+    stores: Stores,
+) -> None:
+    failed = replace(a_job("j1"), job_status=JobStatus.FAILED)
+    completed = replace(failed, job_status=JobStatus.COMPLETED)
+    assert stores.jobs.correct(failed)
+    assert stores.jobs.correct(completed)
+    assert not stores.jobs.correct(failed)
+    assert stores.jobs.get("j1") == completed
+
+
 def test_jobs_are_listed_newest_first_by_status_and_by_study(stores: Stores) -> None:
     for minutes, status in enumerate(JobStatus):
         stores.jobs.create(a_job(f"j{minutes}", minutes, status))
@@ -295,6 +306,21 @@ def test_a_batch_goes_from_announcement_to_expiry_and_out_once(stores: Stores) -
     assert not outbox.done(BATCH, Due.EXPIRE)
     assert list(outbox.due(Due.EXPIRE, NOW)) == []
     assert stores.batches.get(BATCH) == batch
+
+
+@pytest.mark.parametrize("then", [None, Due.EXPIRE])
+def test_an_end_that_is_corrected_is_announced_again(stores: Stores, then: Due | None) -> None:
+    outbox, later = outbox_of(stores), NOW + timedelta(hours=1)
+    end(stores, BatchEvent.FAILED)
+    assert outbox.done(BATCH, Due.ANNOUNCE, then, NOW)
+    batch = replace(a_batch(BatchState.FAILED), ended_at=later, corrected_at=later)
+    assert stores.batches.move(batch, BatchEvent.FOUND_IMPORTED)
+    assert not stores.batches.move(batch, BatchEvent.FOUND_IMPORTED)
+    assert list(outbox.due(Due.ANNOUNCE, later)) == [BATCH]
+    # Who announces the old end meanwhile does not take the new one away.
+    assert not outbox.done(BATCH, Due.ANNOUNCE, then, NOW)
+    assert outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE, later)
+    assert list(outbox.due(Due.EXPIRE, later)) == [BATCH]
 
 
 def test_what_is_due_comes_oldest_first(stores: Stores) -> None:

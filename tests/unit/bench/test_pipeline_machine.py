@@ -67,22 +67,24 @@ def test_a_throttled_start_is_tried_again_and_each_retry_is_a_transition() -> No
 
 
 def test_an_error_that_no_rule_retries_is_recorded() -> None:
-    run = Run({"StartImportJob": [failed("ImportRefused")], "RecordFailure": [({}, "")]})
+    run = Run({"StartImportJob": [failed("ImportRefused")], "RecordFailure": [job("FAILED")]})
     assert [state for state, _ in run.ended] == ["ImportFailed"]
 
 
 def test_a_rule_gives_up_after_its_attempts() -> None:
-    attempts = STATES["CheckStatus"]["Retry"][1]["MaxAttempts"]
+    (rule,) = (each for each in STATES["CheckStatus"]["Retry"]
+               if each["ErrorEquals"] == ["ResultsNotReady"])  # fmt: skip
     answers: Answers = {
         "StartImportJob": [job("SUBMITTED")],
-        "CheckStatus": [failed("ResultsNotReady")] * (attempts + 1),
-        "RecordFailure": [({}, "")],
+        "CheckStatus": [failed("ResultsNotReady")] * (rule["MaxAttempts"] + 1) + [job("FAILED")],
+        "RecordFailure": [job("FAILED")],
     }
     run = Run(answers)
     assert [state for state, _ in run.ended] == ["ImportFailed"]
+    assert run.machine.transitions["LookAgainLater"] == 1
     assert not answers["CheckStatus"]
 
 
 @pytest.mark.parametrize(("tried", "seconds"), [(0, 2), (1, 3), (2, 4.5), (9, 60), (599, 60)])
 def test_retries_back_off_up_to_the_rules_cap(tried: int, seconds: float) -> None:
-    assert longest_delay(STATES["StartImportJob"]["Retry"][0], tried) == seconds
+    assert longest_delay(STATES["StartImportJob"]["Retry"][1], tried) == seconds

@@ -22,7 +22,7 @@ from contract.records import BatchState
 
 TINY = replace(SMALL, name="tiny", studies=15)
 SHORT = ImportDuration(seconds_per_job=20.0, seconds_per_file=0.0)
-RULE = json.loads(DEFINITION.read_text())["States"]["StartImportJob"]["Retry"][0]
+RULE = json.loads(DEFINITION.read_text())["States"]["StartImportJob"]["Retry"][1]
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
-from chalicelib.imports.start import ImportContext
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import InstanceStore
@@ -133,7 +133,7 @@ class FakeHealthImaging:
     """An ImportService: ``faults`` are raised first, one a call; jobs then stand as ``view``."""
 
     faults: list[ProductError] = field(default_factory=list)
-    view: ImportView = RUNNING
+    view: ImportView | None = RUNNING
     started: list[ImportRequest] = field(default_factory=list)
     job_id: str = "job1"
     on_start: Callable[[], None] = lambda: None
@@ -146,7 +146,7 @@ class FakeHealthImaging:
         self.on_start()
         return self.job_id
 
-    def look(self, datastore_id: str, job_id: str) -> ImportView:
+    def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         """See ImportService."""
         if self.faults:
             raise self.faults.pop(0)

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.rows import instance_rows
-from chalicelib.imports.start import ImportContext, start_import
+from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger

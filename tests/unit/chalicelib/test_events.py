@@ -95,6 +95,17 @@ def test_a_batch_that_ended_is_told_of_as_its_state_has_it(
     assert events[0].detail["studyInstanceUIDs"] == ["1.2"]
 
 
+def test_an_end_that_corrects_another_is_a_fact_of_its_own() -> None:
+    batch = replace(a_batch(BatchState.PARTIAL), counts=Counts(2, 1, 1))
+    corrected = replace(batch, state=BatchState.IMPORTED, corrected_at=NOW)
+    (first, failed), (later,) = (
+        batch_events(each, a_job(), {"1.2"}, NOW) for each in (batch, corrected)
+    )
+    assert len({each.event_id for each in (first, failed, later)}) == 3
+    assert (first.detail.get("corrected"), later.detail["corrected"]) == (None, True)
+    assert wrong_with(later) == []
+
+
 def test_what_the_records_quote_of_a_header_is_in_no_event() -> None:
     batch = replace(a_batch(BatchState.FAILED), message="HealthImaging: DOE^JOHN is no date")
     told = json.dumps([event.detail for event in batch_events(batch, None, {"1.2"}, NOW)])

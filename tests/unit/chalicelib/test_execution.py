@@ -3,6 +3,7 @@ import json
 from chalicelib.imports.execution import (
     MAX_REASON,
     Execution,
+    Patience,
     bounded,
     failure,
     job_state,
@@ -26,21 +27,32 @@ def test_an_execution_survives_its_input() -> None:
     assert Execution.parse(EVENT) == EXECUTION
 
 
-@given(st.floats(0, 1e9), st.integers(1, 60), st.integers(60, 3600))
+@given(st.floats(0, 1e9), st.integers(1, 60), st.integers(60, 3600), st.integers(60, 90_000))
 def test_the_wait_grows_with_the_age_between_its_bounds(
-    age: float, shortest: int, longest: int
+    age: float, shortest: int, longest: int, max_age: int
 ) -> None:
-    wait = wait_seconds(age, shortest, longest)
-    assert shortest <= wait <= longest
-    assert wait <= wait_seconds(age * 2, shortest, longest)
+    patience = Patience(shortest, longest, max_age)
+    wait = wait_seconds(age, patience)
+    assert shortest <= wait
+    assert wait <= longest or age > max_age
+    assert wait <= wait_seconds(age * 2, patience)
 
 
 def test_a_day_of_polling_stays_far_below_the_execution_history() -> None:
-    age, polls = 0, 0
-    while age < 86_400:
-        age += wait_seconds(age, 5, 60)
-        polls += 1
-    assert polls * 9 < 15_000
+    assert polls(86_400) * 9 < 15_000
+
+
+def test_a_job_is_watched_for_as_long_as_healthimaging_remembers_it() -> None:
+    assert polls(90 * 86_400) < polls(86_400) + 150
+
+
+def polls(until: int) -> int:
+    """How many looks at a job it takes to that age in seconds."""
+    age, count = 0, 0
+    while age < until:
+        age += wait_seconds(age, Patience(5, 60, 86_400))
+        count += 1
+    return count
 
 
 def test_the_job_member_has_a_message_only_if_there_is_one() -> None:
@@ -67,7 +79,9 @@ def test_the_message_of_an_error_that_is_not_ours_is_not_repeated() -> None:
 
 
 def test_healthimagings_own_message_is_told() -> None:
-    why = failure(EVENT | {"job": {"status": "FAILED", "message": "FILE_COUNTS_LIMIT"}})
+    why = failure(
+        EVENT | {"job": {"status": "FAILED", "message": "HealthImaging: FILE_COUNTS_LIMIT"}}
+    )
     assert why.reason == "HealthImaging: FILE_COUNTS_LIMIT"
     assert "unknown" in failure(EVENT).reason
 

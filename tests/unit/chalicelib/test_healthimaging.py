@@ -140,5 +140,6 @@ def test_a_request_is_sent_once_so_that_a_second_start_is_never_hidden(
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     aws.forget_clients()
-    assert aws.healthimaging().meta.config.retries["total_max_attempts"] == 1
+    config: Any = aws.healthimaging().meta.config
+    assert config.retries["total_max_attempts"] == 1
     aws.forget_clients()

@@ -1,5 +1,6 @@
 """One batch through StartImportJob, CheckStatus and RecordFailure, with crashes between writes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,17 +9,18 @@ import pytest
 from chalicelib.errors import (
     ImportQuotaExceeded,
     ImportRefused,
-    ImportStalled,
     ImportThrottled,
+    ObjectDenied,
     ObjectMissing,
     ResultsNotReady,
     ServiceUnavailable,
 )
+from chalicelib.imports.aside import failed_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.results import results_folder
 from chalicelib.imports.start import start_import
-from chalicelib.imports.status import check_status
+from chalicelib.imports.status import ask, check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
@@ -26,7 +28,14 @@ from structlog.testing import capture_logs
 
 from contract.errors import InvalidManifest, ProductError
 from contract.keys import manifest_key
-from contract.records import BatchRecord, BatchState, Counts, InstanceState, JobStatus
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    Counts,
+    InstanceState,
+    JobRecord,
+    JobStatus,
+)
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
@@ -71,9 +80,11 @@ def check(stores: Stores, service: FakeHealthImaging, seconds: float = 0) -> dic
     return check_status(EXECUTION, "job1", a_context(stores, service, now))
 
 
-def fail(stores: Stores, message: str = "it broke", **more: Any) -> dict[str, str]:
-    event = EVENT | {"job": {"jobId": "job1", "status": "FAILED", "message": message}} | more
-    return record_failure(event, a_context(stores, FakeHealthImaging()))
+def fail(stores: Stores, message: str = "it broke", **more: Any) -> dict[str, Any]:
+    """RecordFailure, of a job that HealthImaging calls FAILED."""
+    event = EVENT | {"job": {"jobId": "job1", "status": "FAILED"}} | more
+    view = ImportView(JobStatus.FAILED, FOLDER, message)
+    return record_failure(event, a_context(stores, FakeHealthImaging(view=view)))
 
 
 def states(stores: Stores) -> list[InstanceState]:
@@ -190,15 +201,66 @@ def test_a_running_job_is_kept_up_to_date_and_looked_at_less_often(
     assert job.job_status is JobStatus.IN_PROGRESS
 
 
-def test_a_job_that_never_ends_is_given_up(stores: Stores, service: FakeHealthImaging) -> None:
+def test_a_job_that_takes_days_is_waited_for_and_told_of(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
     start(stores, service)
-    with pytest.raises(ImportStalled, match="IN_PROGRESS after 86401 seconds"):
-        check(stores, service, 86_401)
+    with capture_logs() as told:
+        state = check(stores, service, 5 * 86_400)
+    assert (state["status"], state["waitSeconds"]) == ("IN_PROGRESS", 5 * 3_600)
+    assert unsettled(told) == ["overdue"]
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    completed(stores, service)
+    assert check(stores, service, 5 * 86_400 + 60)["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
 
 
-def test_a_job_without_a_record_is_refused(stores: Stores, service: FakeHealthImaging) -> None:
-    with pytest.raises(ImportRefused):
-        check(stores, service)
+def unsettled(told: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why the alarm's metric was told."""
+    return [each["why"] for each in told if each.get("UnsettledImports") == 1]
+
+
+def test_a_jobs_record_that_is_gone_is_made_again(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    kept = stores.jobs.get("job1")
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.jobs.rows.clear()
+    assert check(stores, service)["status"] == "IN_PROGRESS"
+    made = stores.jobs.get("job1")
+    assert kept is not None
+    assert made == replace(kept, job_status=JobStatus.IN_PROGRESS)
+
+
+def test_a_batchs_record_that_is_gone_as_well_is_made_again(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    assert isinstance(stores.jobs, MemoryJobs)
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.jobs.rows.clear()
+    stores.batches.rows.clear()
+    assert check(stores, service)["status"] == "COMPLETED"
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.PARTIAL, "job1")
+
+
+def test_a_record_that_goes_behind_its_end_comes_back_as_that(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    check(stores, service)
+    kept = stores.jobs.get("job1")
+    assert kept is not None
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.jobs.rows.clear()
+    service.faults = [ServiceUnavailable("must not be called")]
+    assert check(stores, service)["status"] == "COMPLETED"
+    made = stores.jobs.get("job1")
+    assert made is not None
+    assert (made.counts, made.ended_at) == (kept.counts, kept.ended_at)
 
 
 def completed(
@@ -278,7 +340,7 @@ def test_a_failed_job_is_left_to_record_failure(stores: Stores, service: FakeHea
     start(stores, service)
     service.view = ImportView(JobStatus.FAILED, FOLDER, "INTERNAL_ERROR")
     state = check(stores, service)
-    assert (state["status"], state["message"]) == ("FAILED", "INTERNAL_ERROR")
+    assert (state["status"], state["message"]) == ("FAILED", "HealthImaging: INTERNAL_ERROR")
     fail(stores, "INTERNAL_ERROR")
     job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
     assert job is not None
@@ -326,6 +388,181 @@ def test_a_recorded_end_stays(stores: Stores, service: FakeHealthImaging) -> Non
     assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
 
 
+ERRORS = {
+    "results denied": ObjectDenied("GetObject: AccessDenied"),
+    "throttled by somebody else": ImportThrottled("GetDICOMImportJob is throttled"),
+    "a bug": KeyError("a bug"),
+    "late results": ResultsNotReady("not there yet"),
+    "asking is denied": ImportRefused("AccessDeniedException: no"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_no_error_of_ours_fails_a_job_that_runs(
+    stores: Stores, service: FakeHealthImaging, error: Exception
+) -> None:
+    start(stores, service)
+    before = dict(stores.objects.bodies) if isinstance(stores.objects, MemoryObjects) else {}
+    event = EVENT | {"error": {"Error": type(error).__name__, "Cause": "{}"}}
+    state = record_failure(event, a_context(stores, service))
+    assert (state["status"], state["waitSeconds"]) == ("IN_PROGRESS", 15)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.state is BatchState.IMPORTING
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    assert isinstance(stores.objects, MemoryObjects)
+    assert stores.objects.bodies == before
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_no_error_of_ours_fails_a_job_that_completed(
+    stores: Stores, service: FakeHealthImaging, error: Exception
+) -> None:
+    completed(stores, service)
+    event = EVENT | {"error": {"Error": type(error).__name__, "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ImportThrottled("x"), ServiceUnavailable("x"), ImportRefused("AccessDeniedException: no")],
+)
+def test_a_failure_is_not_recorded_while_healthimaging_does_not_answer(
+    stores: Stores, service: FakeHealthImaging, error: ProductError
+) -> None:
+    start(stores, service)
+    service.faults = [error]
+    with pytest.raises(type(error)):
+        record_failure(EVENT, a_context(stores, service))
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    assert record_failure(EVENT, a_context(stores, service))["status"] == "IN_PROGRESS"
+
+
+def test_results_that_may_not_be_read_fail_nothing_and_are_told_of(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    assert isinstance(stores.objects, MemoryObjects)
+    key = f"{FOLDER.removeprefix(f's3://{RESULTS}/')}SUCCESS/success.ndjson"
+    stores.objects.denied.add((RESULTS, key))
+    for step in (check, lambda *_: record_failure(EVENT, a_context(stores, service))):
+        with capture_logs() as told, pytest.raises(ObjectDenied):
+            step(stores, service)
+        assert unsettled(told) == ["ObjectDenied"]
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    stores.objects.denied.clear()
+    assert check(stores, service)["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(("minutes", "why"), [(14, []), (16, ["ResultsNotReady"])])
+def test_results_that_do_not_come_are_told_of(
+    stores: Stores, service: FakeHealthImaging, minutes: int, why: list[str]
+) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER, ended_at=NOW)
+    with capture_logs() as told, pytest.raises(ResultsNotReady):
+        check(stores, service, minutes * 60)
+    assert unsettled(told) == why
+
+
+def test_a_job_that_healthimaging_does_not_know_has_completed_if_it_left_results(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    service.view = None
+    assert check(stores, service, 100 * 86_400)["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_a_job_that_healthimaging_does_not_know_has_failed_if_it_left_none(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    service.view = None
+    with pytest.raises(ServiceUnavailable, match="yet"):
+        check(stores, service, 60)
+    state = check(stores, service, 3_700)
+    assert state["status"] == "FAILED"
+    later = a_context(stores, service, NOW + timedelta(seconds=3_700))
+    assert record_failure(EVENT | {"job": state}, later)["status"] == "FAILED"
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.message is not None
+    assert "does not know" in job.message
+    assert states(stores) == [InstanceState.FAILED] * 2
+
+
+def test_an_execution_of_an_open_batch_fails_without_touching_it() -> None:
+    stores = memory_stores()
+    assert isinstance(stores.batches, MemoryBatches)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.batches.rows[BATCH] = opened = a_batch(BatchState.OPEN)
+    stores.objects.bodies[BUCKET, a_manifest(1).instances[0].key] = b"acknowledged"
+    event = EVENT | {"error": {"Error": "ImportRefused", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, FakeHealthImaging()))["status"] == "FAILED"
+    assert stores.batches.get(BATCH) == opened
+    assert list(stores.objects.bodies.values()) == [b"acknowledged"]
+
+
+def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    one, two = (each.key for each in a_manifest(2).instances)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied.add((BUCKET, one))
+    fail(stores)
+    rows = list(stores.instances.by_study("1.2"))
+    assert [row.state for row in rows] == [InstanceState.FAILED] * 2
+    assert [row.key for row in rows] == [one, failed_key(two)]
+
+
+def late(stores: Stores, service: FakeHealthImaging) -> JobRecord:
+    """HealthImaging says that a job has completed after all that was recorded as failed."""
+    start(stores, service)
+    fail(stores)
+    told = stores.jobs.get("job1")
+    assert told is not None
+    one, two = (each.key for each in a_manifest(2).instances)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER)
+    keep_results(stores, summary=summary(2), success=lines(success(one), success(two)))
+    return told
+
+
+def test_a_late_success_corrects_what_was_recorded(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    told = late(stores, service)
+    later = NOW + timedelta(hours=1)
+    with capture_logs() as logs:
+        ask(EXECUTION, told, a_context(stores, service, later))
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, job.counts) == (JobStatus.COMPLETED, Counts(2, imported=2))
+    assert (batch.state, batch.counts) == (BatchState.IMPORTED, Counts(2, imported=2))
+    assert (batch.corrected_at, batch.ended_at) == (later, later)
+    assert states(stores) == [InstanceState.IMPORTED] * 2
+    keys = [row.key for row in stores.instances.by_study("1.2")]
+    assert keys == [each.key for each in a_manifest(2).instances]
+    assert isinstance(stores.objects, MemoryObjects)
+    assert {key for bucket, key in stores.objects.bodies if "quarantine" in key} == set()
+    assert all((BUCKET, key) in stores.objects.bodies for key in keys)
+    (line,) = [each for each in logs if each["event"] == "import_corrected"]
+    assert (line["ImportedInstances"], line["FailedInstances"]) == (2, -2)
+
+
+def test_a_correction_is_made_and_told_once(stores: Stores, service: FakeHealthImaging) -> None:
+    told = late(stores, service)
+    ask(EXECUTION, told, a_context(stores, service, NOW + timedelta(hours=1)))
+    first = stores.batches.get(BATCH)
+    with capture_logs() as logs:
+        ask(EXECUTION, told, a_context(stores, service, NOW + timedelta(hours=2)))
+    assert stores.batches.get(BATCH) == first
+    assert [each["event"] for each in logs] == []
+
+
 def test_what_was_imported_before_the_failure_stays_imported(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
@@ -359,6 +596,7 @@ WRITES = [
     (MemoryBatches, "attach_job"),
     (MemoryJobs, "create"),
     (MemoryJobs, "put"),
+    (MemoryJobs, "correct"),
     (MemoryInstances, "swap_many"),
     (MemoryFiles, "copy"),
     (MemoryFiles, "delete"),

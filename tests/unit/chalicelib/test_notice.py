@@ -82,6 +82,18 @@ def test_an_event_before_its_time_is_left_to_the_execution(
     assert notice(stores, service) is BatchState.IMPORTING  # the result files are not there yet
 
 
+def test_a_late_success_corrects_a_recorded_failure(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    service.view = ImportView(JobStatus.FAILED, FOLDER, "it broke")
+    assert notice(stores, service) is BatchState.FAILED
+    keep_all_imported(stores, service)
+    assert notice(stores, service) is BatchState.IMPORTED
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.job_status is JobStatus.COMPLETED
+
+
 @pytest.mark.parametrize(
     "detail",
     [

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from chalicelib.imports.listing import Found
 from chalicelib.intake import recovery as module
-from chalicelib.intake.recovery import Found, Recovery, part_id, parts, recover_batches
+from chalicelib.intake.recovery import Recovery, part_id, parts, recover_batches
 from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
@@ -125,7 +126,7 @@ def test_the_owner_is_fenced_before_anything_is_read(
         owners.append(known.owner if known else None)
         return [], []
 
-    monkeypatch.setattr(module, "_look", look)
+    monkeypatch.setattr(module, "found_in", look)
     recover(stores)
     assert owners == ["recovery"]
     assert not stores.batches.take_lease(batch, "task", LATER)

@@ -5,9 +5,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from chalicelib.errors import BadParameter, NotFound
+from chalicelib.errors import (
+    BadParameter,
+    ImportRefused,
+    ImportThrottled,
+    NotFound,
+    ServiceUnavailable,
+)
 from chalicelib.imports.aside import failed_key, move_all, unlisted_key
+from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.rows import instance_row
+from chalicelib.imports.start import start_import
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, MemoryJournal
 from chalicelib.operations.quarantine import OperationRefused
@@ -19,19 +27,29 @@ from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjec
 from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.batch_states import BatchEvent
+from contract.errors import ProductError
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import Manifest, ManifestInstance
 from contract.metadata import Sender, Target, to_metadata
-from contract.records import BatchState, InstanceState
+from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    EXECUTION,
     NEWER_BATCH,
     NOW,
+    RESULTS,
+    FakeHealthImaging,
+    a_context,
     a_manifest,
+    failed,
     files_of,
+    keep_results,
+    lines,
     memory_stores,
     overwrite,
+    success,
+    summary,
 )
 from tests.unit.chalicelib.dying import Crash, Dying
 
@@ -78,15 +96,15 @@ def a_partial_batch() -> Stores:
 class Desk:
     stores: Stores = field(default_factory=a_partial_batch)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    service: FakeHealthImaging = field(default_factory=FakeHealthImaging)
 
     @property
     def files(self) -> MemoryFiles:
         return files_of(self.stores)
 
     def operations(self, files: Any = None, journal: Any = None, **stores: Any) -> Operations:
-        return Operations(
-            replace(self.stores, **stores), files or self.files, journal or self.journal, LATER
-        )
+        imports = a_context(replace(self.stores, **stores), self.service, LATER)
+        return Operations(replace(imports, files=files or self.files), journal or self.journal)
 
     def manifest(self, batch_id: str) -> Manifest:
         return Manifest.from_json(self.files.read(manifest_key(batch_id), 10**6))
@@ -311,3 +329,91 @@ def test_recovery_may_close_the_batch_of_a_retry_that_died_before_its_manifest()
     assert opened.retry_of == BATCH
     assert len(desk.keys(f"instances/{opened.batch_id}/")) == 2
     assert desk.stores.batches.move(opened, BatchEvent.CLOSED)
+
+
+KEYS = [each.key for each in a_manifest(4).instances]
+
+
+def a_failed_batch(view: ImportView | None) -> Desk:
+    """Its job is recorded FAILED; HealthImaging says ``view`` of it now, and has its results."""
+    desk = Desk()
+    stores = desk.stores
+    start_import(EXECUTION, a_context(memory := memory_stores(a_manifest(4)), desk.service))
+    job = memory.jobs.get("job1")
+    assert job is not None
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.jobs.create(replace(job, job_status=JobStatus.FAILED, counts=Counts(4, failed=4)))
+    stores.batches.rows[BATCH] = replace(
+        stores.batches.rows[BATCH],
+        state=BatchState.FAILED,
+        job_id="job1",
+        counts=Counts(4, failed=4),
+    )
+    desk.service.view = view
+    return desk
+
+
+RUNNING = ImportView(JobStatus.IN_PROGRESS, f"s3://{RESULTS}/{BATCH}/")
+COMPLETED = ImportView(JobStatus.COMPLETED, f"s3://{RESULTS}/{BATCH}/")
+
+
+def test_what_healthimaging_has_imported_after_all_is_recorded_and_not_retried() -> None:
+    desk = a_failed_batch(COMPLETED)
+    body = lines(*(success(key) for key in KEYS))
+    keep_results(desk.stores, summary=summary(4), success=body)
+    with pytest.raises(OperationRefused, match="the batch is IMPORTED"):
+        retry_batch(BATCH, WHY, desk.operations())
+    assert desk.journal.entries == {}
+    assert [desk.row(uid).state for uid in FAILED] == [InstanceState.IMPORTED] * 2
+    assert desk.keys("quarantine/") == []
+
+
+def test_only_what_healthimaging_has_not_imported_after_all_is_retried() -> None:
+    desk = a_failed_batch(COMPLETED)
+    good, bad = lines(*(success(key) for key in KEYS[1:])), lines(failed(KEYS[0]))
+    keep_results(desk.stores, summary=summary(3, 1), success=good, failure=bad)
+    entry = retry_batch(BATCH, WHY, desk.operations())
+    assert [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances] == [
+        "1.2.3.1"
+    ]
+
+
+@pytest.mark.parametrize("operation", ["retry", "release"])
+def test_nothing_is_imported_again_while_the_job_runs(operation: str) -> None:
+    desk = a_failed_batch(RUNNING)
+    with pytest.raises(OperationRefused, match="still runs"):
+        repeat(desk, operation)
+    assert desk.journal.entries == {}
+
+
+@pytest.mark.parametrize("operation", ["retry", "release"])
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        (ImportRefused("AccessDeniedException: no"), OperationRefused),
+        (ImportThrottled("later"), ServiceUnavailable),
+        (ServiceUnavailable("later"), ServiceUnavailable),
+    ],
+)
+def test_nothing_is_imported_again_before_healthimaging_has_answered(
+    operation: str, fault: ProductError, answer: type[Exception]
+) -> None:
+    desk = a_failed_batch(RUNNING)
+    desk.service.faults = [fault]
+    with pytest.raises(answer):
+        repeat(desk, operation)
+    assert desk.journal.entries == {}
+
+
+def test_an_instance_that_was_imported_after_all_is_not_released() -> None:
+    desk = a_failed_batch(COMPLETED)
+    keep_results(desk.stores, summary=summary(4), success=lines(*(success(key) for key in KEYS)))
+    with pytest.raises(OperationRefused, match="the instance is IMPORTED"):
+        repeat(desk, "release")
+    assert desk.row("1.2.3.1").state is InstanceState.IMPORTED
+
+
+def repeat(desk: Desk, operation: str) -> Entry:
+    if operation == "retry":
+        return retry_batch(BATCH, WHY, desk.operations())
+    return release_instance("1.2.3.1", WHY, None, desk.operations())

@@ -246,8 +246,8 @@ def test_all_of_a_failed_batch_but_its_duplicates_stands_in_quarantine(
 ) -> None:
     imported_before(stores, "1.2.3.1")
     start(stores, service)
-    event = EVENT | {"job": {"jobId": "job1", "status": "FAILED", "message": "it broke"}}
-    record_failure(event, a_context(stores, service))
+    service.view = ImportView(JobStatus.FAILED, "s3://results/x/", "it broke")
+    record_failure(EVENT, a_context(stores, service))
     assert keys(stores, "instances/") == set()
     assert keys(stores, "quarantine/") == {failed_key(TWO)}
     batch = stores.batches.get(BATCH)

@@ -1,0 +1,172 @@
+"""What a job that HealthImaging completed made of its batch, into the records.
+
+Instances first, then the batch, then the job: a job seen COMPLETED has all its results. What was
+recorded otherwise before (a failure that turns out to be none) is corrected in the same order.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from datetime import datetime
+
+from chalicelib.errors import ObjectUnavailable
+from chalicelib.imports.aside import bring_back, failed_key, move_all
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution
+from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.listing import rebuilt
+from chalicelib.imports.measures import report_correction, report_end
+from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
+from chalicelib.imports.results import read_result_files, results_folder
+from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
+from chalicelib.imports.sweep import moved_duplicates
+from chalicelib.stores import instances as ledger
+from chalicelib.stores.objects import read_manifest
+from contract.batch_states import ENDED, BatchEvent
+from contract.errors import InvalidKey, InvalidManifest
+from contract.manifest import Manifest, ManifestInstance
+from contract.records import (
+    BatchRecord,
+    Counts,
+    InstanceRecord,
+    InstanceState,
+    JobRecord,
+    JobStatus,
+)
+
+_FAILED = "not imported; the ledger has HealthImaging's reason"
+_CORRECTED = "recorded as failed before; HealthImaging has imported it after all"
+
+
+def complete(
+    execution: Execution, job: JobRecord, view: ImportView, context: ImportContext
+) -> JobRecord:
+    """Record the results of a job that HealthImaging calls COMPLETED. Safe to repeat.
+
+    Raises ResultsNotReady, ResultsNotUnderstood, ObjectDenied, ObjectUnavailable, InvalidManifest,
+    ServiceUnavailable.
+    """
+    stores, now = context.stores, context.now
+    manifest = manifest_of(execution, context)
+    folder = results_folder(view.output_s3_uri, job.datastore_id, job.job_id)
+    files = read_result_files(stores.objects, folder)
+    results = read_results(manifest, files, moved_duplicates(manifest, context.files))
+    batch = stores.batches.get(manifest.batch_id)
+    before = batch.counts if batch and batch.state in ENDED else None
+    _record_instances(manifest, results, job, context, is_late=before is not None)
+    _record_batch(execution, manifest, results.counts, job, batch, context)
+    message = failures(results.counts)
+    completed = replace(
+        job,
+        job_status=JobStatus.COMPLETED,
+        output_s3_uri=folder,
+        counts=results.counts,
+        image_set_ids=results.image_set_ids,
+        ended_at=now,
+        message=message,
+    )
+    stores.jobs.correct(completed)
+    if before is None:
+        report_end(completed, context.settings, now)
+    elif before != results.counts:
+        report_correction(completed, before, context.settings, now)
+    return completed
+
+
+def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
+    """The batch's manifest; or what its objects tell, should that be gone by now.
+
+    Raises InvalidManifest, InvalidKey or ObjectUnavailable if there are no objects either.
+    """
+    try:
+        return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
+    except (InvalidKey, InvalidManifest, ObjectUnavailable):
+        found = rebuilt(execution.batch_id, context.files, context.now).manifest
+        if found is None:
+            raise
+        return found
+
+
+def _record_instances(
+    manifest: Manifest, results: Results, job: JobRecord, context: ImportContext, *, is_late: bool
+) -> None:
+    failed = {key for key, each in results.outcomes.items() if each.reason is not None}
+    if is_late:
+        bring_back(context.files, manifest.batch_id, results.outcomes.keys() - failed)
+    stay = move_all(context.files, sorted(failed), failed_key, _FAILED)
+    rows = _rows(manifest, results.outcomes, job.job_id, context)
+    ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
+
+
+def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:
+    if row.state is not InstanceState.FAILED or row.key in stay:
+        return row
+    return replace(row, key=failed_key(row.key))
+
+
+def _record_batch(
+    execution: Execution,
+    manifest: Manifest,
+    counts: Counts,
+    job: JobRecord,
+    known: BatchRecord | None,
+    context: ImportContext,
+) -> None:
+    ended = replace(
+        closed_batch(manifest, execution.manifest_key, known),
+        counts=counts,
+        job_id=job.job_id,
+        ended_at=context.now,
+        message=failures(counts),
+    )
+    if known is None or known.state not in ENDED:
+        context.stores.batches.move(ended, ending(counts))
+    elif known.counts != counts and counts.imported:
+        found = BatchEvent.FOUND_PARTLY_IMPORTED if counts.failed else BatchEvent.FOUND_IMPORTED
+        message = failures(counts) or _CORRECTED
+        corrected = replace(ended, corrected_at=context.now, message=message)
+        context.stores.batches.move(corrected, found)
+
+
+def _rows(
+    manifest: Manifest, outcomes: Mapping[str, Outcome], job_id: str, context: ImportContext
+) -> list[InstanceRecord]:
+    """All but the duplicates', whose rows are those of the batches that imported them."""
+    silent = {key for key, each in outcomes.items() if each.reason == NOT_REPORTED}
+    known = context.stores.instances.get_many(
+        each.sop_instance_uid for each in manifest.instances if each.key in silent
+    )
+    # StartImportJob knows why HealthImaging never heard of some.
+    reasons = {
+        uid: row.reason
+        for uid, row in known.items()
+        if row.batch_id == manifest.batch_id and row.state is InstanceState.FAILED
+    }
+    return [
+        _row(manifest.batch_id, each, outcomes[each.key], job_id, context.now, reasons)
+        for each in manifest.instances
+        if not outcomes[each.key].duplicate
+    ]
+
+
+def _row(
+    batch_id: str,
+    instance: ManifestInstance,
+    outcome: Outcome,
+    job_id: str,
+    now: datetime,
+    reasons: Mapping[str, str | None],
+) -> InstanceRecord:
+    if outcome.reason is not None:
+        reason = outcome.reason
+        if reason == NOT_REPORTED:
+            reason = reasons.get(instance.sop_instance_uid) or reason
+        return instance_row(
+            batch_id, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
+        )
+    return replace(
+        instance_row(batch_id, instance, InstanceState.IMPORTED, now, job_id=job_id),
+        image_set_id=outcome.image_set_id,
+        image_set_version=outcome.image_set_version,
+        is_primary=outcome.is_primary,
+        warnings=outcome.warnings,
+    )

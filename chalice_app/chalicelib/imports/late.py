@@ -1,0 +1,31 @@
+"""A batch that is recorded as failed: HealthImaging is asked once more what became of its job.
+
+Nobody imports an instance again before this. A success that comes late corrects the records.
+"""
+
+from chalicelib.errors import ImportRunning
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution
+from chalicelib.imports.status import ask, job_of
+from contract.keys import manifest_key
+from contract.records import BatchRecord, JobStatus
+
+
+def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
+    """The batch as it is recorded now. One whose results were read before is not asked about.
+
+    Raises ImportRunning if its job has not ended, and the errors of ``imports.status.ask`` where
+    HealthImaging does not answer.
+    """
+    job_id = batch.job_id
+    if job_id is None or job_id == batch.batch_id:
+        return batch
+    bucket = context.files.bucket
+    execution = Execution(batch.batch_id, bucket, manifest_key(batch.batch_id))
+    job = job_of(execution, job_id, context)
+    if job.job_status is JobStatus.COMPLETED:
+        return batch
+    job = ask(execution, job, context)
+    if not job.job_status.ended:
+        raise ImportRunning("the batch's import job still runs")
+    return context.stores.batches.get(batch.batch_id) or batch
