@@ -2,140 +2,15 @@
 
 import gzip
 import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pydicom
 import pytest
-import urllib3
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
-from moto.server import ThreadedMotoServer
 from pydicom.data import get_testdata_file
 
-from local.healthimaging import (
-    Emulator,
-    EmulatorOptions,
-    ManualScheduler,
-    QuotaProfile,
-    install,
-)
-
-FAST = EmulatorOptions(quota_profile=QuotaProfile.NONE, seconds_per_job=0.0)
-ROLE = "arn:aws:iam::123456789012:role/import"
-
-
-def conforms(value: Any, shape: Shape, where: str = "answer") -> None:
-    """Fails unless ``value`` has the shape's required members, types, enums and patterns."""
-    if isinstance(shape, StructureShape):
-        missing = set(shape.required_members) - value.keys()
-        assert not missing, f"{where} lacks {missing}"
-        for name in value.keys() - {"ResponseMetadata"}:
-            conforms(value[name], shape.members[name], f"{where}.{name}")
-    elif isinstance(shape, ListShape):
-        for each in value:
-            conforms(each, shape.member, f"{where}[]")
-    elif isinstance(shape, MapShape):
-        for each in value.values():
-            conforms(each, shape.value, f"{where}{{}}")
-    elif isinstance(shape, StringShape):
-        assert not shape.enum or value in shape.enum, f"{where} is {value}"
-        pattern = shape.metadata.get("pattern")
-        if pattern and "\\p" not in pattern:  # Python's re knows no Unicode categories
-            assert re.fullmatch(pattern, value), f"{where} is {value}"
-
-
-class Caller:
-    """Calls an operation and checks its answer's shape."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.clock = ManualScheduler()
-        session = boto3.Session("a", "b", region_name="us-east-1")
-        config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1})
-        self.client: Any = session.client("medical-imaging", endpoint_url=endpoint, config=config)
-        self.s3 = session.client("s3", endpoint_url=endpoint)
-
-    def __call__(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = getattr(self.client, operation)(**arguments)
-        name = self.client.meta.method_to_api_mapping[operation]
-        conforms(answer, self.client.meta.service_model.operation_model(name).output_shape)
-        return answer
-
-    def put(self, key: str, name: str) -> None:
-        path = Path(str(get_testdata_file(name, download=False)))
-        self.s3.put_object(Bucket="input", Key=key, Body=path.read_bytes())
-
-    def import_all(self, datastore: str, prefix: str, token: str) -> dict[str, Any]:
-        """Start a job over ``prefix`` and return its properties once it has ended."""
-        started = self.start(datastore, prefix, token)
-        self.clock.advance(1)
-        job = self("get_dicom_import_job", datastoreId=datastore, jobId=started["jobId"])
-        properties: dict[str, Any] = job["jobProperties"]
-        assert properties["jobStatus"] in ("COMPLETED", "FAILED")
-        return properties
-
-    def start(self, datastore: str, prefix: str, token: str, **more: str) -> dict[str, Any]:
-        arguments = {
-            "datastoreId": datastore,
-            "clientToken": token,
-            "jobName": token,
-            "dataAccessRoleArn": ROLE,
-            "inputS3Uri": f"s3://input/{prefix}",
-            "outputS3Uri": "s3://output/results/",
-        }
-        return self("start_dicom_import_job", **(arguments | more))
-
-    def result(self, job: dict[str, Any], name: str) -> bytes:
-        key = job["outputS3Uri"].removeprefix("s3://output/") + name
-        return bytes(self.s3.get_object(Bucket="output", Key=key)["Body"].read())
-
-
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
-    """One server and one set of clients, which take as long to make as all tests to run."""
-    emulator = install()
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield Caller(f"http://{host}:{port}")
-    emulator.shutdown()
-    server.stop()
-
-
-@pytest.fixture
-def emulator(caller: Caller) -> Iterator[Emulator]:
-    """On a clock that the tests move."""
-    emulator = install()
-    caller.clock = ManualScheduler()
-    emulator.use_scheduler(caller.clock)
-    emulator.configure(FAST)
-    yield emulator
-    emulator.configure(EmulatorOptions())
-    emulator.shutdown()
-
-
-@pytest.fixture
-def aws(caller: Caller, emulator: Emulator) -> Caller:
-    urllib3.request("POST", f"{caller.s3.meta.endpoint_url}/moto-api/reset")
-    assert caller("list_datastores")["datastoreSummaries"] == []
-    assert caller.s3.list_buckets()["Buckets"] == []
-    caller.s3.create_bucket(Bucket="input")
-    caller.s3.create_bucket(Bucket="output")
-    return caller
-
-
-@pytest.fixture
-def datastore(aws: Caller) -> str:
-    return str(aws("create_datastore", datastoreName="one", clientToken="t")["datastoreId"])
-
-
-def refusal(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
-    response = error.value.response
-    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
+from local.healthimaging import Emulator, EmulatorOptions, QuotaProfile
+from tests.pipeline.healthimaging.caller import Caller, refusal
 
 
 def test_a_data_store_lives_is_tagged_and_goes(aws: Caller, datastore: str) -> None:
