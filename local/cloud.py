@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
@@ -30,10 +31,9 @@ from local.errors import LocalCloudError
 from local.lambdas import (
     EventRule,
     EventSourceMapping,
-    Handler,
     Schedule,
     StateMachineTasks,
-    event_bridge_event,
+    event_listener,
 )
 from local.receiver import Receiver
 from local.rest import RestApi
@@ -44,8 +44,13 @@ if TYPE_CHECKING:
 
 _TASKS = ("start_import_job", "check_status", "record_failure")
 _QUEUE_CONSUMER = "trigger_import"
-_EVENT_CONSUMER = "on_import_event"
 _HEALTHIMAGING = "aws.medical-imaging"
+# Which function a rule invokes with HealthImaging's events, by their detail-type; the others go
+# nowhere.
+_EVENT_CONSUMERS = {
+    "Import Job Completed": "on_import_event",
+    "Import Job Failed": "on_import_event",
+}
 # Each minute on AWS. Nothing lives here as long as what runs each hour needs.
 _SCHEDULED = {
     "announce_events": 1.0,
@@ -152,18 +157,20 @@ class Cloud:
                 boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer, self.queue_road
             )
         )
-        self._listen_to_jobs(getattr(app_module, _EVENT_CONSUMER))
+        self._listen_to_healthimaging(app_module)
         for name, seconds in _SCHEDULED.items():
             self._stack.enter_context(Schedule(name, getattr(app_module, name), seconds))
         self.rest_url = self._stack.enter_context(RestApi(app, self._options.ports.rest)).url
 
-    def _listen_to_jobs(self, handler: Handler) -> None:
-        rule = self._stack.enter_context(EventRule(_EVENT_CONSUMER, handler, self.event_road))
-
-        def send(detail_type: str, detail: Mapping[str, str], datastore_arn: str) -> None:
-            rule.send(event_bridge_event(_HEALTHIMAGING, detail_type, detail, [datastore_arn]))
-
-        self.emulator.listen(send)
+    def _listen_to_healthimaging(self, app_module: ModuleType) -> None:
+        rules = {
+            name: self._stack.enter_context(
+                EventRule(name, getattr(app_module, name), self.event_road)
+            )
+            for name in sorted(set(_EVENT_CONSUMERS.values()))
+        }
+        consumers = {event: rules[name] for event, name in _EVENT_CONSUMERS.items()}
+        self.emulator.listen(event_listener(_HEALTHIMAGING, consumers))
 
 
 def require_free(ports: names.Ports) -> None:

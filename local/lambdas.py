@@ -240,6 +240,19 @@ class EventRule:
             _log.warning("lambda failed", function=self._function, error=result["errorType"])
 
 
+def event_listener(
+    source: str, rules: Mapping[str, EventRule]
+) -> Callable[[str, Mapping[str, object], str], None]:
+    """Sends an event (detail-type, detail, resource) to the rule for its detail-type, if any."""
+
+    def send(detail_type: str, detail: Mapping[str, object], resource_arn: str) -> None:
+        rule = rules.get(detail_type)
+        if rule is not None:
+            rule.send(event_bridge_event(source, detail_type, detail, [resource_arn]))
+
+    return send
+
+
 def event_bridge_event(
     source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()
 ) -> dict[str, Any]:

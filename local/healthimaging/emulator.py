@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from local.healthimaging.options import EmulatorOptions
 from local.healthimaging.scheduler import Scheduler, ThreadScheduler
 
-# Hears of an event: its detail-type, its detail, and the data store's ARN.
-Listener = Callable[[str, Mapping[str, str], str], None]
+# Hears of an event: its detail-type, its detail, and the ARN of the data store or image set.
+Listener = Callable[[str, Mapping[str, object], str], None]
 
 
 class Emulator:
@@ -47,10 +47,10 @@ class Emulator:
         """Send events there from now on; it must neither raise nor wait."""
         self._listener = listener
 
-    def tell(self, detail_type: str, detail: Mapping[str, str], datastore_arn: str) -> None:
+    def tell(self, detail_type: str, detail: Mapping[str, object], resource_arn: str) -> None:
         """Send an event, if anybody listens."""
         if self._listener is not None:
-            self._listener(detail_type, detail, datastore_arn)
+            self._listener(detail_type, detail, resource_arn)
 
     def take_failure(self) -> str | None:
         """The message the next job must fail with, while ``failing_jobs`` are left."""

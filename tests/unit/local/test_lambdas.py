@@ -6,7 +6,8 @@ from typing import Any
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
 from local import names
-from local.lambdas import StateMachineTasks
+from local.lambdas import EventRule, StateMachineTasks, event_listener
+from local.roads import RELIABLE, Road
 
 
 def test_what_a_task_needs_is_not_stopped_while_it_runs() -> None:
@@ -39,3 +40,31 @@ def test_what_a_task_needs_is_not_stopped_while_it_runs() -> None:
         leaving.join(10)
         task.join(10)
     assert order == ["the task ends", "the rest is stopped"]
+
+
+def test_an_event_goes_to_the_rule_for_its_type_and_one_without_a_rule_nowhere() -> None:
+    received: dict[str, Any] = {}
+    both = threading.Barrier(3, timeout=10)
+
+    def consumer(name: str) -> EventRule:
+        def handle(event: Any, context: Any) -> None:
+            del context
+            received[name] = event
+            both.wait()
+
+        return EventRule(name, handle, Road(RELIABLE, "seed"))
+
+    with consumer("on_job") as on_job, consumer("on_image_set") as on_image_set:
+        listener = event_listener("aws.x", {"Job": on_job, "Image Set": on_image_set})
+        listener("Something Else", {"id": 0}, "arn:else")
+        listener("Job", {"id": 1}, "arn:store")
+        listener("Image Set", {"id": 2, "isPrimary": True}, "arn:set")
+        both.wait()
+    told = {
+        name: (event["source"], event["detail-type"], event["resources"], event["detail"])
+        for name, event in received.items()
+    }
+    assert told == {
+        "on_job": ("aws.x", "Job", ["arn:store"], {"id": 1}),
+        "on_image_set": ("aws.x", "Image Set", ["arn:set"], {"id": 2, "isPrimary": True}),
+    }
