@@ -78,14 +78,14 @@ def job_properties(job: ImportJob) -> Answer:
 
 def image_set_properties(image_set: ImageSet, version: Version) -> Answer:
     """ImageSetProperties of one version."""
-    is_first = version is image_set.versions[0]
     return {
         "imageSetId": image_set.image_set_id,
         "versionId": str(version.number),
-        "imageSetState": "ACTIVE",
-        "ImageSetWorkflowStatus": "CREATED" if is_first else "UPDATED",
+        "imageSetState": image_set.state,
+        "ImageSetWorkflowStatus": image_set.workflow_status(version),
         "createdAt": _when(image_set.created_at),
         "updatedAt": _when(version.created_at),
+        "deletedAt": None if image_set.deleted_at is None else _when(image_set.deleted_at),
         "isPrimary": image_set.is_primary,
     }
 
@@ -96,8 +96,18 @@ def image_set_answer(datastore: Datastore, image_set: ImageSet, version: Version
     return properties | {
         "datastoreId": datastore.datastore_id,
         "imageSetWorkflowStatus": properties["ImageSetWorkflowStatus"],
-        "imageSetArn": f"{datastore.arn}/imageset/{image_set.image_set_id}",
+        "imageSetArn": datastore.arn_of(image_set),
         "storageTier": "FREQUENT_ACCESS",
+    }
+
+
+def image_set_deleting(datastore: Datastore, image_set: ImageSet) -> Answer:
+    """DeleteImageSet's answer."""
+    return {
+        "datastoreId": datastore.datastore_id,
+        "imageSetId": image_set.image_set_id,
+        "imageSetState": image_set.state,
+        "imageSetWorkflowStatus": image_set.workflow_status(image_set.latest),
     }
 
 
@@ -107,7 +117,7 @@ def image_set_summaries(
     """ImageSetsMetadataSummary of each image set; a study is counted over the whole data store."""
     series, instances = Counter[str](), Counter[str]()
     for each in all_image_sets:
-        if each.is_primary:
+        if each.is_active_primary:
             study = each.latest.representative.attributes["StudyInstanceUID"]
             series[study] += 1
             instances[study] += len(each.latest.instances)

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/understanding-import-j
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 # Instances with these elements alike share an image set.
 GROUPING_ELEMENTS = (
@@ -60,6 +61,17 @@ class Version:
         return next(iter(self.instances.values()))
 
 
+class ImageSetState(StrEnum):
+    """LOCKED is, here, an image set that is being deleted: nothing else takes any time.
+
+    https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_ImageSetProperties.html
+    """
+
+    ACTIVE = "ACTIVE"
+    LOCKED = "LOCKED"
+    DELETED = "DELETED"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSet:
     """An image set and every version of it, oldest first."""
@@ -67,6 +79,8 @@ class ImageSet:
     image_set_id: str
     is_primary: bool
     versions: tuple[Version, ...]
+    state: ImageSetState = ImageSetState.ACTIVE
+    deleted_at: float | None = None
 
     @property
     def latest(self) -> Version:
@@ -82,6 +96,20 @@ class ImageSet:
     def updated_at(self) -> float:
         """When its latest version was made."""
         return self.latest.created_at
+
+    @property
+    def is_active_primary(self) -> bool:
+        """Whether imports may add to it, and its study counts it."""
+        return self.is_primary and self.state is ImageSetState.ACTIVE
+
+    def workflow_status(self, version: Version) -> str:
+        """The imageSetWorkflowStatus of one of its versions."""
+        match self.state:
+            case ImageSetState.LOCKED:
+                return "DELETING"
+            case ImageSetState.DELETED:
+                return "DELETED"
+        return "CREATED" if version is self.versions[0] else "UPDATED"
 
 
 ImageSets = Mapping[str, ImageSet]
@@ -105,8 +133,10 @@ def place(
     Instances that do not agree become a non-primary image set, a new one in each job.
     """
     after = dict(image_sets)
+    # No page tells what an import does that reaches a primary image set which is being deleted.
+    # Here it makes a new one: what is imported now must not go with the old one.
     primaries = {
-        each.latest.representative.series: each for each in after.values() if each.is_primary
+        each.latest.representative.series: each for each in after.values() if each.is_active_primary
     }
     homes: dict[str, str] = {}
     for group in _by_grouping(instances):

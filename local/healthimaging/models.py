@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.core.base_backend import BackendDict, BaseBackend
 
+from local.healthimaging.deletions import ImageSetDeletions
 from local.healthimaging.dicom_reader import parsed
 from local.healthimaging.emulator import EMULATOR
 from local.healthimaging.errors import (
@@ -53,10 +54,12 @@ class MedicalImagingBackend(BaseBackend):
         self._runner = ImportRunner(
             EMULATOR, S3Objects(account_id, region_name), self._files, self._lock
         )
+        self._deletions = ImageSetDeletions(EMULATOR, self._lock)
 
     def reset(self) -> None:
-        """Forget everything, as moto's reset does; jobs under way end nowhere."""
+        """Forget everything, as moto's reset does; jobs and deletions under way end nowhere."""
         self._runner.close()
+        self._deletions.close()
         self._files.close()
         super().reset()
 
@@ -148,6 +151,19 @@ class MedicalImagingBackend(BaseBackend):
             return self.datastore(datastore_id).image_sets[image_set_id]
         except KeyError:
             raise ResourceNotFoundException(f"Image set {image_set_id} not found") from None
+
+    def shown_image_set(self, datastore_id: str, image_set_id: str) -> ImageSet:
+        """An image set as GetImageSet has it: with the option, a deleted one, too."""
+        deleted = self.datastore(datastore_id).deleted_image_sets.get(image_set_id)
+        if deleted is not None and EMULATOR.options.deleted_image_sets_shown:
+            return deleted
+        return self.image_set(datastore_id, image_set_id)
+
+    def delete_image_set(self, datastore_id: str, image_set_id: str) -> ImageSet:
+        """The image set, locked; soon it is gone."""
+        with self._lock:
+            image_set = self.image_set(datastore_id, image_set_id)
+            return self._deletions.begin(self.datastore(datastore_id), image_set)
 
     def version(self, image_set: ImageSet, version_id: str | None) -> Version:
         """The version asked for, or the latest."""

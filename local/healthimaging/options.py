@@ -17,14 +17,17 @@ class EmulatorOptions:
     ``manifest_lag_seconds``: results appear in S3 that long after COMPLETED.
     ``metadata_lag_seconds``: GetImageSetMetadata answers ConflictException that long after an
     import changed the image set.
+    ``seconds_per_deletion``: an image set is LOCKED that long before it is gone.
     ``failing_jobs``: the next that many jobs end FAILED with ``failure_message``.
     ``throttled_seconds``: every action is throttled for that long after the options were set.
 
-    Not told by any page, hence switches: ``image_set_keys`` (imageSetVersion and isPrimary in the
-    result files), ``warnings_output_key`` (warningsOutputS3Uri in the manifest),
-    ``empty_result_files`` (ndjson files without a line are written), ``warned_files_in_success``
-    (a warned file also has a line in success.ndjson), ``upper_snake_warning_types`` (the code
-    table's spelling of a warning's type instead of the example's).
+    Not told by any page, hence switches: ``deleted_image_sets_shown`` (GetImageSet answers DELETED
+    for an image set that is gone, and not ResourceNotFoundException), ``image_set_keys``
+    (imageSetVersion and isPrimary in the result files), ``warnings_output_key``
+    (warningsOutputS3Uri in the manifest), ``empty_result_files`` (ndjson files without a line are
+    written), ``warned_files_in_success`` (a warned file also has a line in success.ndjson),
+    ``upper_snake_warning_types`` (the code table's spelling of a warning's type instead of the
+    example's).
     """
 
     quota_profile: QuotaProfile = QuotaProfile.Y2026
@@ -33,9 +36,11 @@ class EmulatorOptions:
     seconds_per_file: float = 0.0
     manifest_lag_seconds: float = 0.0
     metadata_lag_seconds: float = 0.0
+    seconds_per_deletion: float = 0.0
     failing_jobs: int = 0
     failure_message: str = "INTERNAL_ERROR: DICOM import job has failed."
     throttled_seconds: float = 0.0
+    deleted_image_sets_shown: bool = False
     image_set_keys: bool = True
     warnings_output_key: bool = True
     empty_result_files: bool = True

@@ -76,6 +76,7 @@ _RATES_2026 = {
     "ListImageSetVersions": Rate(25, 50),
     "GetImageSetMetadata": Rate(50, 100),
     "GetImageFrame": Rate(1000, 2000),
+    "DeleteImageSet": Rate(0.25, 1),
     "TagResource": Rate(10, 20),
     "ListTagsForResource": Rate(10, 20),
     "UntagResource": Rate(10, 20),

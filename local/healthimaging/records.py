@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from local.healthimaging.image_sets import ImageSets
+from local.healthimaging.image_sets import ImageSet, ImageSets
 
 
 class JobStatus(StrEnum):
@@ -48,6 +48,7 @@ class Datastore:
     """A data store: what it was created with, and what is in it now.
 
     ``options`` are CreateDatastore's optional members that GetDatastore gives back.
+    ``deleted_image_sets`` are those that were deleted from ``image_sets``.
     """
 
     datastore_id: str
@@ -57,6 +58,11 @@ class Datastore:
     options: Mapping[str, Any]
     jobs: dict[str, ImportJob] = field(default_factory=dict)
     image_sets: ImageSets = field(default_factory=dict)
+    deleted_image_sets: dict[str, ImageSet] = field(default_factory=dict)
+
+    def arn_of(self, image_set: ImageSet) -> str:
+        """The ARN of one of its image sets."""
+        return f"{self.arn}/imageset/{image_set.image_set_id}"
 
 
 def job_output_uri(output_s3_uri: str, datastore_id: str, job_id: str) -> str:

@@ -124,10 +124,16 @@ class MedicalImagingResponse(BaseResponse):
 
     def get_image_set(self) -> ActionResult:
         """One version's properties."""
-        image_set = self.backend.image_set(self.params["datastoreId"], self.params["imageSetId"])
-        version = self.backend.version(image_set, self.params.get("versionId"))
         datastore = self.backend.datastore(self.params["datastoreId"])
+        image_set = self.backend.shown_image_set(datastore.datastore_id, self.params["imageSetId"])
+        version = self.backend.version(image_set, self.params.get("versionId"))
         return ActionResult(answers.image_set_answer(datastore, image_set, version))
+
+    def delete_image_set(self) -> ActionResult:
+        """Begin to delete an image set, with all its versions."""
+        datastore = self.backend.datastore(self.params["datastoreId"])
+        locked = self.backend.delete_image_set(datastore.datastore_id, self.params["imageSetId"])
+        return ActionResult(answers.image_set_deleting(datastore, locked))
 
     def list_image_set_versions(self) -> ActionResult:
         """Every version's properties, oldest first."""

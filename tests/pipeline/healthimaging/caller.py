@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
@@ -52,6 +53,10 @@ class Caller:
         name = self.client.meta.method_to_api_mapping[operation]
         conforms(answer, self.client.meta.service_model.operation_model(name).output_shape)
         return answer
+
+    def reset(self) -> None:
+        """Forget everything, as moto does when it is asked to."""
+        urllib3.request("POST", f"{self.s3.meta.endpoint_url}/moto-api/reset")
 
     def put(self, key: str, name: str) -> None:
         path = Path(str(get_testdata_file(name, download=False)))

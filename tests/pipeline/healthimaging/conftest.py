@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import urllib3
 from moto.server import ThreadedMotoServer
 
 from local.healthimaging import Emulator, EmulatorOptions, ManualScheduler, install
@@ -36,7 +35,7 @@ def emulator(caller: Caller) -> Iterator[Emulator]:
 
 @pytest.fixture
 def aws(caller: Caller, emulator: Emulator) -> Caller:
-    urllib3.request("POST", f"{caller.s3.meta.endpoint_url}/moto-api/reset")
+    caller.reset()
     assert caller("list_datastores")["datastoreSummaries"] == []
     assert caller.s3.list_buckets()["Buckets"] == []
     caller.s3.create_bucket(Bucket="input")

@@ -155,7 +155,11 @@ def test_a_forced_failure_has_the_message_it_was_given(
 
 def test_an_operation_that_is_not_emulated_says_so(aws: Caller, datastore: str) -> None:
     with pytest.raises(ClientError) as error:
-        aws.client.delete_image_set(datastoreId=datastore, imageSetId="0" * 32)
+        aws.client.copy_image_set(
+            datastoreId=datastore,
+            sourceImageSetId="0" * 32,
+            copyImageSetInformation={"sourceImageSet": {"latestVersionId": "1"}},
+        )
     assert refusal(error)[1] == 501
 
 
