@@ -18,7 +18,7 @@ from moto import backend_index
 
 from local.healthimaging import models
 from local.healthimaging.emulator import EMULATOR, Emulator
-from local.healthimaging.options import EmulatorOptions
+from local.healthimaging.options import EmulatorOptions, InputFileForm
 from local.healthimaging.quotas import QuotaProfile
 from local.healthimaging.scheduler import ManualScheduler, Scheduler, ThreadScheduler
 from local.healthimaging.urls import HOST_PATTERN
@@ -26,6 +26,7 @@ from local.healthimaging.urls import HOST_PATTERN
 __all__ = [
     "Emulator",
     "EmulatorOptions",
+    "InputFileForm",
     "ManualScheduler",
     "QuotaProfile",
     "Scheduler",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from local.healthimaging.options import EmulatorOptions
 from local.healthimaging.scheduler import Scheduler, ThreadScheduler
 
+# Options that count down: as many times something happens, and then no more.
+_COUNTERS = ("failing_jobs", "slow_jobs", "lost_answers")
 # Hears of an event: its detail-type, its detail, and the ARN of the data store or image set.
 Listener = Callable[[str, Mapping[str, object], str], None]
 
@@ -18,7 +20,7 @@ class Emulator:
         self._scheduler: Scheduler = ThreadScheduler()
         self._options = EmulatorOptions()
         self._configured_at = 0.0
-        self._failures_left = 0
+        self._left = dict.fromkeys(_COUNTERS, 0)
         self._listener: Listener | None = None
 
     @property
@@ -41,7 +43,7 @@ class Emulator:
         with self._lock:
             self._options = options
             self._configured_at = self._scheduler.now()
-            self._failures_left = options.failing_jobs
+            self._left = {name: getattr(options, name) for name in _COUNTERS}
 
     def listen(self, listener: Listener) -> None:
         """Send events there from now on; it must neither raise nor wait."""
@@ -54,11 +56,15 @@ class Emulator:
 
     def take_failure(self) -> str | None:
         """The message the next job must fail with, while ``failing_jobs`` are left."""
-        with self._lock:
-            if not self._failures_left:
-                return None
-            self._failures_left -= 1
-            return self._options.failure_message
+        return self._options.failure_message if self._take("failing_jobs") else None
+
+    def take_delay(self) -> float:
+        """How much longer the next job takes, while ``slow_jobs`` are left."""
+        return self._options.slow_seconds if self._take("slow_jobs") else 0.0
+
+    def take_lost_answer(self) -> bool:
+        """Whether the answer to a start is lost, while ``lost_answers`` are left."""
+        return self._take("lost_answers")
 
     def is_throttling(self) -> bool:
         """Whether ``throttled_seconds`` are still running."""
@@ -69,6 +75,13 @@ class Emulator:
         """Stop all work; no thread is left. Whoever comes next has the real clock again."""
         self._listener = None
         self.use_scheduler(ThreadScheduler())
+
+    def _take(self, counter: str) -> bool:
+        with self._lock:
+            if not self._left[counter]:
+                return False
+            self._left[counter] -= 1
+            return True
 
 
 EMULATOR = Emulator()

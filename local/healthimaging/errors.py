@@ -7,9 +7,11 @@ https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_StartDICOMImpo
     ServiceException (moto)
     +-- ValidationException            400
     +-- ServiceQuotaExceededException  402
+    +-- AccessDeniedException          403
     +-- ResourceNotFoundException      404
     +-- ConflictException              409
     +-- ThrottlingException            429
+    +-- InternalServerException        500
     ImportFailed                       no answer: a job that ends FAILED, with this message
 """
 
@@ -28,6 +30,12 @@ class ServiceQuotaExceededException(ServiceException):
     code = "ServiceQuotaExceededException"
 
 
+class AccessDeniedException(ServiceException):
+    """The caller may not use the action."""
+
+    code = "AccessDeniedException"
+
+
 class ResourceNotFoundException(ServiceException):
     """No such data store, job, image set, version or frame."""
 
@@ -44,6 +52,12 @@ class ThrottlingException(ServiceException):
     """The action's token bucket is empty."""
 
     code = "ThrottlingException"
+
+
+class InternalServerException(ServiceException):
+    """The service failed; whether it did what it was asked, it does not say."""
+
+    code = "InternalServerException"
 
 
 class ImportFailed(Exception):

@@ -23,7 +23,9 @@ from local.healthimaging.results import (
     Failed,
     Imported,
     Outcome,
+    ResultFiles,
     result_files,
+    split_by_time,
 )
 from local.healthimaging.storage import S3Objects, StoredFiles, new_stored_id
 
@@ -90,15 +92,16 @@ class ImportRunner:
     def _begin(self, datastore: Datastore, job: ImportJob) -> None:
         job = self._update(datastore, replace(job, status=JobStatus.IN_PROGRESS))
         options, started_at = self._emulator.options, self._emulator.scheduler.now()
+        seconds_per_job = options.seconds_per_job + self._emulator.take_delay()
         try:
             read = self._read(job)
         except ImportFailed as failure:
             step = partial(self._fail, datastore, str(failure))
-            self._after(options.seconds_per_job, datastore, job, step)
+            self._after(seconds_per_job, datastore, job, step)
             return
         # Reading took real time already, which is part of the time the job takes.
         took = self._emulator.scheduler.now() - started_at
-        seconds = options.seconds_per_job + len(read) * options.seconds_per_file - took
+        seconds = seconds_per_job + len(read) * options.seconds_per_file - took
         self._after(seconds, datastore, job, partial(self._complete, datastore, read))
 
     def _read(self, job: ImportJob) -> list[ReadFile]:
@@ -130,11 +133,11 @@ class ImportRunner:
     def _complete(self, datastore: Datastore, read: Sequence[ReadFile], job: ImportJob) -> None:
         options = self._emulator.options
         results = result_files(job, self._place(datastore, read), options)
-        if not options.manifest_lag_seconds:
-            self._write(results, job)
+        at_once, late = split_by_time(results, options)
+        self._write(at_once, job)
         self._end(datastore, job, JobStatus.COMPLETED, None)
-        if options.manifest_lag_seconds:
-            step = partial(self._write, results)
+        if late:
+            step = partial(self._write, late)
             self._after(options.manifest_lag_seconds, datastore, job, step)
 
     def _place(self, datastore: Datastore, read: Sequence[ReadFile]) -> list[Outcome]:
@@ -167,7 +170,7 @@ class ImportRunner:
                     outcomes.append(Failed(each.key, SERVER_EXCEPTION, "Object could not be read"))
         return outcomes
 
-    def _write(self, results: dict[str, bytes], job: ImportJob) -> None:
+    def _write(self, results: ResultFiles, job: ImportJob) -> None:
         bucket, folder = split_s3_uri(job.output_s3_uri)
         for path, body in results.items():
             self._objects.write(bucket, f"{folder}{path}", body)

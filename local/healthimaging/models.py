@@ -15,6 +15,7 @@ from local.healthimaging.deletions import ImageSetDeletions
 from local.healthimaging.dicom_reader import parsed
 from local.healthimaging.emulator import EMULATOR
 from local.healthimaging.errors import (
+    AccessDeniedException,
     ConflictException,
     ResourceNotFoundException,
     ServiceQuotaExceededException,
@@ -48,8 +49,8 @@ class MedicalImagingBackend(BaseBackend):
         self._datastores: dict[str, Datastore] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._buckets: dict[tuple[QuotaProfile, str], TokenBucket] = {}
-        # What each clientToken was first used for, and the id of what it made.
-        self._client_tokens: dict[tuple[str, str], tuple[Params, str]] = {}
+        # What each clientToken was first used for, the id of what it made, and when.
+        self._client_tokens: dict[tuple[str, str], tuple[Params, str, float]] = {}
         self._files = StoredFiles()
         self._runner = ImportRunner(
             EMULATOR, S3Objects(account_id, region_name), self._files, self._lock
@@ -64,8 +65,10 @@ class MedicalImagingBackend(BaseBackend):
         super().reset()
 
     def admit(self, operation: str) -> None:
-        """Take a token for one call, or throttle it."""
+        """Take a token for one call, or throttle it; a call that is denied takes none."""
         now, options = EMULATOR.scheduler.now(), EMULATOR.options
+        if options.denies(operation):
+            raise AccessDeniedException(f"Not authorized to perform: medical-imaging:{operation}")
         if EMULATOR.is_throttling():
             raise ThrottlingException("Rate exceeded")
         rate = QUOTAS[options.quota_profile].rates.get(operation)
@@ -231,21 +234,24 @@ class MedicalImagingBackend(BaseBackend):
         )
 
     def _replayed(self, scope: str, params: Params) -> str | None:
-        """What this clientToken made before, if it did.
+        """What this clientToken made before, if it did and ``client_token_seconds`` are not over.
 
-        No page tells how long a token is remembered, nor what another body gets: for ever, and the
-        ConflictException of the error list.
+        No page tells what another body gets: the ConflictException of the error list.
         """
         known = self._client_tokens.get((scope, params["clientToken"]))
         if known is None:
             return None
-        body, made = known
+        body, made, used_at = known
+        remembered = EMULATOR.options.client_token_seconds
+        if remembered is not None and EMULATOR.scheduler.now() - used_at >= remembered:
+            return None
         if body != params:
             raise ConflictException("The clientToken was used with other parameters")
         return made
 
     def _remember(self, scope: str, params: Params, made: str) -> None:
-        self._client_tokens[scope, params["clientToken"]] = (params, made)
+        now = EMULATOR.scheduler.now()
+        self._client_tokens[scope, params["clientToken"]] = (params, made, now)
 
 
 def _new_job(params: Params, now: float) -> ImportJob:

@@ -12,7 +12,8 @@ from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.core.utils import camelcase_to_underscores, method_names_from_class
 
 from local.healthimaging import answers
-from local.healthimaging.errors import ValidationException
+from local.healthimaging.emulator import EMULATOR
+from local.healthimaging.errors import InternalServerException, ValidationException
 from local.healthimaging.models import REGIONS, MedicalImagingBackend, medicalimaging_backends
 from local.healthimaging.pages import page
 from local.healthimaging.search import DEFAULT_SORT, search
@@ -93,7 +94,10 @@ class MedicalImagingResponse(BaseResponse):
 
     def start_dicom_import_job(self) -> ActionResult:
         """Start an import job, or find the one this clientToken started."""
-        return ActionResult(answers.job_started(self.backend.start_import_job(self.params)))
+        job = self.backend.start_import_job(self.params)
+        if EMULATOR.take_lost_answer():
+            raise InternalServerException("The request processing has failed")
+        return ActionResult(answers.job_started(job))
 
     def get_dicom_import_job(self) -> ActionResult:
         """A job's properties."""

@@ -6,12 +6,12 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/understanding-import-j
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from local.healthimaging.file_warnings import FileWarning
-from local.healthimaging.options import EmulatorOptions
-from local.healthimaging.records import ImportJob
+from local.healthimaging.options import EmulatorOptions, InputFileForm
+from local.healthimaging.records import ImportJob, split_s3_uri
 
 VALIDATION_EXCEPTION = "ValidationException"
 SERVER_EXCEPTION = "InternalServerException"
@@ -41,14 +41,20 @@ class Failed:
 
 
 Outcome = Imported | Failed
+# Each file's bytes, by its path under the job's output folder.
+ResultFiles = Mapping[str, bytes]
 
 
 def result_files(
     job: ImportJob, outcomes: Sequence[Outcome], options: EmulatorOptions
-) -> dict[str, bytes]:
-    """Every result file's bytes, by its path under the job's output folder."""
-    imported = [each for each in outcomes if isinstance(each, Imported)]
-    failed = [each for each in outcomes if isinstance(each, Failed)]
+) -> ResultFiles:
+    """Every result file of a job."""
+    named = [
+        replace(each, input_file=_input_file(job, each.input_file, options.input_file_form))
+        for each in outcomes
+    ]
+    imported = [each for each in named if isinstance(each, Imported)]
+    failed = [each for each in named if isinstance(each, Failed)]
     warned = [each for each in imported if each.warnings]
     succeeded = (
         imported
@@ -67,6 +73,31 @@ def result_files(
         if rows or options.empty_result_files:
             files[path] = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
     return files
+
+
+def split_by_time(files: ResultFiles, options: EmulatorOptions) -> tuple[ResultFiles, ResultFiles]:
+    """The files that are there when the job is COMPLETED, and those that come later."""
+    if not options.manifest_lag_seconds:
+        return files, {}
+    if not options.summary_ahead:
+        return {}, files
+    late = {path: body for path, body in files.items() if path != MANIFEST}
+    return {MANIFEST: files[MANIFEST]}, late
+
+
+def _input_file(job: ImportJob, key: str, form: InputFileForm) -> str:
+    bucket, prefix = split_s3_uri(job.input_s3_uri)
+    match form:
+        case InputFileForm.KEY:
+            return key
+        case InputFileForm.URI:
+            return f"s3://{bucket}/{key}"
+        case InputFileForm.BUCKET:
+            return f"{bucket}/{key}"
+        case InputFileForm.SLASH:
+            return f"/{key}"
+        case InputFileForm.RELATIVE:
+            return key.removeprefix(prefix).removeprefix("/")
 
 
 def _summary(
