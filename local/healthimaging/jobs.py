@@ -15,7 +15,7 @@ from local.healthimaging.emulator import Emulator
 from local.healthimaging.errors import ImportFailed
 from local.healthimaging.events import ended_event
 from local.healthimaging.image_sets import place
-from local.healthimaging.limits import limit_exceeded
+from local.healthimaging.limits import S3Object, limit_exceeded
 from local.healthimaging.records import Datastore, ImportJob, JobStatus, split_s3_uri
 from local.healthimaging.results import (
     SERVER_EXCEPTION,
@@ -33,11 +33,18 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object whose bytes the job did not get. No page tells the messages."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFile:
-    """An input file and what reading it gave; None where its object was gone."""
+    """An input file and what reading it gave."""
 
     key: str
-    result: Accepted | Rejected | None
+    result: Accepted | Rejected | Unreadable
 
 
 class ImportRunner:
@@ -114,16 +121,20 @@ class ImportRunner:
         exceeded = limit_exceeded(listed, prefix)
         if exceeded:
             raise ImportFailed(exceeded)
-        return [self._read_one(job, bucket, each.key) for each in listed]
+        return [ReadFile(each.key, self._read_one(job, bucket, each)) for each in listed]
 
-    def _read_one(self, job: ImportJob, bucket: str, key: str) -> ReadFile:
-        data = self._objects.read(bucket, key, job.input_owner_account_id)
+    def _read_one(
+        self, job: ImportJob, bucket: str, listed: S3Object
+    ) -> Accepted | Rejected | Unreadable:
+        if listed.is_archived:
+            return Unreadable("Object is archived")
+        data = self._objects.read(bucket, listed.key, job.input_owner_account_id)
         if data is None:
-            return ReadFile(key, None)
+            return Unreadable("Object could not be read")
         result = read_file(data, new_stored_id())
         if isinstance(result, Accepted):
             self._files.put(result.instance.stored_id, data)
-        return ReadFile(key, result)
+        return result
 
     def _fail(self, datastore: Datastore, message: str, job: ImportJob) -> None:
         # A job that completed stays so, even if its late results find no bucket any more.
@@ -166,8 +177,8 @@ class ImportRunner:
                     )
                 case Rejected(message):
                     outcomes.append(Failed(each.key, VALIDATION_EXCEPTION, message))
-                case None:
-                    outcomes.append(Failed(each.key, SERVER_EXCEPTION, "Object could not be read"))
+                case Unreadable(message):
+                    outcomes.append(Failed(each.key, SERVER_EXCEPTION, message))
         return outcomes
 
     def _write(self, results: ResultFiles, job: ImportJob) -> None:

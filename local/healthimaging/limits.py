@@ -16,10 +16,11 @@ MAX_FILE_BYTES = 10_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
-    """One object of a listing."""
+    """One object of a listing. An archived one has to be restored before it can be read."""
 
     key: str
     size: int
+    is_archived: bool = False
 
 
 def limit_exceeded(objects: Collection[S3Object], prefix: str) -> str | None:

@@ -6,7 +6,8 @@ import uuid
 from pathlib import Path
 
 from moto.s3.exceptions import AccessDeniedByLock, MissingBucket
-from moto.s3.models import S3Backend, s3_backends
+from moto.s3.models import FakeKey, S3Backend, s3_backends
+from moto.s3.utils import ARCHIVE_STORAGE_CLASSES
 from moto.utilities.utils import get_partition
 
 from local.healthimaging.errors import ImportFailed
@@ -28,7 +29,7 @@ class S3Objects:
         """
         backend = self._backend(bucket, owner)
         keys, *_ = backend.list_objects(backend.get_bucket(bucket), prefix, None, None, None)
-        return [S3Object(key.name, key.size) for key in keys]
+        return [S3Object(key.name, key.size, _is_archived(key)) for key in keys]
 
     def read(self, bucket: str, key: str, owner: str | None) -> bytes | None:
         """An object's bytes; None if it is gone since it was listed."""
@@ -55,6 +56,15 @@ class S3Objects:
         except AccessDeniedByLock:
             raise ImportFailed(f"ACCESS_DENIED: No access to the bucket {bucket}.") from None
         return backend
+
+
+def _is_archived(key: FakeKey) -> bool:
+    """Whether GetObject would answer InvalidObjectState; not so Glacier Instant Retrieval.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
+    """
+    is_restored = key.expiry_date is not None and key.status != "IN_PROGRESS"
+    return key.storage_class in ARCHIVE_STORAGE_CLASSES and not is_restored
 
 
 def new_stored_id() -> str:

@@ -58,9 +58,11 @@ class Caller:
         """Forget everything, as moto does when it is asked to."""
         urllib3.request("POST", f"{self.s3.meta.endpoint_url}/moto-api/reset")
 
-    def put(self, key: str, name: str) -> None:
+    def put(self, key: str, name: str, storage_class: Any = "STANDARD") -> None:
         path = Path(str(get_testdata_file(name, download=False)))
-        self.s3.put_object(Bucket="input", Key=key, Body=path.read_bytes())
+        self.s3.put_object(
+            Bucket="input", Key=key, Body=path.read_bytes(), StorageClass=storage_class
+        )
 
     def import_all(self, datastore: str, prefix: str, token: str) -> dict[str, Any]:
         """Start a job over ``prefix`` and return its properties once it has ended."""

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import pydicom
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 from pydicom.data import get_testdata_file
 
 from local.healthimaging import Emulator, EmulatorOptions, QuotaProfile
-from tests.pipeline.healthimaging.caller import Caller, refusal
+from tests.pipeline.healthimaging.caller import FAST, Caller, refusal
 
 
 def test_a_data_store_lives_is_tagged_and_goes(aws: Caller, datastore: str) -> None:
@@ -126,6 +127,57 @@ def test_jobs_are_listed_page_by_page(aws: Caller, datastore: str, emulator: Emu
     assert len(listed["jobSummaries"]) == 2
     rest = aws("list_dicom_import_jobs", datastoreId=datastore, nextToken=listed["nextToken"])
     assert len(rest["jobSummaries"]) == 1
+
+
+def test_jobs_are_listed_by_age_and_by_status(
+    aws: Caller, datastore: str, emulator: Emulator
+) -> None:
+    emulator.configure(replace(FAST, failing_jobs=1))
+    aws.import_all(datastore, "in/", "failed")
+    for number in range(3):
+        aws.import_all(datastore, "in/", f"done{number}")
+    emulator.configure(replace(FAST, seconds_per_job=60.0))
+    aws.start(datastore, "in/", "running")
+    aws.clock.advance(1)
+
+    def listed(**narrowed: Any) -> list[str]:
+        pages = aws.client.get_paginator("list_dicom_import_jobs").paginate(
+            datastoreId=datastore, PaginationConfig={"PageSize": 2}, **narrowed
+        )
+        return [job["jobName"] for page in pages for job in page["jobSummaries"]]
+
+    assert listed() == ["failed", "done0", "done1", "done2", "running"]
+    assert listed(jobStatus="COMPLETED") == ["done0", "done1", "done2"]
+    assert listed(jobStatus="FAILED") == ["failed"]
+    assert listed(jobStatus="IN_PROGRESS") == ["running"]
+    assert listed(jobStatus="SUBMITTED") == []
+
+
+@pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
+def test_an_archived_object_is_not_imported_until_it_is_restored(
+    aws: Caller, datastore: str, storage_class: str
+) -> None:
+    aws.put("in/ct.dcm", "CT_small.dcm", storage_class)
+    aws.put("in/mr.dcm", "MR_small.dcm")
+    job = aws.import_all(datastore, "in/", "archived")
+    assert job["jobStatus"] == "COMPLETED"
+    summary = json.loads(aws.result(job, "job-output-manifest.json"))["jobSummary"]
+    assert (summary["numberOfImportedFiles"], summary["numberOfFilesWithServerError"]) == (1, 1)
+    (failure,) = map(json.loads, aws.result(job, "FAILURE/failure.ndjson").splitlines())
+    assert failure == {
+        "inputFile": "in/ct.dcm",
+        "exception": {"exceptionType": "InternalServerException", "message": "Object is archived"},
+    }
+    aws.s3.restore_object(Bucket="input", Key="in/ct.dcm", RestoreRequest={"Days": 1})
+    job = aws.import_all(datastore, "in/", "restored")
+    assert aws.result(job, "FAILURE/failure.ndjson") == b""
+
+
+def test_an_object_in_instant_retrieval_is_imported(aws: Caller, datastore: str) -> None:
+    aws.put("in/ct.dcm", "CT_small.dcm", "GLACIER_IR")
+    job = aws.import_all(datastore, "in/", "cold")
+    summary = json.loads(aws.result(job, "job-output-manifest.json"))["jobSummary"]
+    assert summary["numberOfImportedFiles"] == 1
 
 
 def test_a_prefix_with_too_many_files_fails_the_job(
