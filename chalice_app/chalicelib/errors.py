@@ -14,6 +14,7 @@
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
     +-- ServiceUnavailable      5xx, a dropped connection: retried
     +-- ResultsNotReady         the job is done, its result files are not there yet: retried
+    +-- ResultsNotUnderstood    the result files are of a form nobody knows: nothing is recorded
     +-- ImportRefused           permanent: what was asked for is wrong, or denied
         +-- ImportUnknown       404: HealthImaging does not know what was asked for
     +-- ApiProblem              what a REST caller is told
@@ -79,6 +80,14 @@ class ServiceUnavailable(ProductError):
 
 class ResultsNotReady(ProductError):
     """HealthImaging completed the job, but its result files are not (all) there yet."""
+
+
+class ResultsNotUnderstood(ProductError):
+    """A result file names nothing of the batch: stop, alarm, fail nothing.
+
+    Permanent until the product or the files change: nothing is recorded. The message names the file
+    and how many lines it has, never its text.
+    """
 
 
 class ImportRefused(ProductError):

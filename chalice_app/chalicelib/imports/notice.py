@@ -10,7 +10,13 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ImportRefused, ObjectDenied, ObjectUnavailable, ResultsNotReady
+from chalicelib.errors import (
+    ImportRefused,
+    ObjectDenied,
+    ObjectUnavailable,
+    ResultsNotReady,
+    ResultsNotUnderstood,
+)
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_failure
 from chalicelib.imports.failure import fail_import
@@ -41,6 +47,7 @@ def import_noticed(detail: Mapping[str, Any], bucket: str, context: ImportContex
             fail_import(execution, job.job_id, job_failure(found.message), context)
     except (
         ResultsNotReady,
+        ResultsNotUnderstood,
         ImportRefused,
         ObjectDenied,
         ObjectUnavailable,

@@ -1,29 +1,35 @@
 """What became of each instance of a batch, from HealthImaging's result files. Pure functions.
 
-The files' layout is documented, their details vary: Python's ``True`` beside JSON's ``true``, keys
-that came later, warning types in two spellings. So they are read leniently, line by line.
+A wrong "failed" makes people import a second copy. So an instance that no line names is called
+failed only where the files hold all that their summary speaks of. The details of the files vary:
+keys that came later, warning types in two spellings; ``result_lines`` reads them.
 https://docs.aws.amazon.com/healthimaging/latest/devguide/understanding-import-jobs.html
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
-from chalicelib.errors import ResultsNotReady
+from chalicelib.errors import ResultsNotReady, ResultsNotUnderstood
 from chalicelib.imports.execution import bounded
+from chalicelib.imports.result_lines import (
+    BatchNames,
+    ResultLines,
+    is_text,
+    read_lines,
+    read_object,
+    truth,
+    unpacked,
+    whole_number,
+)
 from contract.manifest import Manifest
 from contract.records import Counts
 
-# The longest lines seen are below 1 KB; one with every warning there is stays below 8 KB.
-MAX_LINE_BYTES = 65_536
 MAX_WARNINGS = 20
 NOT_REPORTED = "not reported by HealthImaging"
+_NO_REASON = "HealthImaging gave no reason"
 
-# The closing quote is optional, so that text without one is read once and not once per quote.
-_PYTHON_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\b(?:True|False|None)\b')
-_AS_JSON = {"True": "true", "False": "false", "None": "null"}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WARNING_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}", re.ASCII)
 _OTHER = "OTHER"
@@ -97,101 +103,186 @@ class Results:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """A job's result files, read, and whether they are all there."""
+
+    summary: Mapping[str, Any]
+    success: ResultLines[Outcome]
+    failure: ResultLines[str]
+    warning: ResultLines[Outcome]
+
+    def require_complete(self) -> None:
+        """Raise ResultsNotReady if the summary promises more than the lines hold."""
+        # Whether a warned file is also listed as a success, and is counted, is not documented: the
+        # two files are counted together, each name once.
+        imported = len(self.success.names | self.warning.names)
+        imported += self.success.nameless + self.warning.nameless
+        failed = ("numberOfFilesWithCustomerError", "numberOfFilesWithServerError")
+        if self._lacks(imported, ("numberOfImportedFiles",), self.success, self.warning):
+            raise ResultsNotReady("the summary counts more imported files than have a line yet")
+        if self._lacks(self.failure.held, failed, self.failure):
+            raise ResultsNotReady("the summary counts more failed files than have a line yet")
+
+    def require_nothing_to_come(self) -> None:
+        """Raise ResultsNotReady if a file that has no line yet could get one."""
+        files = (self.success, self.failure, self.warning)
+        named = len(self.success.names | self.failure.names | self.warning.names)
+        named += sum(each.nameless for each in files)
+        scanned = self._number("numberOfScannedFiles")
+        if any(each.cut_off for each in files):
+            raise ResultsNotReady("a result file ends within a line")
+        if scanned is not None and scanned > named:
+            raise ResultsNotReady("more files were scanned than the result files name so far")
+        if scanned is None and self._number("numberOfImportedFiles") is None:
+            raise ResultsNotReady("the summary does not say how many files there are")
+
+    def _lacks(self, held: int, numbers: Sequence[str], *files: ResultLines[Any]) -> bool:
+        promised = [each for each in map(self._number, numbers) if each is not None]
+        return held < sum(promised) if promised else any(each.cut_off for each in files)
+
+    def _number(self, name: str) -> int | None:
+        return whole_number(self.summary.get(name))
+
+
 def read_results(
     manifest: Manifest, files: ResultFiles, duplicates: Set[str] = frozenset()
 ) -> Results:
-    """One outcome for each of the manifest's instances, whatever the files hold.
+    """One outcome for each of the manifest's instances.
 
     ``duplicates`` are the keys that were left out of the job. Raises ResultsNotReady for a summary
-    that is not there yet, or one that promises more than the other files hold so far.
+    that is not there yet, or one that promises more than the other files hold so far,
+    ResultsNotUnderstood for a file that names nothing of the batch, and ObjectTooLarge.
     """
-    image_sets = _image_sets(_summary(files))
-    imported = dict(_imported(files.success))
-    for key, warned in _imported(files.warning):
-        # Whether a warned file is also listed as a success is not documented.
-        known = imported.get(key, warned)
-        imported[key] = replace(_completed(known, warned), warnings=warned.warnings)
-    imported = {
-        key: _completed(each, image_sets.get(each.image_set_id or "", each))
-        for key, each in imported.items()
-    }
+    reported = _read(manifest, files)
+    reported.require_complete()
+    for each in (reported.success, reported.failure, reported.warning):
+        each.require_understood()
     # A file named both as imported and as failed counts as failed: never report more than is sure.
-    found = imported | dict(_failed(files.failure))
+    found = _imported(reported) | {
+        key: Outcome(min(filter(None, reasons), default=_NO_REASON))
+        for key, reasons in reported.failure.said.items()
+    }
     # A job that began before a duplicate was moved away may name it: as failed, since it was gone.
-    left_out = {
+    found |= {
         key: Outcome(duplicate=True)
         for key in duplicates
         if key not in found or found[key].reason is not None
     }
-    found |= left_out
+    if any(each.key not in found for each in manifest.instances):
+        reported.require_nothing_to_come()
     outcomes = {each.key: found.get(each.key, Outcome(NOT_REPORTED)) for each in manifest.instances}
     ids = (each.image_set_id for each in outcomes.values() if each.image_set_id is not None)
     return Results(outcomes, tuple(dict.fromkeys(ids)))
 
 
+def _read(manifest: Manifest, files: ResultFiles) -> _Reported:
+    names = BatchNames.of(manifest)
+    return _Reported(
+        summary=_summary(files.summary),
+        success=read_lines("success.ndjson", files.success, names, _success),
+        failure=read_lines("failure.ndjson", files.failure, names, _reason),
+        warning=read_lines("warning.ndjson", files.warning, names, _success),
+    )
+
+
+def _summary(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = read_object(unpacked("job-output-manifest.json", body))
+    except ResultsNotUnderstood:
+        document = None
+    summary = document.get("jobSummary") if document else None
+    if not isinstance(summary, dict):
+        raise ResultsNotReady("job-output-manifest.json cannot be read (yet)")
+    return summary
+
+
+def _imported(reported: _Reported) -> dict[str, Outcome]:
+    """The files that have a line as a success or with a warning, by key."""
+    image_sets = _image_sets(reported.summary)
+    success, warning = reported.success.said, reported.warning.said
+    own = {
+        key: _of_one_file(success.get(key, ()), warning.get(key, ()))
+        for key in success.keys() | warning.keys()
+    }
+    return {
+        key: _completed(each, image_sets.get(each.image_set_id or "", each))
+        for key, each in own.items()
+    }
+
+
+def _of_one_file(success: Sequence[Outcome], warning: Sequence[Outcome]) -> Outcome:
+    """What one file's own lines say together, in whatever order they stand.
+
+    The latest image set counts, and without versions that of the success line. A file that one of
+    its lines calls not primary is not.
+    """
+    by_text = [*sorted(warning, key=_as_text), *sorted(success, key=_as_text)]
+    lines = sorted(by_text, key=_version)
+    latest = next((each.image_set_id for each in reversed(lines) if each.image_set_id), None)
+    same = [each for each in lines if each.image_set_id in (None, latest)]
+    primary = {each.is_primary for each in lines}
+    warnings = dict.fromkeys(name for each in lines for name in each.warnings)
+    return Outcome(
+        image_set_id=latest,
+        image_set_version=same[-1].image_set_version,
+        is_primary=False if False in primary else True if True in primary else None,
+        warnings=tuple(warnings)[:MAX_WARNINGS],
+    )
+
+
+def _as_text(outcome: Outcome) -> tuple[str, tuple[str, ...]]:
+    return outcome.image_set_id or "", outcome.warnings
+
+
+def _version(outcome: Outcome) -> int:
+    return -1 if outcome.image_set_version is None else outcome.image_set_version
+
+
 def _completed(outcome: Outcome, other: Outcome) -> Outcome:
-    """``outcome``, with what only ``other`` tells."""
-    version, primary = outcome.image_set_version, outcome.is_primary
+    """``outcome``, with what only ``other`` tells, and the later version of the two."""
     return replace(
         outcome,
-        image_set_id=outcome.image_set_id or other.image_set_id,
-        image_set_version=other.image_set_version if version is None else version,
-        is_primary=other.is_primary if primary is None else primary,
+        image_set_version=max(outcome, other, key=_version).image_set_version,
+        is_primary=other.is_primary if outcome.is_primary is None else outcome.is_primary,
     )
 
 
 def _image_sets(summary: Mapping[str, Any]) -> dict[str, Outcome]:
     """What the summary says of each image set: a file's own line may leave it out."""
     rows = summary.get("imageSetsSummary")
-    told = (_image_set(row) for row in (rows if isinstance(rows, list) else ()))
-    by_version = sorted(told, key=lambda each: each.image_set_version or 0)
-    return {each.image_set_id: each for each in by_version if each.image_set_id is not None}
+    told = [_image_set(row) for row in (rows if isinstance(rows, list) else ())]
+    image_sets: dict[str, Outcome] = {}
+    # Oldest first; of two that say the same version, the one that is not primary comes last.
+    for each in sorted(told, key=lambda row: (_version(row), row.is_primary is False)):
+        if each.image_set_id is not None:
+            older = image_sets.get(each.image_set_id, each)
+            image_sets[each.image_set_id] = _completed(each, older)
+    return image_sets
 
 
 def _image_set(members: object) -> Outcome:
     if not isinstance(members, dict):
         return Outcome()
-    image_set_id, is_primary = members.get("imageSetId"), members.get("isPrimary")
-    version = members.get("imageSetVersion")
+    image_set_id, version = members.get("imageSetId"), whole_number(members.get("imageSetVersion"))
     return Outcome(
-        image_set_id=bounded(image_set_id) if _is_text(image_set_id) else None,
-        image_set_version=version if type(version) is int and abs(version) < _MAX_VERSION else None,
-        is_primary=is_primary if isinstance(is_primary, bool) else None,
+        image_set_id=bounded(image_set_id) if is_text(image_set_id) else None,
+        image_set_version=version if version is not None and version < _MAX_VERSION else None,
+        is_primary=truth(members.get("isPrimary")),
     )
 
 
-def _summary(files: ResultFiles) -> Mapping[str, Any]:
-    document = _loads(files.summary)
-    summary = document.get("jobSummary") if document else None
-    if not isinstance(summary, dict):
-        raise ResultsNotReady("job-output-manifest.json cannot be read (yet)")
-    imported = _number(summary, "numberOfImportedFiles")
-    failed = _number(summary, "numberOfFilesWithCustomerError")
-    failed += _number(summary, "numberOfFilesWithServerError")
-    if (imported and not (files.success or files.warning)) or (failed and not files.failure):
-        raise ResultsNotReady("the result files that the summary speaks of are not there yet")
-    return summary
+def _success(line: Mapping[str, Any]) -> Outcome:
+    response = line.get("importResponse")
+    warnings = response.get("warnings") if isinstance(response, dict) else None
+    return replace(_image_set(response), warnings=_warnings(warnings))
 
 
-def _number(summary: Mapping[str, Any], name: str) -> int:
-    value = summary.get(name)
-    return value if isinstance(value, int) else 0
-
-
-def _imported(body: bytes) -> Iterator[tuple[str, Outcome]]:
-    for key, line in _lines(body):
-        response = line.get("importResponse")
-        warnings = response.get("warnings") if isinstance(response, dict) else None
-        yield key, replace(_image_set(response), warnings=_warnings(warnings))
-
-
-def _failed(body: bytes) -> Iterator[tuple[str, Outcome]]:
-    for key, line in _lines(body):
-        exception = line.get("exception")
-        members = exception if isinstance(exception, dict) else {}
-        parts = [members.get("exceptionType"), members.get("message")]
-        said = ": ".join(part for part in parts if _is_text(part))
-        yield key, Outcome(bounded(said) or "HealthImaging gave no reason")
+def _reason(line: Mapping[str, Any]) -> str:
+    exception = line.get("exception")
+    members = exception if isinstance(exception, dict) else {}
+    parts = [members.get("exceptionType"), members.get("message")]
+    return bounded(": ".join(part for part in parts if is_text(part)))
 
 
 def _warnings(value: object) -> tuple[str, ...]:
@@ -202,36 +293,7 @@ def _warnings(value: object) -> tuple[str, ...]:
 
 def _warning(warning: Mapping[str, Any]) -> str:
     kind, code = warning.get("type"), warning.get("warning_reason_code")
-    if _is_text(kind):
+    if is_text(kind):
         name = _WORD_START.sub("_", kind).upper()
         return name if _WARNING_NAME.fullmatch(name) else _OTHER
     return _WARNING_CODES.get(code, _OTHER) if isinstance(code, int) else _OTHER
-
-
-def _lines(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each readable line with the object key it speaks of; the others speak of none."""
-    for line in body.split(b"\n"):
-        document = _loads(line) if len(line) <= MAX_LINE_BYTES else None
-        if document and _is_text(document.get("inputFile")):
-            yield _key(document["inputFile"]), document
-
-
-def _key(input_file: str) -> str:
-    # The examples show keys; an s3:// URI would be as clear.
-    if input_file.startswith("s3://"):
-        return input_file.removeprefix("s3://").partition("/")[2]
-    return input_file
-
-
-def _loads(text: bytes) -> dict[str, Any] | None:
-    """A JSON object, with Python's constants forgiven, or None."""
-    try:
-        lenient = _PYTHON_WORD.sub(lambda word: _AS_JSON.get(word[0], word[0]), text.decode())
-        document = json.loads(lenient)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value != ""

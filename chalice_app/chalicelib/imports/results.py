@@ -2,10 +2,8 @@
 
 from chalicelib.errors import ObjectMissing, ResultsNotReady
 from chalicelib.imports.outcome import ResultFiles
+from chalicelib.imports.result_lines import MAX_RESULT_BYTES
 from chalicelib.stores.objects import ObjectStore
-
-# 5,000 lines of at most some KB; far below a Lambda's memory.
-MAX_RESULT_BYTES = 64 * 1024 * 1024
 
 
 def results_folder(output_s3_uri: str, datastore_id: str, job_id: str) -> str:

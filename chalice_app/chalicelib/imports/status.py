@@ -24,6 +24,7 @@ from chalicelib.errors import (
     ImportRefused,
     ObjectDenied,
     ResultsNotReady,
+    ResultsNotUnderstood,
     ServiceUnavailable,
 )
 from chalicelib.imports.completion import complete, manifest_of
@@ -37,7 +38,7 @@ from contract.batch_states import ENDED, BatchEvent
 from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 
 # What needs a person: no repetition changes it.
-_BLOCKED = (ImportRefused, ObjectDenied)
+_BLOCKED = (ImportRefused, ObjectDenied, ResultsNotUnderstood)
 # HealthImaging writes them with the job's end, or seconds behind it.
 _RESULTS_LATE = timedelta(minutes=15)
 # A job that has just been started may not be known everywhere yet.

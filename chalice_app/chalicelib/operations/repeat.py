@@ -19,6 +19,7 @@ from chalicelib.errors import (
     ObjectMissing,
     ObjectUnavailable,
     ResultsNotReady,
+    ResultsNotUnderstood,
     ServiceUnavailable,
 )
 from chalicelib.imports.context import ImportContext
@@ -38,6 +39,7 @@ from contract.records import BatchRecord, BatchState, Counts
 # Between the record and the manifest is one call.
 _LEASE = timedelta(seconds=60)
 _OWNER = "operator"
+_UNANSWERED = (ImportRefused, ObjectDenied, ObjectUnavailable, ResultsNotUnderstood)
 _log = structlog.get_logger()
 
 
@@ -100,7 +102,7 @@ def settled(batch: BatchRecord, operations: Operations) -> BatchRecord:
         raise OperationRefused(f"{error}: wait for its end") from None
     except (ImportThrottled, ResultsNotReady) as error:
         raise ServiceUnavailable(str(error)) from error
-    except (ImportRefused, ObjectDenied, ObjectUnavailable, InvalidManifest) as error:
+    except (*_UNANSWERED, InvalidManifest) as error:
         raise OperationRefused(
             f"nobody can say what the batch's import job has imported ({type(error).__name__}):"
             " see import_unsettled in docs/operations.md"

@@ -16,6 +16,7 @@ from chalicelib.errors import (
     ObjectDenied,
     ObjectMissing,
     ResultsNotReady,
+    ResultsNotUnderstood,
     ServiceUnavailable,
 )
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -178,6 +179,7 @@ def test_a_start_that_never_succeeds_is_recorded(
         (ImportThrottled, 21),
         (ImportRefused, 1),
         (ObjectDenied, 1),
+        (ResultsNotUnderstood, 1),
         (KeyError, 13),
     ],
 )

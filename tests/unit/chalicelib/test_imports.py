@@ -13,6 +13,7 @@ from chalicelib.errors import (
     ObjectDenied,
     ObjectMissing,
     ResultsNotReady,
+    ResultsNotUnderstood,
     ServiceUnavailable,
 )
 from chalicelib.imports.aside import failed_key
@@ -453,6 +454,18 @@ def test_results_that_may_not_be_read_fail_nothing_and_are_told_of(
     assert states(stores) == [InstanceState.RECEIVED] * 2
     stores.objects.denied.clear()
     assert check(stores, service)["status"] == "COMPLETED"
+
+
+def test_results_that_nobody_understands_fail_nothing_and_are_told_of(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    keep_results(stores, success=lines(success("somewhere/else.dcm")), summary=summary(1, 1))
+    for step in (check, lambda *_: record_failure(EVENT, a_context(stores, service))):
+        with capture_logs() as told, pytest.raises(ResultsNotUnderstood):
+            step(stores, service)
+        assert unsettled(told) == ["ResultsNotUnderstood"]
+    assert states(stores) == [InstanceState.RECEIVED] * 2
 
 
 @pytest.mark.parametrize(("minutes", "why"), [(14, []), (16, ["ResultsNotReady"])])

@@ -1,16 +1,17 @@
 import time
-from itertools import product
+from collections.abc import Sequence
+from itertools import permutations, product
 
 import pytest
-from chalicelib.errors import ResultsNotReady
+from chalicelib.errors import ResultsNotReady, ResultsNotUnderstood
 from chalicelib.imports.outcome import (
-    MAX_LINE_BYTES,
     MAX_WARNINGS,
     NOT_REPORTED,
     Outcome,
     ResultFiles,
     read_results,
 )
+from chalicelib.imports.result_lines import MAX_LINE_BYTES
 from chalicelib.imports.rows import ending, failures
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ def test_the_summary_tells_of_an_image_set_what_a_files_line_leaves_out() -> Non
     results = read_results(a_manifest(2), ResultFiles(lines(document), success_file))
     one, two = results.outcomes[ONE], results.outcomes[TWO]
     assert (one.image_set_version, one.is_primary) == (2, False)
-    assert (two.image_set_version, two.is_primary) == (None, None)
+    assert (two.image_set_version, two.is_primary) == (7, None)
     assert results.counts.non_primary == 1
 
 
@@ -87,10 +88,99 @@ def test_a_warned_instance_is_imported_whether_or_not_success_lists_it(listed: b
     results = read_results(a_manifest(1), files)
     outcome = results.outcomes[ONE]
     assert outcome.warnings == ("INVALID_OFFSET_TABLE",)
-    assert (outcome.image_set_id, outcome.is_primary) == (
-        ("a" * 32, True) if listed else ("b" * 32, False)
-    )
-    assert results.counts == Counts(1, imported=1, warned=1, non_primary=0 if listed else 1)
+    assert outcome.image_set_id == ("a" if listed else "b") * 32
+    assert outcome.is_primary is False
+    assert results.counts == Counts(1, imported=1, warned=1, non_primary=1)
+
+
+def in_set(image_set: object, version: object = None, primary: object = None) -> dict[str, object]:
+    response = {"imageSetId": image_set, "imageSetVersion": version, "isPrimary": primary}
+    return {"inputFile": ONE, "importResponse": response}
+
+
+def outcome_of(*own: object, warning: object = None, sets: Sequence[object] = ()) -> Outcome:
+    """What is said of one instance whose lines and image sets these are."""
+    document = {"jobSummary": {"numberOfImportedFiles": 1, "imageSetsSummary": list(sets)}}
+    warnings = lines(warning) if warning else b""
+    files = ResultFiles(lines(document), lines(*own), warning=warnings)
+    return read_results(a_manifest(1), files).outcomes[ONE]
+
+
+NO, YES = {"isPrimary": False}, {"isPrimary": True}
+
+
+@pytest.mark.parametrize(
+    ("own", "warning", "sets"),
+    [
+        ([in_set("a", 1, True)], in_set("a", 1, False), []),
+        ([in_set("a", 1, False)], in_set("a", 1, True), []),
+        ([in_set("a", 1, False)], None, [{"imageSetId": "a", "imageSetVersion": 2, **YES}]),
+        ([in_set("a", 1, "False")], in_set("a", 1, True), []),
+        ([in_set("a", 1, False), in_set("a", 2, True)], None, []),
+        ([in_set("a", 2, True), in_set("b", 1, "FALSE")], None, []),
+        ([in_set("a")], None, [{"imageSetId": "a", **NO}, {"imageSetId": "a", **YES}]),
+    ],
+)
+def test_an_instance_that_one_of_its_lines_calls_not_primary_is_not(
+    own: Sequence[object], warning: object, sets: Sequence[object]
+) -> None:
+    assert outcome_of(*own, warning=warning, sets=sets).is_primary is False
+
+
+@pytest.mark.parametrize(
+    ("text", "primary"),
+    [("true", True), (" TRUE", True), ("False", False), ("no", None), (0, None)],
+)
+def test_primary_may_be_a_word(text: object, primary: bool | None) -> None:
+    assert outcome_of(in_set("a", 1, text)).is_primary is primary
+
+
+@pytest.mark.parametrize(
+    ("own", "version"),
+    [
+        ([in_set("a", "9"), in_set("a", "10")], 10),
+        ([in_set("a", 10), in_set("a", "9")], 10),
+        ([in_set("a", 3), in_set("a")], 3),
+        ([in_set("a"), in_set(None, 4)], 4),
+        ([in_set("a", 5.0)], 5),
+        ([in_set("a", True)], None),
+        ([in_set("a", "V2")], None),
+        ([in_set("a", -1)], None),
+        ([in_set("a", 10**20)], None),
+    ],
+)
+def test_of_an_image_sets_versions_the_latest_counts(
+    own: Sequence[object], version: int | None
+) -> None:
+    for order in permutations(own):
+        outcome = outcome_of(*order)
+        assert (outcome.image_set_id, outcome.image_set_version) == ("a", version)
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "latest"), [(2, [1], 2), (1, ["2"], 2), (2, [10, "9"], 10)]
+)
+def test_the_summarys_version_counts_if_it_is_later(
+    own: int, told: Sequence[object], latest: int
+) -> None:
+    for order in permutations(told):
+        sets = [{"imageSetId": "a", "imageSetVersion": each} for each in order]
+        assert outcome_of(in_set("a", own), sets=sets).image_set_version == latest
+
+
+def test_an_instance_named_in_two_image_sets_is_in_the_later_one_in_any_order() -> None:
+    own = in_set("a", "10"), in_set("b", 9), in_set(["c"], 1), in_set("z")
+    for order in permutations(own):
+        outcome = outcome_of(*order)
+        assert (outcome.image_set_id, outcome.image_set_version) == ("a", 10)
+
+
+def test_of_several_reasons_the_same_counts_in_any_order() -> None:
+    told = failed(ONE, "a"), failed(ONE, "b"), {"inputFile": ONE}
+    for order in permutations(told):
+        files = ResultFiles(summary(0, 1), failure=lines(*order))
+        reason = read_results(a_manifest(1), files).outcomes[ONE].reason
+        assert reason == "ValidationException: a"
 
 
 @pytest.mark.parametrize(
@@ -154,13 +244,15 @@ def test_a_long_reason_is_cut_and_made_printable() -> None:
 
 def test_a_line_beyond_the_bound_speaks_of_nothing() -> None:
     long = success(ONE) | {"padding": "x" * MAX_LINE_BYTES}
-    results = read_results(a_manifest(1), ResultFiles(summary(1), lines(long)))
+    results = read_results(a_manifest(2), ResultFiles(summary(2), lines(long, success(TWO))))
     assert results.outcomes[ONE].reason == NOT_REPORTED
+    assert results.outcomes[TWO].reason is None
 
 
 def test_a_hostile_line_takes_no_time() -> None:
     started = time.process_time()
-    read_results(a_manifest(1), ResultFiles(summary(1), b'"\\' * (MAX_LINE_BYTES // 2)))
+    with pytest.raises(ResultsNotReady):
+        read_results(a_manifest(1), ResultFiles(summary(1), b'"\\' * (MAX_LINE_BYTES // 2)))
     assert time.process_time() - started < 1
 
 
@@ -194,7 +286,7 @@ def test_any_bytes_give_an_outcome_for_each_instance_or_are_waited_for(
         try:
             files = ResultFiles(summary_file, success_file, failure, warning)
             results = read_results(a_manifest(2), files)
-        except ResultsNotReady:
+        except (ResultsNotReady, ResultsNotUnderstood):
             continue
         assert set(results.outcomes) == {ONE, TWO}
 
@@ -212,5 +304,6 @@ def test_members_of_any_type_are_survived(
 ) -> None:
     for wrapped, name in product((response, {"warnings": more, "imageSetId": more}), (ONE, more)):
         line = {"inputFile": name, "importResponse": wrapped, "exception": exception}
-        files = ResultFiles(summary(), lines(line), lines(line), lines(line))
+        body = lines(line, {"inputFile": ONE})
+        files = ResultFiles(summary(), body, body, body)
         assert set(read_results(a_manifest(1), files).outcomes) == {ONE}
