@@ -66,7 +66,8 @@ class CloudOptions:
 
     ``lambda_settings`` and ``receiver_environment`` are variables beyond those it sets itself.
     ``queue_faults`` are what may happen to S3's events, ``event_faults`` to HealthImaging's; which
-    event they hit is decided by ``seed``.
+    event they hit is decided by ``seed``. ``look_again_seconds`` takes the place of the state
+    machine's fixed waits.
     """
 
     ports: names.Ports = names.ANY_FREE_PORTS
@@ -77,6 +78,7 @@ class CloudOptions:
     queue_faults: EventFaults = RELIABLE
     event_faults: EventFaults = RELIABLE
     seed: int = 0
+    look_again_seconds: int | None = None
 
 
 class Cloud:
@@ -111,7 +113,7 @@ class Cloud:
         self.log_folder = folder
         self._stack.callback(_restore_environment, dict(os.environ))
         self._start_aws()
-        queue_url = resources.create_all()
+        queue_url = resources.create_all(self._options.look_again_seconds)
         datastore_id = resources.create_datastore()
         os.environ.update(lambda_environment(datastore_id, self._options.poll_seconds))
         os.environ.update(self._options.lambda_settings)

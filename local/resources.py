@@ -30,8 +30,12 @@ _RESULT_DAYS = 90  # as long as HealthImaging lists a job
 _LEFTOVER_DAYS = 7
 
 
-def create_all() -> str:
-    """Create buckets, queues, tables, data store and state machine; returns the queue's URL."""
+def create_all(look_again_seconds: int | None = None) -> str:
+    """Create buckets, queues, tables, data store and state machine; returns the queue's URL.
+
+    ``look_again_seconds`` takes the place of the quarter of an hour after which the state machine
+    asks again for what nobody could say.
+    """
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     s3.create_bucket(Bucket=names.DICOM_BUCKET)
     s3.create_bucket(Bucket=names.RESULTS_BUCKET)
@@ -43,7 +47,7 @@ def create_all() -> str:
     _create_event_queue(sqs)
     _notify_queue(s3)
     _create_tables()
-    _create_state_machine()
+    _create_state_machine(look_again_seconds)
     return queue_url
 
 
@@ -171,7 +175,7 @@ def _create_tables() -> None:
         dynamodb.create_table(**definition)
 
 
-def _create_state_machine() -> None:
+def _create_state_machine(look_again_seconds: int | None) -> None:
     functions = {
         "StartImportJobFunctionArn": names.lambda_arn("start_import_job"),
         "CheckStatusFunctionArn": names.lambda_arn("check_status"),
@@ -181,8 +185,20 @@ def _create_state_machine() -> None:
     boto3.client("stepfunctions").create_state_machine(
         name=names.STATE_MACHINE,
         # What CloudFormation's DefinitionSubstitutions does; an unknown name is a KeyError.
-        definition=re.sub(
-            r"\$\{(\w+)\}", lambda name: functions[name[1]], names.DEFINITION.read_text()
+        definition=_waiting(
+            re.sub(r"\$\{(\w+)\}", lambda name: functions[name[1]], names.DEFINITION.read_text()),
+            look_again_seconds,
         ),
         roleArn=names.STATE_MACHINE_ROLE_ARN,
     )
+
+
+def _waiting(definition: str, seconds: int | None) -> str:
+    """The definition with other fixed waits."""
+    if seconds is None:
+        return definition
+    document = json.loads(definition)
+    for state in document["States"].values():
+        if "Seconds" in state:
+            state["Seconds"] = seconds
+    return json.dumps(document)
