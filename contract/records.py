@@ -100,6 +100,7 @@ class BatchRecord:
 
     ``owner`` and ``lease_expires_at`` are set while it is OPEN, ``manifest_key`` and ``closed_at``
     from CLOSED on. ``retry_of`` and ``retried_as`` are the batches it repeats and is repeated by.
+    ``start_asked_at`` is when its import job was asked for, unless the answer was a clear no.
     ``corrected_at`` is when it was found that HealthImaging had imported more than was recorded.
     """
 
@@ -117,6 +118,7 @@ class BatchRecord:
     closed_at: datetime | None = None
     admitted_at: datetime | None = None
     ended_at: datetime | None = None
+    start_asked_at: datetime | None = None
     job_id: str | None = None
     message: str | None = None
     retry_of: str | None = None

@@ -80,6 +80,10 @@ class _OneJob:
         """See ImportService."""
         return "0" * 32
 
+    def find(self, datastore_id: str, job_name: str) -> str | None:  # noqa: ARG002
+        """See ImportService."""
+        return None
+
     def look(self, datastore_id: str, job_id: str) -> ImportView:  # noqa: ARG002
         """See ImportService."""
         return ImportView(JobStatus.COMPLETED, _PARAMS["outputS3Uri"])
@@ -95,7 +99,8 @@ class _Sample:
         studies = MemoryStudies(MemoryOutbox(batches))
         instances = _MeteredInstances(meter)
         self.stores = Stores(self.objects, MemoryJobs(), batches, instances, studies)
-        self.context = ImportContext(self.stores, self.files, _OneJob(), IMPORTS, START)
+        results = ListedFiles(self.objects, RESULTS, meter=meter)
+        self.context = ImportContext(self.stores, self.files, results, _OneJob(), IMPORTS, START)
         self.execution = Execution(_BATCH.batch_id, BUCKET, manifest_key(_BATCH.batch_id))
         manifest = manifest_of(_BATCH, 1, START, _BATCH.files)
         self.objects.bodies[BUCKET, self.execution.manifest_key] = manifest.to_json()

@@ -216,7 +216,9 @@ class Pipeline:
         return dispatch(desk, fresh)
 
     def _context(self) -> ImportContext:
-        return ImportContext(self._stores, self._files, self._service, IMPORTS, self.clock.now())
+        files, now = self._files, self.clock.now()
+        # Of the results bucket only what a start without an answer left is asked for.
+        return ImportContext(self._stores, files, files, self._service, IMPORTS, now)
 
     def _task(self, state: str, data: dict[str, Any], done: Callable[[Outcome], None]) -> None:
         """Invoke a state's function; what it is the product's code that says."""

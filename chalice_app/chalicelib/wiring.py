@@ -72,8 +72,9 @@ def stores() -> Stores:
 def import_context() -> ImportContext:
     """What the state machine's functions work with."""
     service = HealthImaging(aws.healthimaging())
-    bucket = settings(IntakeSettings).dicom_bucket
-    return ImportContext(stores(), _files(bucket), service, settings(ImportSettings), _now())
+    imports = settings(ImportSettings)
+    files = _files(settings(IntakeSettings).dicom_bucket)
+    return ImportContext(stores(), files, _files(imports.results_bucket), service, imports, _now())
 
 
 def queue() -> SqsQueue:

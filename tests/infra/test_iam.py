@@ -15,6 +15,7 @@ import app
 import pytest
 from chalice.test import Client
 from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.operations.quarantine import OperationRefused
 from store_scp.s3 import requests
 
 from contract.keys import INSTANCES_PREFIX, MANIFESTS_PREFIX, InstanceKey
@@ -28,6 +29,7 @@ from tests.infra.templates import (
 )
 from tests.pipeline.chalicelib.crash_cases import (
     CASES,
+    a_failed_batch_without_an_answer,
     a_failed_import,
     a_late_success,
     queue_event,
@@ -129,13 +131,23 @@ def a_retry_that_asks_healthimaging(cloud: Cloud) -> None:
     cloud.invoke("retry", a_late_success(cloud))
 
 
+def a_retry_that_looks_for_the_job(cloud: Cloud) -> None:
+    batch_id = a_failed_batch_without_an_answer(cloud)
+    with pytest.raises(OperationRefused, match="still runs"):
+        cloud.invoke("retry", batch_id)
+
+
 def _case(case: str) -> Scenario:
     function, arrange = CASES[case]
     return lambda cloud: cloud.invoke(function, arrange(cloud))
 
 
 SCENARIOS: dict[str, list[Scenario]] = {
-    "api_handler": [every_request, a_retry_that_asks_healthimaging],
+    "api_handler": [
+        every_request,
+        a_retry_that_asks_healthimaging,
+        a_retry_that_looks_for_the_job,
+    ],
     "collect_dropbox": [dropped_objects],
     "reconcile": [old_objects],
 }

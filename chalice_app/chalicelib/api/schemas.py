@@ -107,6 +107,7 @@ SCHEMAS: dict[str, Schema] = {
         manifestKey=TEXT,
         closedAt=TIME,
         admittedAt=TIME,
+        startAskedAt=TIME,
         endedAt=TIME,
         jobId=TEXT,
         message=TEXT,

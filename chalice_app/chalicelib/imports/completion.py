@@ -65,11 +65,21 @@ def complete(
         message=message,
     )
     stores.jobs.correct(completed)
+    if batch is not None and batch.job_id == batch.batch_id != job.job_id:
+        _supersede(batch.batch_id, completed, context)
     if before is None:
         report_end(completed, context.settings, now)
     elif before != results.counts:
         report_correction(completed, before, context.settings, now)
     return completed
+
+
+def _supersede(batch_id: str, job: JobRecord, context: ImportContext) -> None:
+    """The record of an import that was thought never to have got a job."""
+    known = context.stores.jobs.get(batch_id)
+    if known is not None:
+        message = f"HealthImaging had started the import after all: see job {job.job_id}"
+        context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
 
 
 def manifest_of(execution: Execution, context: ImportContext) -> Manifest:

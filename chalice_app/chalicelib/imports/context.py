@@ -11,10 +11,11 @@ from chalicelib.stores.files import Files
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """Records, the DICOM bucket, HealthImaging, the settings and the time of one invocation."""
+    """Records, DICOM and results bucket, HealthImaging, settings and time of one invocation."""
 
     stores: Stores
     files: Files
+    results: Files
     service: ImportService
     settings: ImportSettings
     now: datetime

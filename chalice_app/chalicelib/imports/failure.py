@@ -11,6 +11,7 @@ from chalicelib.errors import ObjectUnavailable
 from chalicelib.imports.aside import failed_key, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
+from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import closed_batch, instance_row, opened
 from chalicelib.imports.start import import_request, new_job
@@ -52,7 +53,7 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = batch.datastore_id or context.settings.datastore_id
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
-    job_id = batch.job_id if batch else None
+    job_id = (lost_job(batch, context) or batch.job_id) if batch else None
     if job_id is None or job_id == execution.batch_id:
         return fail_import(execution, job_id or execution.batch_id, why, context)
     state = check_status(execution, job_id, context)

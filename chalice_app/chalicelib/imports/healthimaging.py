@@ -1,10 +1,10 @@
 """HealthImaging's import jobs, and its errors turned into those the state machine knows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from botocore.exceptions import ClientError, ParamValidationError
 
@@ -14,11 +14,22 @@ from chalicelib.errors import (
     ImportRefused,
     ImportThrottled,
     ImportUnknown,
+    ServiceUnavailable,
 )
 from contract.records import JobStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_medical_imaging import HealthImagingClient
+
+
+# How many jobs of each status are looked through: a data store runs 100 at once, and lists those of
+# 90 days, in an order that no page tells.
+_JOBS_IN_A_PAGE = 50
+_LOOKED_THROUGH: Mapping[Literal["SUBMITTED", "IN_PROGRESS", "COMPLETED"], int] = {
+    "SUBMITTED": 10_000,
+    "IN_PROGRESS": 10_000,
+    "COMPLETED": 2_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +51,25 @@ class ImportView:
     output_s3_uri: str
     message: str | None = None
     ended_at: datetime | None = None
+    job_name: str | None = None
 
 
 class ImportService(Protocol):
-    """HealthImaging. Both calls raise the errors of this module's ``errors``."""
+    """HealthImaging. Every call raises the errors of this module's ``errors``."""
 
     def start(self, request: ImportRequest) -> str:
-        """Start a job, or find the one this batch started before; returns its id."""
+        """Start a job, or find the one this batch started before; returns its id.
+
+        ImportThrottled, ImportQuotaExceeded and ImportRefused say that none was started; after any
+        other error there may be one.
+        """
+        ...
+
+    def find(self, datastore_id: str, job_name: str) -> str | None:
+        """The id of a job of this name that runs or has completed, or None.
+
+        Of the completed ones only some are looked through: see ``imports.lost``.
+        """
         ...
 
     def look(self, datastore_id: str, job_id: str) -> ImportView | None:
@@ -76,6 +99,25 @@ class HealthImaging:
             )
         return answer["jobId"]
 
+    def find(self, datastore_id: str, job_name: str) -> str | None:
+        """See ImportService.
+
+        https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_ListDICOMImportJobs.html
+        """
+        # In the order of a job's life: one that goes on meanwhile is met later, never missed.
+        for status, most in _LOOKED_THROUGH.items():
+            with errors():
+                pages = self._client.get_paginator("list_dicom_import_jobs").paginate(
+                    datastoreId=datastore_id,
+                    jobStatus=status,
+                    PaginationConfig={"PageSize": _JOBS_IN_A_PAGE, "MaxItems": most},
+                )
+                for page in pages:
+                    for job in page["jobSummaries"]:
+                        if job["jobName"] == job_name:
+                            return job["jobId"]
+        return None
+
     def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         """See ImportService.
 
@@ -89,7 +131,11 @@ class HealthImaging:
             return None
         job = answer["jobProperties"]
         return ImportView(
-            JobStatus(job["jobStatus"]), job["outputS3Uri"], job.get("message"), job.get("endedAt")
+            JobStatus(job["jobStatus"]),
+            job["outputS3Uri"],
+            job.get("message"),
+            job.get("endedAt"),
+            job.get("jobName"),
         )
 
 
@@ -108,6 +154,9 @@ def errors() -> Iterator[None]:
     except ParamValidationError as error:
         raise ImportRefused(f"the request is malformed: {error}") from error
     except ClientError as error:
+        if error_code(error) == "ConflictException":
+            # A clientToken that was used with other parameters, say: there may be a job.
+            raise ServiceUnavailable(f"{error.operation_name} conflicts with another") from error
         message = f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
         if error_code(error) == "ResourceNotFoundException":
             raise ImportUnknown(message) from error

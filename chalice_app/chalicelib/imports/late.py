@@ -6,6 +6,7 @@ Nobody imports an instance again before this. A success that comes late corrects
 from chalicelib.errors import ImportRunning
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
+from chalicelib.imports.lost import lost_job
 from chalicelib.imports.status import ask, job_of
 from contract.keys import manifest_key
 from contract.records import BatchRecord, JobStatus
@@ -17,7 +18,7 @@ def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     Raises ImportRunning if its job has not ended, and the errors of ``imports.status.ask`` where
     HealthImaging does not answer.
     """
-    job_id = batch.job_id
+    job_id = lost_job(batch, context) or batch.job_id
     if job_id is None or job_id == batch.batch_id:
         return batch
     bucket = context.files.bucket

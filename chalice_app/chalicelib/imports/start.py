@@ -4,11 +4,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.errors import ImportRefused
+from chalicelib.errors import (
+    ImportQuotaExceeded,
+    ImportRefused,
+    ImportThrottled,
+    ServiceUnavailable,
+)
 from chalicelib.imports.claims import Claimant
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_state
 from chalicelib.imports.healthimaging import ImportRequest
+from chalicelib.imports.lost import lost_job
 from chalicelib.imports.rows import ending, failures, instance_row, only
 from chalicelib.imports.sweep import MISSING, Sweep, sweep
 from chalicelib.settings import ImportSettings
@@ -36,13 +42,12 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
     """
     stores, settings = context.stores, context.settings
     batch = _admitted(execution, context)
-    job_id = batch.job_id
+    job_id = batch.job_id or lost_job(batch, context)
     if batch.state in ENDED or (job_id and stores.jobs.get(job_id)):
         # CheckStatus will find the job, and its end if it has one.
         datastore_id = batch.datastore_id or settings.datastore_id
         return job_state(job_id or batch.batch_id, datastore_id, settings.poll_min_seconds)
     manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
-    # Once more after a crash behind the start: the clientToken leads to the same job.
     request = import_request(manifest, execution.bucket, settings)
     swept = sweep(manifest, context.files, stores, _claimant(request, context))
     if not swept.left:
@@ -94,8 +99,14 @@ def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
 
 
 def _start(request: ImportRequest, context: ImportContext) -> str:
-    job_id = context.service.start(request)
     batches = context.stores.batches
+    if not batches.mark_start(request.batch_id, context.now):
+        raise ServiceUnavailable("somebody else has started or ended the batch's import")
+    try:
+        job_id = context.service.start(request)
+    except (ImportThrottled, ImportQuotaExceeded, ImportRefused):
+        batches.mark_start(request.batch_id, None)  # a clear answer: nothing was started
+        raise
     if batches.attach_job(request.batch_id, job_id):
         return job_id
     # Another invocation was first. The clientToken makes both ids the same; the record decides.

@@ -27,6 +27,13 @@ class BatchStore(Protocol):
         """Say which batch repeats this one; False if one does already."""
         ...
 
+    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
+        """Say that its import job is being started, or with None that it was not started.
+
+        False if it has a job or is not IMPORTING.
+        """
+        ...
+
     def attach_job(self, batch_id: str, job_id: str) -> bool:
         """Say which job imports the batch; False if it has one or is not IMPORTING."""
         ...

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _LAST = "9999-12-31T23:59:59.999999Z"
+_STARTABLE = "#state = :importing AND attribute_not_exists(jobId)"
 _RUNNING = [status for status in JobStatus if not status.ended]
 
 
@@ -132,14 +133,24 @@ class DynamoBatches:
             {"batchId": batch_id}, {"retriedAs": retried_as}, (), condition, {}
         )
 
+    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
+        """See BatchStore."""
+        values = {"importing": BatchState.IMPORTING} | ({"at": to_iso(at)} if at else {})
+        return self._table.change(
+            {"batchId": batch_id},
+            "SET startAskedAt = :at" if at else "REMOVE startAskedAt",
+            values,
+            ConditionExpression=_STARTABLE,
+            ExpressionAttributeNames={"#state": "state"},
+        )
+
     def attach_job(self, batch_id: str, job_id: str) -> bool:
         """See BatchStore."""
-        condition = "#state = :importing AND attribute_not_exists(jobId)"
         return self._table.update(
             {"batchId": batch_id},
             {"jobId": job_id},
             (),
-            condition,
+            _STARTABLE,
             {"importing": BatchState.IMPORTING},
         )
 

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
 from chalicelib.stores.gate import Gate
@@ -103,12 +104,19 @@ class MemoryBatches:
         self.rows[batch_id] = replace(known, retried_as=retried_as)
         return True
 
+    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
+        """See BatchStore."""
+        return self._change_unstarted(batch_id, start_asked_at=at)
+
     def attach_job(self, batch_id: str, job_id: str) -> bool:
         """See BatchStore."""
+        return self._change_unstarted(batch_id, job_id=job_id)
+
+    def _change_unstarted(self, batch_id: str, **changes: Any) -> bool:
         known = self.rows.get(batch_id)
         if known is None or known.state is not BatchState.IMPORTING or known.job_id:
             return False
-        self.rows[batch_id] = replace(known, job_id=job_id)
+        self.rows[batch_id] = replace(known, **changes)
         return True
 
     def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:

@@ -26,6 +26,7 @@ def _no_aws(moto_runs: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "RESULTS_BUCKET": RESULTS,
         "STATE_MACHINE_ARN": STATE_MACHINE,
         "DATASTORE_ID": "0" * 32,
+        "DATA_ACCESS_ROLE_ARN": "arn:aws:iam::123456789012:role/import",
     }.items():
         monkeypatch.setenv(name, value)
     aws_mock.reset()

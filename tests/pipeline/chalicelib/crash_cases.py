@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import app
+import pytest
 from chalicelib import wiring
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.execution import Execution, Failure
 from chalicelib.imports.failure import fail_import
 from chalicelib.intake.drops import COPIED_FROM
@@ -105,6 +107,35 @@ def a_started_batch(world: World) -> dict[str, Any]:
     world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
     job: dict[str, Any] = app.start_import_job(step(A), None)
     return job
+
+
+def a_start_without_an_answer(world: World) -> Any:
+    """HealthImaging has started the job; nobody has learned its id."""
+    world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")])
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    world.lose_next_answer()
+    with pytest.raises(ServiceUnavailable):
+        app.start_import_job(step(A), None)
+    return step(A)
+
+
+def a_second_start(world: World) -> Any:
+    event = a_start_without_an_answer(world)
+    world.begin_upload(A)
+    return event
+
+
+def a_failure_without_an_answer(world: World) -> Any:
+    error = {"Error": "ServiceUnavailable", "Cause": "{}"}
+    return a_start_without_an_answer(world) | {"error": error}
+
+
+def a_failed_batch_without_an_answer(world: World) -> str:
+    """HealthImaging's list did not show the job when the failure was recorded."""
+    a_start_without_an_answer(world)
+    execution, why = Execution.parse(step(A)), Failure("x", "y")
+    fail_import(execution, A, why, wiring.import_context())
+    return A
 
 
 def a_finished_job(world: World) -> Any:
@@ -235,6 +266,8 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "start_import_job": ("start_import_job", an_admitted_batch),
     "check_status": ("check_status", a_finished_job),
     "record_failure": ("record_failure", a_failed_import),
+    "start_import_job lost": ("start_import_job", a_second_start),
+    "record_failure lost": ("record_failure", a_failure_without_an_answer),
     "record_failure completed": ("record_failure", a_failure_of_a_finished_job),
     "recover_batches": ("recover_batches", two_overdue_batches),
     "announce_events": ("announce_events", a_day_of_facts),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
 from chalicelib.stores.instances import Change
@@ -186,8 +187,17 @@ class EmulatedImaging:
             "inputS3Uri": request.input_s3_uri,
             "outputS3Uri": request.output_s3_uri,
         }
-        return self.backend.start_import_job(parameters).job_id
+        job_id = self.backend.start_import_job(parameters).job_id
+        if install().take_lost_answer():
+            raise ServiceUnavailable("no answer")
+        return job_id
 
-    def look(self, datastore_id: str, job_id: str) -> ImportView:
+    def find(self, datastore_id: str, job_name: str) -> str | None:
+        jobs = self.backend.import_jobs(datastore_id, None)
+        found = (each.job_id for each in jobs if each.job_name == job_name and not each.message)
+        return next(found, None)
+
+    def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         job = self.backend.import_job(datastore_id, job_id)
-        return ImportView(JobStatus(job.status), job.output_s3_uri, job.message)
+        name = job.job_name
+        return ImportView(JobStatus(job.status), job.output_s3_uri, job.message, job_name=name)

@@ -169,6 +169,13 @@ class World(ABC):
         options = EmulatorOptions(quota_profile=QuotaProfile.NONE, failing_jobs=1)
         self._emulator.configure(options)
 
+    def lose_next_answer(self) -> None:
+        """Of a start: HealthImaging does it, and forgets its clientToken."""
+        options = EmulatorOptions(
+            quota_profile=QuotaProfile.NONE, lost_answers=1, client_token_seconds=0.0
+        )
+        self._emulator.configure(options)
+
     def finish_jobs(self) -> None:
         self.scheduler.advance(60)
 

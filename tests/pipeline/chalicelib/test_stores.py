@@ -214,6 +214,20 @@ def test_a_batch_moves_as_the_table_says(
     assert (batch.state if batch else None) == (target if state in sources else state)
 
 
+def test_a_start_is_marked_while_a_batch_has_no_job(stores: Stores) -> None:
+    assert not stores.batches.mark_start(BATCH, NOW)
+    stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
+    assert not stores.batches.mark_start(BATCH, NOW)
+    stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
+    for at in (NOW, None, NOW):
+        assert stores.batches.mark_start(BATCH, at)
+        batch = stores.batches.get(BATCH)
+        assert batch is not None
+        assert batch.start_asked_at == at
+    assert stores.batches.attach_job(BATCH, "j1")
+    assert not stores.batches.mark_start(BATCH, None)
+
+
 def test_a_batch_has_one_job(stores: Stores) -> None:
     stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
     assert not stores.batches.attach_job(BATCH, "j1")

@@ -122,7 +122,9 @@ def a_context(
     now: datetime = NOW,
     settings: ImportSettings = SETTINGS,
 ) -> ImportContext:
-    return ImportContext(stores, files_of(stores), service, settings, now)
+    assert isinstance(stores.objects, MemoryObjects)
+    results = MemoryFiles(stores.objects, RESULTS)
+    return ImportContext(stores, files_of(stores), results, service, settings, now)
 
 
 RUNNING = ImportView(JobStatus.IN_PROGRESS, f"s3://{RESULTS}/{BATCH}/")
@@ -137,6 +139,8 @@ class FakeHealthImaging:
     started: list[ImportRequest] = field(default_factory=list)
     job_id: str = "job1"
     on_start: Callable[[], None] = lambda: None
+    # What ListDICOMImportJobs shows, by job name.
+    listed: dict[str, str] = field(default_factory=dict)
 
     def start(self, request: ImportRequest) -> str:
         """The same job for the same batch, as the clientToken has it."""
@@ -145,6 +149,12 @@ class FakeHealthImaging:
         self.started.append(request)
         self.on_start()
         return self.job_id
+
+    def find(self, datastore_id: str, job_name: str) -> str | None:
+        """See ImportService."""
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.listed.get(job_name)
 
     def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         """See ImportService."""

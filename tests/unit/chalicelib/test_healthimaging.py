@@ -74,7 +74,45 @@ def test_a_job_is_looked_at(client: Any, answers: Stubber) -> None:
         {"datastoreId": DATASTORE, "jobId": "job1"},
     )
     view = HealthImaging(client).look(DATASTORE, "job1")
-    assert view == ImportView(JobStatus.FAILED, "s3://results/x/", "it broke")
+    assert view == ImportView(JobStatus.FAILED, "s3://results/x/", "it broke", None, BATCH)
+
+
+def test_a_job_that_healthimaging_does_not_know_is_none(client: Any, answers: Stubber) -> None:
+    code = "ResourceNotFoundException"
+    answers.add_client_error("get_dicom_import_job", code, http_status_code=404)
+    assert HealthImaging(client).look(DATASTORE, "job1") is None
+
+
+def listed(*names: str, further: str | None = None) -> dict[str, Any]:
+    jobs = [
+        STARTED | {"jobId": f"{number}{name[-1]}", "jobName": name, "dataAccessRoleArn": ROLE}
+        for number, name in enumerate(names)
+    ]
+    return {"jobSummaries": jobs} | ({"nextToken": further} if further else {})
+
+
+def test_a_job_is_found_by_its_name_among_those_that_run_before_those_that_completed(
+    client: Any, answers: Stubber
+) -> None:
+    asked = {"datastoreId": DATASTORE, "maxResults": 50}
+    first, second = asked | {"jobStatus": "SUBMITTED"}, asked | {"jobStatus": "IN_PROGRESS"}
+    answers.add_response("list_dicom_import_jobs", listed("a", "b"), first)
+    answers.add_response("list_dicom_import_jobs", listed("c", further="t"), second)
+    answers.add_response("list_dicom_import_jobs", listed("d", BATCH), second | {"nextToken": "t"})
+    assert HealthImaging(client).find(DATASTORE, BATCH) == f"1{BATCH[-1]}"
+
+
+def test_a_job_that_is_nowhere_is_not_found(client: Any, answers: Stubber) -> None:
+    for status in ("SUBMITTED", "IN_PROGRESS", "COMPLETED"):
+        asked = {"datastoreId": DATASTORE, "maxResults": 50, "jobStatus": status}
+        answers.add_response("list_dicom_import_jobs", listed("a"), asked)
+    assert HealthImaging(client).find(DATASTORE, BATCH) is None
+
+
+def test_a_list_that_is_throttled_says_nothing(client: Any, answers: Stubber) -> None:
+    answers.add_client_error("list_dicom_import_jobs", "ThrottlingException", http_status_code=429)
+    with pytest.raises(ImportThrottled):
+        HealthImaging(client).find(DATASTORE, BATCH)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +125,7 @@ def test_a_job_is_looked_at(client: Any, answers: Stubber) -> None:
         ("ValidationException", 400, ImportRefused),
         ("AccessDeniedException", 403, ImportRefused),
         ("ResourceNotFoundException", 404, ImportRefused),
-        ("ConflictException", 409, ImportRefused),
+        ("ConflictException", 409, ServiceUnavailable),
     ],
 )
 def test_each_of_awss_errors_becomes_one_the_state_machine_knows(

@@ -18,7 +18,8 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.failure import record_failure
-from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.late import ask_again
 from chalicelib.imports.results import results_folder
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import ask, check_status
@@ -122,7 +123,7 @@ def test_a_manifest_may_name_its_own_data_store(service: FakeHealthImaging) -> N
     assert start(stores, service)["datastoreId"] == "f" * 32
 
 
-@pytest.mark.parametrize("fault", [ImportThrottled, ImportQuotaExceeded, ServiceUnavailable])
+@pytest.mark.parametrize("fault", [ImportThrottled, ImportQuotaExceeded])
 def test_a_start_that_is_put_off_changes_nothing_and_succeeds_later(
     stores: Stores, service: FakeHealthImaging, fault: type[ProductError]
 ) -> None:
@@ -133,6 +134,137 @@ def test_a_start_that_is_put_off_changes_nothing_and_succeeds_later(
         assert stores.batches.get(BATCH) == a_batch(BatchState.IMPORTING)
     start(stores, service)
     assert stores.jobs.get("job1") is not None
+
+
+class Forgetful(FakeHealthImaging):
+    """It starts a job for each request: the clientToken is forgotten. The first has no answer."""
+
+    lost: ProductError | None = ServiceUnavailable("AWS could not be reached: ReadTimeoutError")
+
+    def start(self, request: ImportRequest) -> str:
+        """See ImportService."""
+        self.started.append(request)
+        if self.lost is not None:
+            raise self.lost
+        return f"job{len(self.started)}"
+
+
+@pytest.mark.parametrize("seen", ["listed", "by its results"])
+def test_a_job_whose_start_had_no_answer_is_found_and_no_second_is_started(
+    stores: Stores, seen: str
+) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.start_asked_at, batch.job_id) == (NOW, None)
+    if seen == "listed":
+        service.listed[BATCH] = "job1"
+    else:
+        keep_results(stores, summary=summary(2))
+    service.lost = None
+    assert start(stores, service)["jobId"] == "job1"
+    assert len(service.started) == 1
+    batch, job = stores.batches.get(BATCH), stores.jobs.get("job1")
+    assert batch is not None
+    assert job is not None
+    assert batch.job_id == "job1"
+
+
+def test_a_start_that_had_no_answer_and_no_job_is_sent_again(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.lost = None
+    assert start(stores, service)["jobId"] == "job2"
+
+
+class Crash(Exception):
+    """The Lambda dies."""
+
+
+class Dead(FakeHealthImaging):
+    """The process dies at its start."""
+
+    def start(self, request: ImportRequest) -> str:
+        """See ImportService."""
+        raise Crash
+
+
+def test_a_process_that_dies_at_its_start_leaves_the_mark(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    with pytest.raises(Crash):
+        start(stores, Dead())
+    service.listed[BATCH] = "job1"
+    assert start(stores, service)["jobId"] == "job1"
+    assert service.started == []
+
+
+def test_nobody_looks_for_a_job_after_a_clear_no(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    service.faults = [ImportThrottled("later")]
+    with pytest.raises(ImportThrottled):
+        start(stores, service)
+    service.listed[BATCH] = "somebody else's of that name"
+    assert start(stores, service)["jobId"] == "job1"
+
+
+def test_nothing_is_started_while_nobody_can_look_for_the_job(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.faults, service.lost = [ImportThrottled("the list is throttled")], None
+    with pytest.raises(ImportThrottled):
+        start(stores, service)
+    assert len(service.started) == 1
+
+
+def test_a_batch_that_was_ended_meanwhile_is_not_started(
+    stores: Stores, service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryBatches, "mark_start", lambda *_: False)
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    assert service.started == []
+
+
+def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.listed[BATCH] = "job1"
+    event = EVENT | {"error": {"Error": "ServiceUnavailable", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
+def test_a_job_that_is_found_behind_the_recorded_failure_corrects_it(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    record_failure(EVENT, a_context(stores, service))  # the list does not show the job yet
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.FAILED, BATCH)
+    service.listed[BATCH] = "job1"
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER)
+    keys = (each.key for each in a_manifest(2).instances)
+    keep_results(stores, summary=summary(2), success=lines(*map(success, keys)))
+    batch = ask_again(batch, a_context(stores, service))
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTED, "job1")
+    assert states(stores) == [InstanceState.IMPORTED] * 2
+    first, second = stores.jobs.get(BATCH), stores.jobs.get("job1")
+    assert first is not None
+    assert second is not None
+    assert (first.counts, second.counts) == (Counts(0), Counts(2, imported=2))
+    assert first.message is not None
+    assert "see job job1" in first.message
 
 
 def test_a_refused_start_leaves_its_instances_received(
@@ -600,12 +732,9 @@ def test_an_instance_that_was_sent_again_keeps_its_newer_state(
     assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == newer
 
 
-class Crash(Exception):
-    """The Lambda dies."""
-
-
 WRITES = [
     (MemoryBatches, "move"),
+    (MemoryBatches, "mark_start"),
     (MemoryBatches, "attach_job"),
     (MemoryJobs, "create"),
     (MemoryJobs, "put"),

@@ -1,9 +1,11 @@
 """HealthImaging's events, as they come: early, late, twice, somebody else's."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from chalicelib.errors import ImportThrottled
+from chalicelib.errors import ImportThrottled, ServiceUnavailable
+from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.notice import import_noticed
 from chalicelib.imports.start import start_import
@@ -16,6 +18,7 @@ from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
     DATASTORE,
+    EVENT,
     EXECUTION,
     RESULTS,
     FakeHealthImaging,
@@ -72,6 +75,23 @@ def test_a_job_that_failed_is_recorded_with_its_message(
     job = stores.jobs.get("job1")
     assert job is not None
     assert (job.job_status, job.message) == (JobStatus.FAILED, "HealthImaging: it broke")
+
+
+def test_the_event_of_a_job_that_nobody_knew_of_corrects_a_recorded_failure(
+    service: FakeHealthImaging,
+) -> None:
+    stores = memory_stores(a_manifest())
+    service.faults = [ServiceUnavailable("no answer")]
+    with pytest.raises(ServiceUnavailable):
+        start_import(EXECUTION, a_context(stores, service))
+    record_failure(EVENT, a_context(stores, service))
+    keep_all_imported(stores, service)
+    named = DETAIL | {"jobName": BATCH}
+    assert notice(stores, service, named) is BatchState.FAILED  # GetDICOMImportJob has no name
+    assert service.view is not None
+    service.view = replace(service.view, job_name=BATCH)
+    assert notice(stores, service, DETAIL | {"jobName": 7}) is BatchState.FAILED
+    assert notice(stores, service, named) is BatchState.IMPORTED
 
 
 def test_an_event_before_its_time_is_left_to_the_execution(

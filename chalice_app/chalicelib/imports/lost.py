@@ -1,0 +1,39 @@
+"""A start whose answer nobody has: HealthImaging may have the job, and is asked before another.
+
+The clientToken leads a repeated start to the same job, for as long as HealthImaging remembers it;
+no page tells how long that is. So a start is marked in the batch's record before it is sent, and
+the mark goes with a clear answer. Where it stands, the job is looked for by the batch's id, which
+is its name: among those that run; then by the folder of its results; then among those that have
+completed last, whose results may be on their way.
+"""
+
+import structlog
+
+from chalicelib.imports.context import ImportContext
+from contract.records import BatchRecord
+
+_FOLDER = "-DicomImport-"
+_log = structlog.get_logger()
+
+
+def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
+    """The id of the job of a start without an answer, if there is one: it is the batch's now.
+
+    Raises the errors of ``imports.healthimaging``.
+    """
+    if batch.start_asked_at is None or batch.job_id not in (None, batch.batch_id):
+        return None
+    datastore_id = batch.datastore_id or context.settings.datastore_id
+    job_id = context.service.find(datastore_id, batch.batch_id)
+    job_id = job_id or _by_results(batch.batch_id, datastore_id, context)
+    if job_id is not None:
+        _log.warning("lost_job_found", batch_id=batch.batch_id, job_id=job_id)
+        context.stores.batches.attach_job(batch.batch_id, job_id)
+    return job_id
+
+
+def _by_results(batch_id: str, datastore_id: str, context: ImportContext) -> str | None:
+    folders = context.results.folders(f"{batch_id}/")
+    prefix = f"{datastore_id}{_FOLDER}"
+    found = (name.removeprefix(prefix) for name in folders if name.startswith(prefix))
+    return next(found, None)
