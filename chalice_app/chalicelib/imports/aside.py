@@ -21,6 +21,7 @@ from contract.keys import (
 )
 
 IMPORT_FAILED = "import-failed"
+INVALID_MANIFEST = "invalid-manifest"
 _UNLISTED = "unlisted"
 _log = structlog.get_logger()
 

@@ -1,34 +1,32 @@
 """RecordFailure: whatever went wrong, the records say so and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectUnavailable
-from chalicelib.imports.aside import failed_key, move_all, unlisted_key
+from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import closed_batch, instance_row, opened
+from chalicelib.imports.salvage import Contents, contents, restore_manifest
 from chalicelib.imports.start import import_request, new_job
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
-from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
-from chalicelib.stores.objects import read_manifest
-from contract.batch_states import BatchEvent
-from contract.errors import InvalidKey, InvalidManifest
+from contract.batch_states import ENDED, BatchEvent
 from contract.keys import batch_prefix
-from contract.manifest import Manifest
+from contract.manifest import Manifest, ManifestInstance
 from contract.records import (
     BatchRecord,
     BatchState,
     Counts,
+    InstanceRecord,
     InstanceState,
     JobRecord,
     JobStatus,
@@ -77,17 +75,19 @@ def fail_import(
         return _answer(known)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
-    manifest = _manifest(execution, stores)
-    if manifest is None:
-        _set_aside_all(execution, context)
-        counts = batch.counts if batch else Counts(0)
-    else:
-        counts = _fail_instances(manifest, job_id, why, context)
-    failed = _failed_batch(execution, manifest, batch, now)
+    found = contents(execution, context)
+    counts = _fail_instances(found, batch, job_id, why, context)
+    if batch is not None and batch.state in ENDED:
+        counts = batch.counts  # an earlier try's: it may have known more
+    failed = _failed_batch(execution, found, batch, now)
     stores.batches.move(
         replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
         BatchEvent.PARTLY_IMPORTED if counts.imported else BatchEvent.FAILED,
     )
+    manifest = found.manifest
+    if manifest is not None and found.is_rebuilt:
+        # Behind the batch's end: the event of its PUT must not close the batch again.
+        restore_manifest(manifest, batch, execution, context)
     job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
     ended = replace(
         job, job_status=JobStatus.FAILED, counts=counts, ended_at=now, message=why.reason
@@ -101,60 +101,70 @@ def _answer(job: JobRecord) -> dict[str, Any]:
     return job_state(job.job_id, job.datastore_id, 0, job.job_status, job.message)
 
 
-def _manifest(execution: Execution, stores: Stores) -> Manifest | None:
-    try:
-        return read_manifest(stores.objects, execution.bucket, execution.manifest_key)
-    except (InvalidManifest, InvalidKey, ObjectUnavailable):
-        return None  # that, then, is the reason being recorded
-
-
 def _fail_instances(
-    manifest: Manifest, job_id: str, why: Failure, context: ImportContext
+    found: Contents, batch: BatchRecord | None, job_id: str, why: Failure, context: ImportContext
 ) -> Counts:
     """All but those that this batch, or another before it, is known to have imported.
 
-    Returns how they add up.
+    Returns how they add up. What only the batch's count knows of has failed as well.
     """
+    rows = [
+        replace(
+            row, state=InstanceState.FAILED, job_id=job_id, reason=why.reason,
+            updated_at=context.now,
+        )
+        for row in found.others
+    ]  # fmt: skip
+    total, kept, duplicates = len(rows), 0, 0
+    if found.manifest is not None:
+        imported, aside = _imported(found.manifest, context)
+        failed = [each for each in found.manifest.instances if each.key not in imported | aside]
+        rows += _failed_rows(found.manifest.batch_id, failed, job_id, why, context)
+        total += len(found.manifest.instances)
+        duplicates = len(aside)
+        kept = len(found.manifest.instances) - len(failed)
+    ledger.record(context.stores.instances, rows)
+    if found.is_rebuilt and batch is not None:
+        total = max(total, batch.counts.instances)
+    return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates)
+
+
+def _imported(manifest: Manifest, context: ImportContext) -> tuple[Set[str], Set[str]]:
+    """The keys of what this batch has imported, and of its copies of what others have."""
     known = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
     imported = {
         row.key
         for row in known.values()
         if row.batch_id == manifest.batch_id and row.state is InstanceState.IMPORTED
     }
-    duplicates = moved_duplicates(manifest, context.files) - imported
-    failed = [each for each in manifest.instances if each.key not in imported | duplicates]
+    return imported, moved_duplicates(manifest, context.files) - imported
+
+
+def _failed_rows(
+    batch_id: str,
+    failed: Sequence[ManifestInstance],
+    job_id: str,
+    why: Failure,
+    context: ImportContext,
+) -> list[InstanceRecord]:
+    """Their objects are moved out of what could be imported."""
     stay = move_all(context.files, [each.key for each in failed], failed_key, _FAILED)
-    rows = [
+    return [
         replace(
             instance_row(
-                manifest.batch_id, each, InstanceState.FAILED, context.now,
-                job_id=job_id, reason=why.reason,
+                batch_id, each, InstanceState.FAILED, context.now, job_id=job_id, reason=why.reason
             ),
             key=each.key if each.key in stay else failed_key(each.key),
         )
         for each in failed
-    ]  # fmt: skip
-    ledger.record(context.stores.instances, rows)
-    total = len(manifest.instances)
-    return Counts(
-        total,
-        imported=total - len(failed),
-        failed=len(failed),
-        duplicates=len(duplicates),
-    )
-
-
-def _set_aside_all(execution: Execution, context: ImportContext) -> None:
-    """Without a manifest: what is under the prefix goes where an operator looks for it."""
-    keys = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]
-    move_all(context.files, keys, unlisted_key, _FAILED)
+    ]
 
 
 def _failed_batch(
-    execution: Execution, manifest: Manifest | None, known: BatchRecord | None, now: datetime
+    execution: Execution, found: Contents, known: BatchRecord | None, now: datetime
 ) -> BatchRecord:
-    if manifest is not None:
-        return closed_batch(manifest, execution.manifest_key, known)
+    if found.manifest is not None and not (found.is_rebuilt and known):
+        return closed_batch(found.manifest, execution.manifest_key, known)
     return known or BatchRecord(
         batch_id=execution.batch_id,
         state=BatchState.FAILED,

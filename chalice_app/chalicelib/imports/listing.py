@@ -61,7 +61,7 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
     for place in _PLACES:
         for each in files.list(f"{place}{name}"):
             stands.setdefault(INSTANCES_PREFIX + each.key.removeprefix(place), each.key)
-    read = in_threads(lambda place: _read_if_allowed(*place, files), list(stands.items()))
+    read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))
     found = [each for each in read if each is not None]
     studies = frozenset(study for key in stands if (study := _study(key)))
     return Rebuilt(recovered_manifest(batch_id, found, now) if found else None, studies)

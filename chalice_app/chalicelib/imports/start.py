@@ -15,6 +15,7 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_state
 from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.lost import lost_job
+from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import ending, failures, instance_row, only
 from chalicelib.imports.sweep import MISSING, Sweep, sweep
 from chalicelib.settings import ImportSettings
@@ -153,6 +154,7 @@ def _end_without_job(
     stores.jobs.create(ended_job)
     ended = replace(batch, job_id=job.job_id, counts=counts, ended_at=context.now, message=message)
     stores.batches.move(ended, ending(counts))
+    report_end(ended_job, context.settings, context.now)
 
 
 def new_job(

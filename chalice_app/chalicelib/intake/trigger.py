@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 import structlog
 
 from chalicelib.errors import InvalidEvent, MessagesFailed, ObjectMissing, ObjectUnavailable
+from chalicelib.imports.aside import INVALID_MANIFEST
 from chalicelib.imports.rows import closed_batch, instance_rows
 from chalicelib.logs import describe
 from chalicelib.stores import Stores
@@ -23,7 +24,6 @@ from contract.keys import DROPBOX_PREFIX, MANIFESTS_PREFIX, quarantine_key
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceState
 
-_QUARANTINE = "invalid-manifest"
 _CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
 _log = structlog.get_logger()
 
@@ -170,7 +170,7 @@ def _take_drops(keys: Sequence[str], intake: Intake) -> Set[str]:
 
 
 def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductError) -> None:
-    target = quarantine_key(_QUARANTINE, key.removeprefix(MANIFESTS_PREFIX))
+    target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
     with suppress(ObjectMissing):  # a second event for it, at the same time
         objects.move(bucket, key, target, {"reason": str(reason)})
     _log.warning("manifest_quarantined", key=target, reason=str(reason))
@@ -198,4 +198,4 @@ def _event_name(record: object) -> str:
 
 def _safe(key: str) -> str:
     """A key for a log line: whoever may write to the bucket may have chosen it."""
-    return quarantine_key(_QUARANTINE, key)
+    return quarantine_key(INVALID_MANIFEST, key)

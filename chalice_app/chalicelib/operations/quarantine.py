@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from chalicelib.errors import ApiProblem, ObjectMissing
+from chalicelib.errors import ApiProblem, ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key
 from chalicelib.stores.files import Files, StoredObject
 from contract.errors import InvalidKey, InvalidMetadata
@@ -45,12 +45,14 @@ def batch_key(key: str) -> InstanceKey:
 def locate(key: str, files: Files) -> StoredObject | None:
     """Where an instance that failed stands now: in quarantine, or still in its batch; or nowhere.
 
+    Nowhere is also what may not be read.
+
     ``key`` is the one it had in its batch.
     """
     for place in (failed_key(key), key):
         try:
             return files.head(place)
-        except ObjectMissing:
+        except (ObjectMissing, ObjectDenied):
             continue
     return None
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from chalicelib.errors import NotFound, ObjectUnavailable
+from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
@@ -84,7 +84,7 @@ def _manifest(batch_id: str, operations: Operations) -> Manifest:
     try:
         key = manifest_key(batch_id)
         return read_manifest(operations.stores.objects, operations.files.bucket, key)
-    except (InvalidKey, InvalidManifest, ObjectUnavailable) as error:
+    except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         raise OperationRefused(f"the batch's manifest cannot be read: {error}") from None
 
 

@@ -151,6 +151,18 @@ def a_failed_import(world: World) -> Any:
     return step(A, error={"Error": "ImportRefused", "Cause": '{"errorMessage": "no"}'})
 
 
+def a_failed_import_without_a_manifest(world: World) -> Any:
+    """With a stray beside its instances, one of which has lost its object."""
+    instances = [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")]
+    world.close(A, [*instances, world.put_instance(A, "1.2.3.3")])
+    app.trigger_import(queue_event(manifest_key(A)), None)
+    world.remove(instances[1].key)
+    world.put(f"{batch_prefix(A)}stray", b"stray")
+    world.begin_upload(A)
+    world.put(manifest_key(A), b'{"damaged": 1}')
+    return step(A, error={"Error": "InvalidManifest", "Cause": '{"errorMessage": "no"}'})
+
+
 def two_overdue_batches(world: World) -> Any:
     for batch_id in (A, B, EMPTY):
         world.keep(batch_id, BatchEvent.OPENED)
@@ -266,6 +278,7 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "start_import_job": ("start_import_job", an_admitted_batch),
     "check_status": ("check_status", a_finished_job),
     "record_failure": ("record_failure", a_failed_import),
+    "record_failure no manifest": ("record_failure", a_failed_import_without_a_manifest),
     "start_import_job lost": ("start_import_job", a_second_start),
     "record_failure lost": ("record_failure", a_failure_without_an_answer),
     "record_failure completed": ("record_failure", a_failure_of_a_finished_job),

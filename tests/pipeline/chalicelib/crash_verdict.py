@@ -20,8 +20,9 @@ _READS = {
     "s3:GetObject", "s3:HeadObject", "s3:ListObjectsV2", "s3:ListMultipartUploads",
     "medical-imaging:GetDICOMImportJob", "medical-imaging:ListDICOMImportJobs",
     "medical-imaging:find",
-    "batches:get", "batches:by_state", "batches:newest", "instances:get_many", "jobs:get",
-    "journal:get", "medical-imaging:look", "outbox:due", "outbox:event", "outbox:is_due",
+    "batches:get", "batches:by_state", "batches:newest", "instances:by_study",
+    "instances:get_many", "jobs:get", "journal:get", "medical-imaging:look",
+    "outbox:due", "outbox:event", "outbox:is_due",
     "s3:begin", "s3:folders", "s3:head", "s3:list", "s3:read", "studies:get",
 }  # fmt: skip
 # S3 computes a copy's checksum by its own algorithm.

@@ -21,6 +21,7 @@ from contract.checksums import Checksum
 from contract.errors import ProductError
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
+from contract.metadata import Sender, Target, to_metadata
 from contract.records import BatchRecord, BatchState, Counts, InstanceRecord, JobStatus
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -28,6 +29,7 @@ BATCH = "20261123T093000Z-0001020304050607"
 NEWER_BATCH = "20261123T094000Z-0001020304050607"
 BUCKET, RESULTS = "dicom", "results"
 DATASTORE = "0123456789abcdef0123456789abcdef"
+SENDER = Sender("CT1", "STORESCP", "10.0.0.1", "a1")
 ARN = "arn:aws:states:us-east-1:123456789012:execution:dicom-import:" + BATCH
 SETTINGS = ImportSettings(
     datastore_id=DATASTORE,
@@ -98,6 +100,15 @@ def keep_batch(stores: Stores, manifest: Manifest) -> None:
     objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
     objects.bodies |= {(BUCKET, each.key): each.key.encode() for each in manifest.instances}
     batches.rows[batch_id] = a_batch(BatchState.IMPORTING, batch_id)
+
+
+def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
+    """As the receiver puts it on an instance's object."""
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.metadata[BUCKET, each.key] = to_metadata(
+        InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
+        each.study_date, each.checksum, SENDER, Target("study", "0" * 32, urgent=True),
+    )  # fmt: skip
 
 
 def overwrite(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:

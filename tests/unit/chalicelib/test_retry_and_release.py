@@ -29,8 +29,7 @@ from chalicelib.stores.memory_files import MemoryFiles
 from contract.batch_states import BatchEvent
 from contract.errors import ProductError
 from contract.keys import InstanceKey, manifest_key
-from contract.manifest import Manifest, ManifestInstance
-from contract.metadata import Sender, Target, to_metadata
+from contract.manifest import Manifest
 from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -44,6 +43,7 @@ from tests.unit.chalicelib.builders import (
     a_manifest,
     failed,
     files_of,
+    keep_metadata,
     keep_results,
     lines,
     memory_stores,
@@ -56,15 +56,6 @@ from tests.unit.chalicelib.dying import Crash, Dying
 LATER = NOW + timedelta(hours=2)
 WHY = "the data store was full"
 FAILED = "1.2.3.1", "1.2.3.2"
-SENDER = Sender("CT1", "STORESCP", "10.0.0.1", "a1")
-
-
-def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
-    assert isinstance(stores.objects, MemoryObjects)
-    stores.objects.metadata[BUCKET, each.key] = to_metadata(
-        InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
-        each.study_date, each.checksum, SENDER, Target("study", "0" * 32, urgent=True),
-    )  # fmt: skip
 
 
 def a_partial_batch() -> Stores:

@@ -1,0 +1,87 @@
+"""A batch whose manifest cannot be read: its objects' keys and the ledger tell what was in it."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import structlog
+
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
+from chalicelib.imports.aside import INVALID_MANIFEST, move_all, unlisted_key
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution
+from chalicelib.imports.listing import rebuilt
+from chalicelib.stores.objects import read_manifest
+from contract.errors import InvalidKey, InvalidManifest
+from contract.keys import MANIFESTS_PREFIX, batch_prefix, quarantine_key
+from contract.manifest import Manifest
+from contract.records import BatchRecord, InstanceRecord, InstanceState
+
+_STRAY = "the batch's manifest could not be read, and the object has no metadata of an instance"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was in a batch.
+
+    ``manifest`` is the batch's, or one made of its objects (``is_rebuilt``), or None if it has
+    none. ``others`` are rows of the batch that are then in no manifest: their objects are gone, or
+    may not be read.
+    """
+
+    manifest: Manifest | None
+    is_rebuilt: bool = False
+    others: tuple[InstanceRecord, ...] = ()
+
+
+def contents(execution: Execution, context: ImportContext) -> Contents:
+    """Read the manifest; or make one, and move what is no instance out of the batch's prefix.
+
+    Raises ServiceUnavailable.
+    """
+    objects = context.stores.objects
+    try:
+        return Contents(read_manifest(objects, execution.bucket, execution.manifest_key))
+    except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
+        _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
+    found = rebuilt(execution.batch_id, context.files, context.now)
+    instances = found.manifest.instances if found.manifest else ()
+    listed = {each.sop_instance_uid for each in instances}
+    others = tuple(
+        row
+        for study in sorted(found.studies)
+        for row in context.stores.instances.by_study(study)
+        if row.batch_id == execution.batch_id
+        and row.state in (InstanceState.RECEIVED, InstanceState.FAILED)
+        and row.sop_instance_uid not in listed
+    )
+    known = {each.key for each in instances} | {row.key for row in others}
+    under = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]
+    strays = [key for key in under if key not in known]
+    move_all(context.files, strays, unlisted_key, _STRAY)
+    return Contents(found.manifest, True, others)
+
+
+def restore_manifest(
+    manifest: Manifest, batch: BatchRecord | None, execution: Execution, context: ImportContext
+) -> None:
+    """Write a manifest that was made of the objects, so that the batch can be retried.
+
+    What stands there and is none is put aside. One that may not be read is left: it may be whole.
+    """
+    objects, key = context.stores.objects, execution.manifest_key
+    try:
+        read_manifest(objects, execution.bucket, key)
+    except ObjectMissing:
+        pass
+    except (InvalidManifest, ObjectUnavailable) as error:
+        target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
+        with suppress(ObjectMissing):
+            objects.move(execution.bucket, key, target, {"reason": str(error)})
+    except (InvalidKey, ObjectDenied):
+        return
+    else:
+        return
+    closed_at = batch.closed_at if batch else None
+    whole = replace(manifest, closed_at=closed_at or manifest.closed_at)
+    context.files.create(key, whole.to_json())

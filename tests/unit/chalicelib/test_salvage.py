@@ -1,0 +1,243 @@
+"""A batch whose manifest cannot be read any more, once it is closed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalicelib.errors import ObjectMissing
+from chalicelib.imports.aside import failed_key
+from chalicelib.imports.failure import record_failure
+from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.start import start_import
+from chalicelib.imports.status import check_status
+from chalicelib.intake.trigger import close_batch
+from chalicelib.operations.journal import MemoryJournal
+from chalicelib.operations.release import release_instance
+from chalicelib.operations.repeat import Operations
+from chalicelib.operations.retry import retry_batch
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from structlog.testing import capture_logs
+
+from contract.batch_states import BatchEvent
+from contract.errors import ContractError
+from contract.keys import manifest_key
+from contract.manifest import Manifest
+from contract.records import BatchRecord, BatchState, Counts, InstanceState, JobStatus
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    EVENT,
+    EXECUTION,
+    NOW,
+    RESULTS,
+    FakeHealthImaging,
+    a_context,
+    a_manifest,
+    files_of,
+    keep_metadata,
+    keep_results,
+    lines,
+    memory_stores,
+    success,
+    summary,
+)
+
+KEY = manifest_key(BATCH)
+MANIFEST = a_manifest(3)
+KEYS = [each.key for each in MANIFEST.instances]
+
+
+def objects_of(stores: Stores) -> MemoryObjects:
+    assert isinstance(stores.objects, MemoryObjects)
+    return stores.objects
+
+
+def a_closed_batch() -> Stores:
+    """Its instances are registered; its execution begins."""
+    stores = memory_stores(MANIFEST)
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows.clear()
+    for each in MANIFEST.instances:
+        keep_metadata(stores, each)
+    closed = close_batch(BUCKET, KEY, stores, NOW)
+    assert closed
+    stores.batches.move(replace(closed, admitted_at=NOW), BatchEvent.ADMITTED)
+    return stores
+
+
+def gone(stores: Stores) -> None:
+    del objects_of(stores).bodies[BUCKET, KEY]
+
+
+def damaged(stores: Stores) -> None:
+    objects_of(stores).bodies[BUCKET, KEY] = b"{"
+
+
+def another_batchs(stores: Stores) -> None:
+    other = replace(MANIFEST, batch_id="20261123T093000Z-ffffffffffffffff")
+    objects_of(stores).bodies[BUCKET, KEY] = other.to_json()
+
+
+def denied(stores: Stores) -> None:
+    objects_of(stores).denied.add((BUCKET, KEY))
+
+
+UNREADABLE = [gone, damaged, another_batchs, denied]
+
+
+def fail(stores: Stores) -> dict[str, Any]:
+    event = EVENT | {"error": {"Error": "ObjectMissing", "Cause": '{"errorMessage": "gone"}'}}
+    return record_failure(event, a_context(stores, FakeHealthImaging()))
+
+
+def batch_of(stores: Stores) -> BatchRecord:
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    return batch
+
+
+@pytest.mark.parametrize("spoil", UNREADABLE)
+def test_every_instance_fails_with_a_reason_and_is_counted(
+    spoil: Callable[[Stores], None],
+) -> None:
+    stores = a_closed_batch()
+    closed_at = batch_of(stores).closed_at
+    spoil(stores)
+    with capture_logs() as told:
+        assert fail(stores)["status"] == "FAILED"
+    rows = list(stores.instances.by_study("1.2"))
+    assert [row.state for row in rows] == [InstanceState.FAILED] * 3
+    assert {row.reason for row in rows} == {"ObjectMissing: gone"}
+    assert [row.key for row in rows] == [failed_key(key) for key in KEYS]
+    batch, job = batch_of(stores), stores.jobs.get(BATCH)
+    assert job is not None
+    assert (batch.state, batch.counts, batch.closed_at) == (
+        BatchState.FAILED, Counts(3, failed=3), closed_at,
+    )  # fmt: skip
+    assert job.counts == Counts(3, failed=3)
+    (line,) = [each for each in told if each["event"] == "import_ended"]
+    assert line["FailedInstances"] == 3
+
+
+@pytest.mark.parametrize("spoil", UNREADABLE)
+def test_such_a_batch_is_retried_and_its_instances_are_released(
+    spoil: Callable[[Stores], None],
+) -> None:
+    stores = a_closed_batch()
+    spoil(stores)
+    fail(stores)
+    objects_of(stores).denied.clear()
+    operations = Operations(a_context(stores, FakeHealthImaging()), MemoryJournal())
+    released = release_instance("1.2.3.3", "why", None, operations)
+    assert close_batch(BUCKET, manifest_key(released.batch_id), stores, NOW)
+    retried = retry_batch(BATCH, "why", operations)
+    manifest = Manifest.from_json(files_of(stores).read(manifest_key(retried.batch_id), 10**6))
+    assert [each.sop_instance_uid for each in manifest.instances] == ["1.2.3.1", "1.2.3.2"]
+
+
+def test_what_stood_in_the_manifests_place_is_kept_aside() -> None:
+    stores = a_closed_batch()
+    damaged(stores)
+    fail(stores)
+    aside = [each.key for each in files_of(stores).list("quarantine/invalid-manifest/")]
+    assert aside == [f"quarantine/invalid-manifest/{BATCH}.json"]
+    written = Manifest.from_json(files_of(stores).read(KEY, 10**6))
+    assert [each.key for each in written.instances] == KEYS
+
+
+def test_the_event_of_the_manifest_that_is_written_again_changes_nothing() -> None:
+    stores = a_closed_batch()
+    gone(stores)
+    fail(stores)
+    ended = batch_of(stores)
+    assert close_batch(BUCKET, KEY, stores, NOW) is None
+    assert batch_of(stores) == ended
+
+
+@pytest.mark.parametrize("bad", ["its metadata", "its rights", "it is gone"])
+def test_an_instance_whose_object_tells_nothing_fails_beside_its_neighbours(bad: str) -> None:
+    stores = a_closed_batch()
+    gone(stores)
+    objects = objects_of(stores)
+    if bad == "its metadata":
+        objects.metadata[BUCKET, KEYS[1]] = {}
+    elif bad == "its rights":
+        objects.denied.add((BUCKET, KEYS[1]))
+    else:
+        del objects.bodies[BUCKET, KEYS[1]]
+    for _ in range(2):
+        fail(stores)
+        rows = list(stores.instances.by_study("1.2"))
+        assert [row.state for row in rows] == [InstanceState.FAILED] * 3
+        assert batch_of(stores).counts == Counts(3, failed=3)
+
+
+def test_a_crash_behind_any_write_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Crash(Exception):
+        """The Lambda dies."""
+
+    for number in range(20):
+        stores, writes = a_closed_batch(), iter(range(20))
+        gone(stores)
+
+        def dying(name: str, kind: type, number: int = number, writes: Any = writes) -> Any:
+            real = getattr(kind, name)
+
+            def call(*arguments: Any) -> Any:
+                answer = real(*arguments)
+                if next(writes, -1) == number:
+                    raise Crash
+                return answer
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for store, names in (
+                (type(stores.batches), ("move",)),
+                (type(stores.instances), ("swap_many",)),
+                (type(stores.jobs), ("put",)),
+                (type(files_of(stores)), ("copy", "delete", "create")),
+            ):
+                for name in names:
+                    patch.setattr(store, name, dying(name, store))
+            try:
+                fail(stores)
+            except Crash:
+                fail(stores)
+        assert batch_of(stores).counts == Counts(3, failed=3)
+        assert [row.key for row in stores.instances.by_study("1.2")] == [
+            failed_key(key) for key in KEYS
+        ]
+        assert files_of(stores).head(KEY).size > 0
+
+
+def test_a_job_that_completed_is_recorded_without_its_manifest() -> None:
+    stores, service = a_closed_batch(), FakeHealthImaging()
+    start_import(EXECUTION, a_context(stores, service))
+    gone(stores)
+    service.view = ImportView(JobStatus.COMPLETED, f"s3://{RESULTS}/{BATCH}/")
+    keep_results(stores, summary=summary(3), success=lines(*map(success, KEYS)))
+    assert check_status(EXECUTION, "job1", a_context(stores, service))["status"] == "COMPLETED"
+    rows = stores.instances.by_study("1.2")
+    assert [row.state for row in rows] == [InstanceState.IMPORTED] * 3
+
+
+def test_a_batch_that_is_empty_and_without_a_manifest_fails_with_what_is_known() -> None:
+    stores = a_closed_batch()
+    gone(stores)
+    for key in KEYS:
+        del objects_of(stores).bodies[BUCKET, key]
+    fail(stores)
+    assert batch_of(stores).counts == Counts(3, failed=3)
+
+
+def test_a_manifest_that_is_gone_is_permanent_at_the_start() -> None:
+    stores = a_closed_batch()
+    gone(stores)
+    with pytest.raises(ObjectMissing):
+        start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
+    damaged(stores)
+    with pytest.raises(ContractError):
+        start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
