@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from chalicelib.errors import ObjectTooLarge, ResultsNotReady, ResultsNotUnderstood
@@ -22,6 +23,9 @@ from tests.unit.chalicelib.builders import (
     success,
     summary,
 )
+
+# Without the time, which would make each process name its tests otherwise.
+compressed = partial(gzip.compress, mtime=0)
 
 ONE, TWO = (each.key for each in a_manifest(2).instances)
 LATE = f"instances/{BATCH}/1.2/1.2.3/1.2.3.99.dcm"
@@ -90,7 +94,7 @@ BOTH = lines(success(ONE), success(TWO))
         ResultFiles(summary(1, 1), lines(success(ONE))),
         ResultFiles(summary(0, 1, 1), failure=lines(failed(ONE))),
         ResultFiles(summary(0, 1, 1), failure=lines(failed(ONE), failed(TWO))[:-9]),
-        ResultFiles(summary(2), gzip.compress(BOTH)[:-9]),
+        ResultFiles(summary(2), compressed(BOTH)[:-9]),
         ResultFiles(summary(2), BOTH[:9]),
         ResultFiles(summary(1, 10**30), lines(success(ONE)), lines(failed(TWO))),
         ResultFiles(told(numberOfImportedFiles="2"), lines(success(ONE))),
@@ -139,7 +143,7 @@ def test_an_instance_is_not_called_failed_where_its_line_could_come(
         told(numberOfImportedFiles=2, numberOfScannedFiles=9),
         told(numberOfImportedFiles="2"),
         BOM + summary(2),
-        gzip.compress(BOM + summary(2)),
+        compressed(BOM + summary(2)),
     ],
 )
 def test_instances_that_have_their_lines_need_no_numbers(document: bytes) -> None:
@@ -227,10 +231,10 @@ def test_any_name_means_a_key_under_the_prefix_or_none(name: str) -> None:
 
 
 def in_two_members(body: bytes) -> bytes:
-    return gzip.compress(body[:20]) + gzip.compress(body[20:])
+    return compressed(body[:20]) + compressed(body[20:])
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, in_two_members])
+@pytest.mark.parametrize("pack", [bytes, compressed, in_two_members])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("mark", [b"", BOM])
 def test_a_files_encoding_does_not_matter(
@@ -245,9 +249,9 @@ def test_a_body_that_inflates_beyond_the_bound_is_too_large(
 ) -> None:
     monkeypatch.setattr(result_lines, "MAX_RESULT_BYTES", len(BOTH) - 1)
     with pytest.raises(ObjectTooLarge):
-        read(summary(2), gzip.compress(BOTH))
+        read(summary(2), compressed(BOTH))
     with pytest.raises(ObjectTooLarge):
-        read(gzip.compress(b" " * len(BOTH)), BOTH)
+        read(compressed(b" " * len(BOTH)), BOTH)
 
 
 # Files that say nothing of the batch.
@@ -276,7 +280,7 @@ def test_a_file_that_names_nothing_of_the_batch_fails_nothing(
 
 
 def test_a_damaged_body_is_not_understood() -> None:
-    packed = bytearray(gzip.compress(BOTH))
+    packed = bytearray(compressed(BOTH))
     packed[-8] ^= 1  # its checksum
     with pytest.raises(ResultsNotUnderstood, match=r"^success\.ndjson is compressed, and damaged$"):
         read(summary(2), bytes(packed))
@@ -289,6 +293,6 @@ def test_a_file_that_names_only_a_late_object_is_understood() -> None:
     assert reasons(results) == [NOT_REPORTED] * 2
 
 
-@pytest.mark.parametrize("blank", [b"", b"\n", b" \r\n\t\n", BOM, gzip.compress(b"\n")])
+@pytest.mark.parametrize("blank", [b"", b"\n", b" \r\n\t\n", BOM, compressed(b"\n")])
 def test_a_blank_file_is_fine(blank: bytes) -> None:
     assert reasons(read(summary(2), BOTH, blank, blank)) == [None, None]
