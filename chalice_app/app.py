@@ -12,6 +12,7 @@ from chalicelib import wiring
 from chalicelib.api.problems import answer_problems, raises_problems
 from chalicelib.api.routes import ROUTES, Call, Route, answer
 from chalicelib.events.announce import announce
+from chalicelib.imports.deletion import image_set_noticed
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.failure import record_failure as record_import_failure
 from chalicelib.imports.notice import import_noticed
@@ -35,6 +36,7 @@ _JOB_ENDED = {
     "source": ["aws.medical-imaging"],
     "detail-type": ["Import Job Completed", "Import Job Failed"],
 }
+_IMAGE_SET_DELETED = {"source": ["aws.medical-imaging"], "detail-type": ["Image Set Deleted"]}
 Json = dict[str, Any]
 
 
@@ -94,6 +96,12 @@ def on_import_event(event: CloudWatchEvent) -> None:
     """HealthImaging says that a job has ended."""
     bucket = wiring.settings(IntakeSettings).dicom_bucket
     import_noticed(event.detail, bucket, wiring.import_context())
+
+
+@app.on_cw_event(_IMAGE_SET_DELETED, name="on_image_set_event")
+def on_image_set_event(event: CloudWatchEvent) -> None:
+    """HealthImaging says that an image set was deleted."""
+    image_set_noticed(event.detail, wiring.import_context())
 
 
 @app.lambda_function(name="start_import_job")

@@ -39,7 +39,8 @@ class BatchState(StrEnum):
 class InstanceState(StrEnum):
     """One acknowledged SOP instance, from receipt to HealthImaging or to a stated reason.
 
-    IMPORTING is shown and not stored: it is RECEIVED in a batch whose job has started.
+    IMPORTING is shown and not stored: it is RECEIVED in a batch whose job has started. DELETED was
+    IMPORTED, and somebody has deleted its image set in HealthImaging since.
     """
 
     RECEIVED = "RECEIVED"
@@ -47,6 +48,7 @@ class InstanceState(StrEnum):
     IMPORTED = "IMPORTED"
     FAILED = "FAILED"
     QUARANTINED = "QUARANTINED"
+    DELETED = "DELETED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class BatchRecord:
     ``owner`` and ``lease_expires_at`` are set while it is OPEN, ``manifest_key`` and ``closed_at``
     from CLOSED on. ``retry_of`` and ``retried_as`` are the batches it repeats and is repeated by.
     ``start_asked_at`` is when its import job was asked for, unless the answer was a clear no.
+    ``forced``: what other batches have imported is imported again.
     ``corrected_at`` is when it was found that HealthImaging had imported more than was recorded.
     """
 
@@ -123,12 +126,16 @@ class BatchRecord:
     message: str | None = None
     retry_of: str | None = None
     retried_as: str | None = None
+    forced: bool = False
     corrected_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """One SOP instance's latest state. ``size`` is in bytes; ``reason`` says why it FAILED."""
+    """One SOP instance's latest state. ``size`` is in bytes.
+
+    ``reason`` says why it is not in HealthImaging: FAILED, QUARANTINED or DELETED.
+    """
 
     sop_instance_uid: str
     study_instance_uid: str

@@ -50,6 +50,7 @@ _HEALTHIMAGING = "aws.medical-imaging"
 _EVENT_CONSUMERS = {
     "Import Job Completed": "on_import_event",
     "Import Job Failed": "on_import_event",
+    "Image Set Deleted": "on_image_set_event",
 }
 # Each minute on AWS. Nothing lives here as long as what runs each hour needs.
 _SCHEDULED = {

@@ -11,6 +11,7 @@ from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
 from chalicelib.stores import Stores, items
 from chalicelib.stores.files import StoredObject
+from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import Change
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.outbox import MemoryOutbox
@@ -84,6 +85,10 @@ class _OneJob:
         """See ImportService."""
         return None
 
+    def keeps(self, datastore_id: str, image_set_id: str) -> bool:  # noqa: ARG002
+        """See ImportService."""
+        return True
+
     def look(self, datastore_id: str, job_id: str) -> ImportView:  # noqa: ARG002
         """See ImportService."""
         return ImportView(JobStatus.COMPLETED, _PARAMS["outputS3Uri"])
@@ -98,7 +103,9 @@ class _Sample:
         batches = MemoryBatches()
         studies = MemoryStudies(MemoryOutbox(batches))
         instances = _MeteredInstances(meter)
-        self.stores = Stores(self.objects, MemoryJobs(), batches, instances, studies)
+        self.stores = Stores(
+            self.objects, MemoryJobs(), batches, instances, studies, MemoryImageSets()
+        )
         results = ListedFiles(self.objects, RESULTS, meter=meter)
         self.context = ImportContext(self.stores, self.files, results, _OneJob(), IMPORTS, START)
         self.execution = Execution(_BATCH.batch_id, BUCKET, manifest_key(_BATCH.batch_id))

@@ -28,6 +28,7 @@ from chalicelib.intake.trigger import Intake, Message, trigger_imports
 from chalicelib.settings import AdmissionSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
+from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryInstances
 from chalicelib.stores.outbox import MemoryOutbox
 from chalicelib.stores.studies import MemoryStudies
@@ -109,7 +110,12 @@ class Pipeline:
         # The announcer, which would look at the studies, is counted and not run.
         self._studies = MemoryStudies(MemoryOutbox(self._batches))
         self._stores = Stores(
-            self._objects, self._jobs, self._batches, self._instances, self._studies
+            self._objects,
+            self._jobs,
+            self._batches,
+            self._instances,
+            self._studies,
+            MemoryImageSets(),
         )
         self._gate = DeskGate(self.meter, self.clock, timing.call)
         self._admission = admission

@@ -30,6 +30,7 @@ from chalicelib.settings import (
 from chalicelib.stores import Stores
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
 from chalicelib.stores.gate import DynamoGate
+from chalicelib.stores.image_sets import DynamoImageSets
 from chalicelib.stores.lock import DynamoLock
 from chalicelib.stores.outbox import DynamoOutbox
 from chalicelib.stores.s3 import S3Objects
@@ -66,6 +67,7 @@ def stores() -> Stores:
         batches=DynamoBatches(client, tables.batch_table),
         instances=DynamoInstances(client, tables.instance_table),
         studies=DynamoStudies(client, tables.batch_table),
+        image_sets=DynamoImageSets(client, tables.batch_table),
     )
 
 

@@ -87,8 +87,10 @@ def _object(rest: str, _: str, place: Place) -> Iterator[str]:
     yield f"{place.outputs[bucket]}/{key}"
 
 
-def _datastores(_: str, __: str, place: Place) -> Iterator[str]:
-    yield from place.outputs["DatastoreArns"].split(",")
+def _datastores(rest: str, _: str, place: Place) -> Iterator[str]:
+    of_image_sets = "/imageset/*" if rest.endswith("/imageset/*") else ""
+    for arn in place.outputs["DatastoreArns"].split(","):
+        yield arn + of_image_sets
 
 
 def _output(name: str) -> Callable[[str, str, Place], Iterator[str]]:

@@ -36,6 +36,7 @@ def test_the_package_imports_on_its_own_without_a_setting(tmp_path: Path) -> Non
         "collect_dropbox",
         "dispatch_imports",
         "expire_objects",
+        "on_image_set_event",
         "on_import_event",
         "reconcile",
         "recover_batches",

@@ -30,6 +30,7 @@ class Request:
 
     reason: str
     key: str | None = None
+    force: bool = False
 
 
 def only(query: Query, allowed: Set[str]) -> None:
@@ -96,7 +97,15 @@ def request(body: bytes, allowed: Set[str]) -> Request:
     return Request(
         reason=_text(members, "reason", MAX_REASON),
         key=_text(members, "key", _MAX_KEY) if "key" in members else None,
+        force=_flag(members, "force"),
     )
+
+
+def _flag(members: Mapping[str, object], name: str) -> bool:
+    value = members.get(name, False)
+    if not isinstance(value, bool):
+        raise BadParameter(name, "true or false")
+    return value
 
 
 def _text(members: Mapping[str, object], name: str, most: int) -> str:

@@ -105,15 +105,16 @@ def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
 
 def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:
     """``POST /batches/{batchId}/retry``; raises NotFound, BadParameter and OperationRefused."""
-    asked = parameters.request(body, frozenset())
-    return entry_view(retry(parameters.batch_id(batch_id), asked.reason, operations))
+    asked = parameters.request(body, frozenset({"force"}))
+    batch = parameters.batch_id(batch_id)
+    return entry_view(retry(batch, asked.reason, operations, force=asked.force))
 
 
 def release_instance(operations: Operations, sop_instance_uid: str, body: bytes) -> Json:
     """``POST /instances/{sopInstanceUID}/release``; raises what :func:`retry_batch` does."""
-    asked = parameters.request(body, frozenset({"key"}))
+    asked = parameters.request(body, frozenset({"key", "force"}))
     uid = parameters.uid("sopInstanceUID", sop_instance_uid)
-    return entry_view(release(uid, asked.reason, asked.key, operations))
+    return entry_view(release(uid, asked.reason, asked.key, operations, force=asked.force))
 
 
 def _job(stores: Stores, job_id: str) -> JobRecord:

@@ -121,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/batches/{batchId}/retry", "Import a batch's failed instances once more",
         "Repeated",
         lambda call: resources.retry_batch(setup.operations(), call.path["batchId"], call.body),
-        {}, _UNFIT, body="Reason",
+        {}, _UNFIT, body="Retry",
     ),
     Route(
         "GET", "/health", "Whether the API runs; asks no other service", "Health",

@@ -64,6 +64,10 @@ _INSTANCE_MORE = {
     "warnings": TEXTS,
     "conflicts": TEXTS,
 }
+_FORCE: Schema = {
+    "type": "boolean",
+    "description": "import what is imported, a duplicate, or deleted in HealthImaging, once more",
+}
 _INSTANCES: Schema = {"type": "array", "items": reference("Instance")}
 
 SCHEMAS: dict[str, Schema] = {
@@ -113,6 +117,7 @@ SCHEMAS: dict[str, Schema] = {
         message=TEXT,
         retryOf=TEXT,
         retriedAs=TEXT,
+        forced=FLAG,
         correctedAt=TIME,
         retryReason=TEXT,
         retryRequestedAt=TIME,
@@ -130,6 +135,7 @@ SCHEMAS: dict[str, Schema] = {
             "importedCount": COUNT,
             "failedCount": COUNT,
             "quarantinedCount": COUNT,
+            "deletedCount": COUNT,
             "nonPrimaryCount": COUNT,
             "conflictCount": COUNT,
             "jobCount": COUNT,
@@ -141,10 +147,13 @@ SCHEMAS: dict[str, Schema] = {
             "conflicts": _INSTANCES,
         }
     ),
-    "Reason": _object({"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}}),
+    "Retry": _object(
+        {"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}}, force=_FORCE
+    ),
     "Release": _object(
         {"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}},
         key={"type": "string", "description": "the object under quarantine/, if not the ledger's"},
+        force=_FORCE,
     ),
     "Repeated": _object({"batchId": TEXT, "reason": TEXT, "requestedAt": TIME}),
     "Health": _object({"status": TEXT, "version": TEXT}),

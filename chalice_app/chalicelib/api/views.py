@@ -123,6 +123,7 @@ def study_view(study_instance_uid: str, rows: Iterable[InstanceRecord]) -> Json:
         "importedCount": states[InstanceState.IMPORTED],
         "failedCount": states[InstanceState.FAILED],
         "quarantinedCount": states[InstanceState.QUARANTINED],
+        "deletedCount": states[InstanceState.DELETED],
         "nonPrimaryCount": study.non_primary,
         "conflictCount": study.conflicting,
         "jobCount": len(study.jobs),

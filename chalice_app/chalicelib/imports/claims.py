@@ -6,10 +6,13 @@ and has the object. Both cannot begin with the same instance, however their step
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from chalicelib.errors import ObjectMissing
+from chalicelib.errors import ObjectDenied, ObjectMissing
+from chalicelib.imports.context import ImportContext
+from chalicelib.imports.deletion import forget
+from chalicelib.imports.healthimaging import ImportService
 from chalicelib.imports.rows import instance_row
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files
@@ -34,12 +37,15 @@ class Claimant:
 
 
 def claim(
-    claimant: Claimant, instances: Iterable[ManifestInstance], stores: Stores, files: Files
+    claimant: Claimant, instances: Iterable[ManifestInstance], context: ImportContext
 ) -> dict[str, InstanceRecord]:
     """Take what can be taken; returns the other batches' rows, by SOP Instance UID.
 
-    Safe to repeat. Raises ServiceUnavailable.
+    An image set that another's instance should be in is asked for; what was in one that is gone is
+    marked. Safe to repeat. Raises ServiceUnavailable, and the errors of ``imports.healthimaging``.
     """
+    stores, files = context.stores, context.files
+    kept = ImageSets(claimant.datastore_id, context.service)
     rows = one_per_uid(
         instance_row(claimant.batch_id, each, InstanceState.RECEIVED, claimant.now)
         for each in instances
@@ -52,7 +58,7 @@ def claim(
             for uid, row in known.items()
             if claimant.skips_duplicates and _is_same(row, rows[uid])
         }
-        standing = _standing(same.values(), claimant, stores, files)
+        standing = _standing(same.values(), claimant, stores, files, kept)
         others.update({row.sop_instance_uid: row for row in standing})
         return [
             (was, row)
@@ -61,7 +67,30 @@ def claim(
         ]
 
     swap(stores.instances, rows, decide)
+    forget(kept.gone(), context)
     return others
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSets:
+    """Whether image sets of a data store are there; each is asked for once."""
+
+    datastore_id: str
+    service: ImportService
+    _asked: dict[str, bool] = field(default_factory=dict)
+
+    def keep(self, row: InstanceRecord) -> bool:
+        """Whether the row's is there; one that the result files did not name is believed."""
+        image_set_id = row.image_set_id
+        if image_set_id is None:
+            return True
+        if image_set_id not in self._asked:
+            self._asked[image_set_id] = self.service.keeps(self.datastore_id, image_set_id)
+        return self._asked[image_set_id]
+
+    def gone(self) -> list[str]:
+        """Those that are not there."""
+        return [image_set_id for image_set_id, is_kept in self._asked.items() if not is_kept]
 
 
 def _taken(
@@ -91,9 +120,13 @@ def _is_same(other: InstanceRecord, row: InstanceRecord) -> bool:
 
 
 def _standing(
-    rows: Collection[InstanceRecord], claimant: Claimant, stores: Stores, files: Files
+    rows: Collection[InstanceRecord],
+    claimant: Claimant,
+    stores: Stores,
+    files: Files,
+    kept: ImageSets,
 ) -> list[InstanceRecord]:
-    """Of other batches' rows, those that are, or will be, imported into the claimant's store."""
+    """Of other batches' rows, those that are, or will be, in the claimant's data store."""
     imported = [row for row in rows if row.state is InstanceState.IMPORTED]
     jobs = {row.job_id: stores.jobs.get(row.job_id) for row in imported if row.job_id}
     stored = {job_id for job_id, job in jobs.items() if job and _is_there(job, claimant)}
@@ -106,7 +139,7 @@ def _standing(
         for batch_id, batch in batches.items()
         if batch and batch.state not in ENDED and _is_there(batch, claimant)
     }
-    return [row for row in imported if row.job_id in stored] + [
+    return [row for row in imported if row.job_id in stored and kept.keep(row)] + [
         row for row in waiting if row.batch_id in alive and _exists(row.key, files)
     ]
 
@@ -118,6 +151,6 @@ def _is_there(record: JobRecord | BatchRecord, claimant: Claimant) -> bool:
 def _exists(key: str, files: Files) -> bool:
     try:
         files.head(key)
-    except ObjectMissing:
+    except (ObjectMissing, ObjectDenied):  # ours can be imported; its batch then leaves its own out
         return False
     return True

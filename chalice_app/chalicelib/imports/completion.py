@@ -11,6 +11,7 @@ from datetime import datetime
 from chalicelib.errors import ObjectUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
+from chalicelib.imports.deletion import settle_deletions
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.listing import rebuilt
@@ -21,6 +22,7 @@ from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import read_manifest
+from chalicelib.threads import in_threads
 from contract.batch_states import ENDED, BatchEvent
 from contract.errors import InvalidKey, InvalidManifest
 from contract.manifest import Manifest, ManifestInstance
@@ -104,7 +106,10 @@ def _record_instances(
         bring_back(context.files, manifest.batch_id, results.outcomes.keys() - failed)
     stay = move_all(context.files, sorted(failed), failed_key, _FAILED)
     rows = _rows(manifest, results.outcomes, job.job_id, context)
+    image_sets = {row.image_set_id: row.study_instance_uid for row in rows if row.image_set_id}
+    in_threads(lambda each: context.stores.image_sets.note(*each), sorted(image_sets.items()))
     ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
+    settle_deletions(image_sets, context)
 
 
 def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:

@@ -76,6 +76,10 @@ class ImportService(Protocol):
         """How a job is doing; None where HealthImaging does not know it, or not any more."""
         ...
 
+    def keeps(self, datastore_id: str, image_set_id: str) -> bool:
+        """Whether the image set is there, and is not being deleted."""
+        ...
+
 
 class HealthImaging:
     """An ImportService.
@@ -137,6 +141,22 @@ class HealthImaging:
             job.get("endedAt"),
             job.get("jobName"),
         )
+
+    def keeps(self, datastore_id: str, image_set_id: str) -> bool:
+        """See ImportService.
+
+        Whether a deleted one is unknown or shown as DELETED is on no page.
+        https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_GetImageSet.html
+        """
+        try:
+            with errors():
+                answer = self._client.get_image_set(
+                    datastoreId=datastore_id, imageSetId=image_set_id
+                )
+        except ImportUnknown:
+            return False
+        deleting = answer["imageSetWorkflowStatus"] in ("DELETING", "DELETED")
+        return answer["imageSetState"] != "DELETED" and not deleting
 
 
 @contextmanager

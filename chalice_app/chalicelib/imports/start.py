@@ -50,7 +50,7 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
         return job_state(job_id or batch.batch_id, datastore_id, settings.poll_min_seconds)
     manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
     request = import_request(manifest, execution.bucket, settings)
-    swept = sweep(manifest, context.files, stores, _claimant(request, context))
+    swept = sweep(manifest, _claimant(request, batch, context), context)
     if not swept.left:
         _end_without_job(
             new_job(manifest, execution, request, batch.batch_id, context.now),
@@ -79,12 +79,12 @@ def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) ->
     )
 
 
-def _claimant(request: ImportRequest, context: ImportContext) -> Claimant:
+def _claimant(request: ImportRequest, batch: BatchRecord, context: ImportContext) -> Claimant:
     return Claimant(
         request.batch_id,
         request.datastore_id,
         default_datastore_id=context.settings.datastore_id,
-        skips_duplicates=context.settings.skip_duplicates,
+        skips_duplicates=context.settings.skip_duplicates and not batch.forced,
         now=context.now,
     )
 

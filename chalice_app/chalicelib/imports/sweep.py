@@ -13,7 +13,7 @@ import structlog
 from chalicelib.errors import ObjectDenied
 from chalicelib.imports.aside import duplicate_key, move_all, unlisted_key
 from chalicelib.imports.claims import Claimant, claim
-from chalicelib.stores import Stores
+from chalicelib.imports.context import ImportContext
 from chalicelib.stores.files import Files
 from chalicelib.stores.instances import same_bytes
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX
@@ -69,13 +69,14 @@ def plan_sweep(
     )
 
 
-def sweep(manifest: Manifest, files: Files, stores: Stores, claimant: Claimant) -> Sweep:
+def sweep(manifest: Manifest, claimant: Claimant, context: ImportContext) -> Sweep:
     """Leave under the prefix what is to be imported, and say what became of the rest."""
+    files = context.files
     uploads = files.end_uploads(manifest.prefix)  # first: or one ends behind the listing
     present = {each.key for each in files.list(manifest.prefix)}
     aside = moved_duplicates(manifest, files)
     wanted = [each for each in manifest.instances if each.key in present - aside]
-    rows = claim(claimant, wanted, stores, files)
+    rows = claim(claimant, wanted, context)
     plan = plan_sweep(manifest, present, aside, rows)
     stay = move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
     stay |= move_all(files, plan.copies, duplicate_key, _ANOTHERS)

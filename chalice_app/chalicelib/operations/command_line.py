@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--key", help="the object under quarantine/, if not the ledger's")
     for command in (retry, release):
         command.add_argument("--reason", required=True, help="kept for good; no patient data")
+        command.add_argument(
+            "--force",
+            action="store_true",
+            help="import what is imported, a duplicate, or deleted in HealthImaging, once more",
+        )
     dead = _command(commands, "redrive", _redrive, "move dead letters back to the queue")
     dead.add_argument("--limit", type=int, help="move so many one by one; default: all, by SQS")
     _command(commands, "reconcile", _reconcile, "look for objects nobody accounts for")
@@ -115,12 +120,13 @@ def _put_aside(stored: Any) -> Json:
 
 
 def _retry(asked: argparse.Namespace) -> Json:
-    body = json.dumps({"reason": asked.reason}).encode()
+    body = json.dumps({"reason": asked.reason, "force": asked.force}).encode()
     return resources.retry_batch(setup.operations(), asked.batch_id, body)
 
 
 def _release(asked: argparse.Namespace) -> Json:
-    members = {"reason": asked.reason} | ({"key": asked.key} if asked.key else {})
+    members = {"reason": asked.reason, "force": asked.force}
+    members |= {"key": asked.key} if asked.key else {}
     return resources.release_instance(setup.operations(), asked.uid, json.dumps(members).encode())
 
 

@@ -46,7 +46,8 @@ def expirable(manifest: Manifest, rows: Mapping[str, InstanceRecord]) -> list[st
     def is_imported(row: InstanceRecord | None) -> bool:
         if row is None:
             return False
-        return row.state is InstanceState.IMPORTED or row.batch_id > manifest.batch_id
+        was_imported = row.state in (InstanceState.IMPORTED, InstanceState.DELETED)
+        return was_imported or row.batch_id > manifest.batch_id
 
     return [each.key for each in manifest.instances if is_imported(rows.get(each.sop_instance_uid))]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from chalicelib.errors import ApiProblem, ObjectDenied, ObjectMissing
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import duplicate_key, failed_key
 from chalicelib.stores.files import Files, StoredObject
 from contract.errors import InvalidKey, InvalidMetadata
 from contract.keys import INSTANCES_PREFIX, QUARANTINE_PREFIX, InstanceKey
@@ -43,13 +43,13 @@ def batch_key(key: str) -> InstanceKey:
 
 
 def locate(key: str, files: Files) -> StoredObject | None:
-    """Where an instance that failed stands now: in quarantine, or still in its batch; or nowhere.
+    """Where an instance stands now: in quarantine, in its batch, or among duplicates; or nowhere.
 
     Nowhere is also what may not be read.
 
     ``key`` is the one it had in its batch.
     """
-    for place in (failed_key(key), key):
+    for place in (failed_key(key), key, duplicate_key(key)):
         try:
             return files.head(place)
         except (ObjectMissing, ObjectDenied):

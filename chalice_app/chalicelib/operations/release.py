@@ -32,52 +32,65 @@ from contract.records import InstanceState
 _RELEASABLE = (InstanceState.FAILED, InstanceState.QUARANTINED)
 
 
-def release_subject(sop_instance_uid: str, batch_id: str) -> str:
+def release_subject(sop_instance_uid: str, batch_id: str, *, force: bool = False) -> str:
     """The journal's name for the release of an instance that was put aside from a batch."""
-    return f"release:{sop_instance_uid}:{batch_id}"
+    return f"release{'-forced' if force else ''}:{sop_instance_uid}:{batch_id}"
 
 
 def release_instance(
-    sop_instance_uid: str, reason: str, key: str | None, operations: Operations
+    sop_instance_uid: str,
+    reason: str,
+    key: str | None,
+    operations: Operations,
+    *,
+    force: bool = False,
 ) -> Entry:
     """Import an instance that was put aside; the same batch however often it is asked.
 
-    ``key`` says which object, where it is not the ledger's: one that was swept as unlisted, say.
-    Raises NotFound, BadParameter and OperationRefused.
+    ``key`` says which object, where it is not the ledger's: one that was swept as unlisted, say. By
+    ``force``, it is imported whatever is imported. Raises NotFound, BadParameter and
+    OperationRefused.
     """
     if key is None:
-        original = _ledgers(sop_instance_uid, operations)
+        original = _ledgers(sop_instance_uid, operations, force=force)
     else:
         original = _named(key, sop_instance_uid)
-    entry = operations.journal.get(release_subject(sop_instance_uid, original.batch_id))
+    subject = release_subject(sop_instance_uid, original.batch_id, force=force)
+    entry = operations.journal.get(subject)
     if entry is None or not is_published(entry.batch_id, operations.files):
-        _settle(original.batch_id, operations)
-        original = original if key else _ledgers(sop_instance_uid, operations)
-        entry = _publish(_find(key, original, operations), original, reason, operations)
+        _settle(original.batch_id, operations, force=force)
+        original = original if key else _ledgers(sop_instance_uid, operations, force=force)
+        source = _find(key, original, operations)
+        asked = new_entry(subject, reason, operations.now)
+        entry = _publish(asked, source, original, operations, force=force)
     operations.files.delete([key or failed_key(str(original))])
     return entry
 
 
-def _settle(batch_id: str, operations: Operations) -> None:
+def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:
     """HealthImaging is asked first: the instance may have been imported after all."""
     batch = operations.stores.batches.get(batch_id)
     if batch is not None and batch.state in ENDED:
-        settled(batch, operations)
+        settled(batch, operations, force=force)
 
 
 def _publish(
-    source: StoredObject, original: InstanceKey, reason: str, operations: Operations
+    asked: Entry,
+    source: StoredObject,
+    original: InstanceKey,
+    operations: Operations,
+    *,
+    force: bool,
 ) -> Entry:
-    subject = release_subject(original.sop_instance_uid, original.batch_id)
     found = identify(source, str(original))
-    entry = operations.journal.begin(new_entry(subject, reason, operations.now))
+    entry = operations.journal.begin(asked)
     manifest = _manifest(original.batch_id, found, operations)
     copies = [Copy(source, found.instance)]
-    publish(Repeat(entry, original.batch_id, manifest, copies), operations)
+    publish(Repeat(entry, original.batch_id, manifest, copies, force), operations)
     return entry
 
 
-def _ledgers(sop_instance_uid: str, operations: Operations) -> InstanceKey:
+def _ledgers(sop_instance_uid: str, operations: Operations, *, force: bool) -> InstanceKey:
     """The key that the instance had in the batch it was put aside from."""
     row = operations.stores.instances.get_many([sop_instance_uid]).get(sop_instance_uid)
     if row is None:
@@ -87,9 +100,11 @@ def _ledgers(sop_instance_uid: str, operations: Operations) -> InstanceKey:
         return key
     batch = operations.stores.batches.get(row.batch_id)
     if batch and batch.retry_of:  # the row may be what an earlier call with this very request made
-        subject = release_subject(sop_instance_uid, batch.retry_of)
+        subject = release_subject(sop_instance_uid, batch.retry_of, force=force)
         if operations.journal.get(subject):
             return replace(key, batch_id=batch.retry_of)
+    if force and row.state is not InstanceState.RECEIVED:
+        return key
     raise OperationRefused(f"the instance is {row.state}")
 
 

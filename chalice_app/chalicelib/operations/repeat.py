@@ -76,12 +76,16 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A batch to be made: ``manifest`` is the old batch's, ``copies`` are what it lists."""
+    """A batch to be made: ``manifest`` is the old batch's, ``copies`` are what it lists.
+
+    A ``forced`` one is imported whatever others have imported.
+    """
 
     entry: Entry
     old_batch_id: str
     manifest: Manifest
     copies: Sequence[Copy]
+    forced: bool = False
 
 
 def new_entry(subject: str, reason: str, now: datetime) -> Entry:
@@ -90,11 +94,11 @@ def new_entry(subject: str, reason: str, now: datetime) -> Entry:
     return Entry(subject, new_batch_id(now, digest[:BATCH_ENTROPY_BYTES]), reason, now)
 
 
-def settled(batch: BatchRecord, operations: Operations) -> BatchRecord:
+def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) -> BatchRecord:
     """The batch, once HealthImaging was asked what became of its job.
 
-    Raises OperationRefused where that job runs or cannot be asked for: what it has imported, or
-    will, must not be imported again. Raises ServiceUnavailable.
+    Raises OperationRefused where that job runs or, unless by ``force``, cannot be asked for: what
+    it has imported, or will, must not be imported again. Raises ServiceUnavailable.
     """
     try:
         return ask_again(batch, operations.imports)
@@ -103,6 +107,8 @@ def settled(batch: BatchRecord, operations: Operations) -> BatchRecord:
     except (ImportThrottled, ResultsNotReady) as error:
         raise ServiceUnavailable(str(error)) from error
     except (*_UNANSWERED, InvalidManifest) as error:
+        if force:
+            return batch
         raise OperationRefused(
             f"nobody can say what the batch's import job has imported ({type(error).__name__}):"
             " see import_unsettled in docs/operations.md"
@@ -161,4 +167,5 @@ def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:
         lease_expires_at=now + _LEASE,
         message=repeat.entry.reason,
         retry_of=repeat.old_batch_id,
+        forced=repeat.forced,
     )

@@ -20,18 +20,22 @@ from chalicelib.threads import in_threads
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import Manifest, ManifestInstance
-from contract.records import BatchRecord, BatchState, InstanceState
+from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
 _RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
 
 
-def retry_subject(batch_id: str) -> str:
+def retry_subject(batch_id: str, *, force: bool = False) -> str:
     """The journal's name for the retry of a batch."""
-    return f"retry:{batch_id}"
+    return f"retry-forced:{batch_id}" if force else f"retry:{batch_id}"
 
 
-def retry_batch(batch_id: str, reason: str, operations: Operations) -> Entry:
+def retry_batch(
+    batch_id: str, reason: str, operations: Operations, *, force: bool = False
+) -> Entry:
     """Make a new batch of a batch's failed instances; the same one however often it is asked.
+
+    By ``force``, of all its instances whose objects are there, to be imported whatever is imported.
 
     HealthImaging is asked about the batch's job first: what it has imported after all is recorded,
     and not retried. An instance that was sent again since, in a newer batch, is left to that.
@@ -40,12 +44,13 @@ def retry_batch(batch_id: str, reason: str, operations: Operations) -> Entry:
     batch = operations.stores.batches.get(batch_id)
     if batch is None:
         raise NotFound("there is no batch of this id")
-    subject = retry_subject(batch_id)
+    subject = retry_subject(batch_id, force=force)
     entry = operations.journal.get(subject)
     if entry is None or not is_published(entry.batch_id, operations.files):
-        manifest, copies = _failed(settled(batch, operations), operations)
+        batch = settled(batch, operations, force=force)
+        manifest, copies = _repeatable(batch, operations, force=force)
         entry = operations.journal.begin(entry or new_entry(subject, reason, operations.now))
-        publish(Repeat(entry, batch_id, manifest, copies), operations)
+        publish(Repeat(entry, batch_id, manifest, copies, force), operations)
     operations.files.delete(_copied(entry.batch_id, batch_id, operations))
     operations.stores.batches.link_retry(batch_id, entry.batch_id)
     return entry
@@ -57,9 +62,13 @@ def _copied(batch_id: str, old_batch_id: str, operations: Operations) -> list[st
     return [failed_key(str(replace(key, batch_id=old_batch_id))) for key in keys]
 
 
-def _failed(batch: BatchRecord, operations: Operations) -> tuple[Manifest, list[Copy]]:
-    if batch.state not in _RETRIABLE:
-        raise OperationRefused(f"the batch is {batch.state}; only {_either()} can be retried")
+def _repeatable(
+    batch: BatchRecord, operations: Operations, *, force: bool
+) -> tuple[Manifest, list[Copy]]:
+    allowed = (*_RETRIABLE, BatchState.IMPORTED) if force else _RETRIABLE
+    if batch.state not in allowed:
+        either = " and ".join(allowed)
+        raise OperationRefused(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
     rows = operations.stores.instances.get_many(
         each.sop_instance_uid for each in manifest.instances
@@ -67,9 +76,7 @@ def _failed(batch: BatchRecord, operations: Operations) -> tuple[Manifest, list[
 
     def copy_of(instance: ManifestInstance) -> Copy | None:
         row = rows.get(instance.sop_instance_uid)
-        if row is None or row.state is not InstanceState.FAILED:
-            return None
-        if str(batch_key(row.key)) != instance.key:
+        if not (_waits_nowhere(row) if force else _has_failed(row, instance)):
             return None
         source = locate(instance.key, operations.files)
         return None if source is None else Copy(source, instance)
@@ -88,5 +95,13 @@ def _manifest(batch_id: str, operations: Operations) -> Manifest:
         raise OperationRefused(f"the batch's manifest cannot be read: {error}") from None
 
 
-def _either() -> str:
-    return " and ".join(_RETRIABLE)
+def _has_failed(row: InstanceRecord | None, instance: ManifestInstance) -> bool:
+    """And was not sent again since, in a newer batch."""
+    if row is None or row.state is not InstanceState.FAILED:
+        return False
+    return str(batch_key(row.key)) == instance.key
+
+
+def _waits_nowhere(row: InstanceRecord | None) -> bool:
+    """No batch is about to import the instance anyway."""
+    return row is None or row.state is not InstanceState.RECEIVED

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from chalicelib.stores.batches import BatchStore
+from chalicelib.stores.image_sets import ImageSetStore
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.jobs import JobStore
 from chalicelib.stores.objects import ObjectStore
@@ -18,3 +19,4 @@ class Stores:
     batches: BatchStore
     instances: InstanceStore
     studies: StudyStore
+    image_sets: ImageSetStore

@@ -97,7 +97,7 @@ def same_bytes(one: Checksum, other: Checksum) -> bool | None:
 def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
     if known is None:
         return True
-    return _failed(known) and known.batch_id < row.batch_id
+    return _is_absent(known) and known.batch_id < row.batch_id
 
 
 def _tells_more(was: InstanceRecord | None, row: InstanceRecord) -> bool:
@@ -118,17 +118,18 @@ def merged(known: InstanceRecord | None, row: InstanceRecord) -> InstanceRecord:
 
 
 def _outranks(known: InstanceRecord, row: InstanceRecord) -> bool:
-    """A newer batch's row does; but one batch's failure does not hide another's same bytes."""
+    """A newer batch's row does; but what one batch has not, does not hide another's same bytes."""
     if known.batch_id == row.batch_id:
         return False
-    if same_bytes(known.checksum, row.checksum) and (_failed(known) != _failed(row)):
-        return _failed(row)
+    if same_bytes(known.checksum, row.checksum) and (_is_absent(known) != _is_absent(row)):
+        return _is_absent(row)
     # Batch ids begin with the time the batch was opened.
     return known.batch_id > row.batch_id
 
 
-def _failed(row: InstanceRecord) -> bool:
-    return row.state in (InstanceState.FAILED, InstanceState.QUARANTINED)
+def _is_absent(row: InstanceRecord) -> bool:
+    """Whether it has ended without being in HealthImaging."""
+    return row.state in (InstanceState.FAILED, InstanceState.QUARANTINED, InstanceState.DELETED)
 
 
 def one_per_uid(rows: Iterable[InstanceRecord]) -> dict[str, InstanceRecord]:

@@ -91,6 +91,7 @@ def batch_item(batch: BatchRecord) -> Item:
         message=batch.message,
         retryOf=batch.retry_of,
         retriedAs=batch.retried_as,
+        forced=batch.forced or None,
         correctedAt=_iso(batch.corrected_at),
         **_counts_item(batch.counts),
     )
@@ -118,6 +119,7 @@ def batch_from_item(item: Mapping[str, Any]) -> BatchRecord:
         message=item.get("message"),
         retry_of=item.get("retryOf"),
         retried_as=item.get("retriedAs"),
+        forced=item.get("forced", False),
         corrected_at=_time(item, "correctedAt"),
     )
 

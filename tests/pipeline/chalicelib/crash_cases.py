@@ -163,6 +163,45 @@ def a_failed_import_without_a_manifest(world: World) -> Any:
     return step(A, error={"Error": "InvalidManifest", "Cause": '{"errorMessage": "no"}'})
 
 
+def deleted(world: World) -> dict[str, Any]:
+    """The only image set is deleted; HealthImaging's event of it."""
+    (image_set,) = world.delete_image_sets()
+    detail = {"datastoreId": world.datastore_id, "imagesetId": image_set}
+    return event_bridge_event("aws.medical-imaging", "Image Set Deleted", detail)
+
+
+def a_deleted_image_set(world: World) -> Any:
+    """Of an import that is recorded; a file that is none is not in it."""
+    job = a_started_batch(world)
+    world.finish_jobs()
+    app.check_status(step(A, job=job), None)
+    return deleted(world)
+
+
+def a_deletion_before_the_results(world: World) -> dict[str, Any]:
+    job = a_started_batch(world)
+    world.finish_jobs()
+    app.on_image_set_event(deleted(world), None)
+    return job
+
+
+def a_finished_job_of_what_is_deleted(world: World) -> Any:
+    return step(A, job=a_deletion_before_the_results(world))
+
+
+def a_job_that_ended_of_what_is_deleted(world: World) -> Any:
+    return ended(a_deletion_before_the_results(world), "Import Job Completed")
+
+
+def what_was_deleted_is_sent_again(world: World) -> Any:
+    """The event of the deletion was lost."""
+    a_deleted_image_set(world)
+    world.close(B, [world.put_instance(B, "1.2.3.1")])
+    world.keep(B, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    world.begin_upload(B)
+    return step(B)
+
+
 def two_overdue_batches(world: World) -> Any:
     for batch_id in (A, B, EMPTY):
         world.keep(batch_id, BatchEvent.OPENED)
@@ -279,6 +318,10 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "check_status": ("check_status", a_finished_job),
     "record_failure": ("record_failure", a_failed_import),
     "record_failure no manifest": ("record_failure", a_failed_import_without_a_manifest),
+    "on_image_set_event": ("on_image_set_event", a_deleted_image_set),
+    "check_status deleted": ("check_status", a_finished_job_of_what_is_deleted),
+    "on_import_event deleted": ("on_import_event", a_job_that_ended_of_what_is_deleted),
+    "start_import_job deleted": ("start_import_job", what_was_deleted_is_sent_again),
     "start_import_job lost": ("start_import_job", a_second_start),
     "record_failure lost": ("record_failure", a_failure_without_an_answer),
     "record_failure completed": ("record_failure", a_failure_of_a_finished_job),

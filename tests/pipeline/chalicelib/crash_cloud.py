@@ -16,6 +16,7 @@ from moto.s3 import models
 from moto.s3.models import FakeKey, s3_backends
 
 from local.healthimaging import install
+from local.healthimaging.models import MedicalImagingBackend, medicalimaging_backends
 from tests.pipeline import aws_mock
 from tests.pipeline.aws_mock import ACCOUNT, REGION
 from tests.pipeline.chalicelib.crash_snapshot import Json, described
@@ -62,6 +63,11 @@ class Cloud(World):
         )["stateMachineArn"]
         created = self.imaging.create_datastore(datastoreName="d", clientToken="t")
         self.datastore_id = created["datastoreId"]
+
+    @property
+    def healthimaging(self) -> MedicalImagingBackend:
+        backend: MedicalImagingBackend = medicalimaging_backends[ACCOUNT][REGION]
+        return backend
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> None:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=body, Metadata=metadata or {})

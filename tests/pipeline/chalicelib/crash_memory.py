@@ -12,6 +12,7 @@ from chalicelib import threads, wiring
 from chalicelib.operations import setup
 from chalicelib.operations.journal import MemoryJournal
 from chalicelib.stores import items
+from chalicelib.stores.image_sets import MemoryImageSets, image_set_key
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import (
     MemoryBatches,
@@ -26,6 +27,7 @@ from chalicelib.stores.studies import MemoryStudies, study_key
 
 from contract.times import to_iso
 from local.healthimaging import install
+from local.healthimaging.models import MedicalImagingBackend
 from tests.pipeline.chalicelib.crash_snapshot import Json, described
 from tests.pipeline.chalicelib.crash_twins import (
     EmulatedImaging,
@@ -60,12 +62,17 @@ class Memory(World):
         self.batches, self.instances, self.jobs = MemoryBatches(), MemoryInstances(), MemoryJobs()
         self.outbox = MemoryOutbox(self.batches)
         self.studies = MemoryStudies(self.outbox)
+        self.image_sets = MemoryImageSets()
         self.gate, self.journal = MemoryGate(), MemoryJournal()
         self.locks: dict[str, MemoryLock] = {}
         self.workflow, self.queue, self.bus = MemoryWorkflow(), MemoryQueue(), MemoryBus()
         self.imaging = EmulatedImaging(self.objects)
         self.datastore_id = self.imaging.datastore_id
         self._lock = threading.RLock()
+
+    @property
+    def healthimaging(self) -> MedicalImagingBackend:
+        return self.imaging.backend
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> None:
         self.files(BUCKET).put(key, body)
@@ -126,6 +133,10 @@ class Memory(World):
         for subject, entry in sorted(self.journal.entries.items()):
             yield {"batchId": subject, "newBatchId": entry.batch_id, "reason": entry.reason,
                    "requestedAt": to_iso(entry.requested_at)}  # fmt: skip
+        for image_set_id, (uid_or_none, at) in sorted(self.image_sets.rows.items()):
+            noted = {"studyInstanceUID": uid_or_none} if uid_or_none else {}
+            deleted = {"deletedAt": to_iso(at)} if at else {}
+            yield {"batchId": image_set_key(image_set_id)} | noted | deleted
         for name, lock in sorted(self.locks.items()):
             yield {"batchId": name} | ({"holder": lock.holder} if lock.holder else {})
         gate = self.gate.gate
@@ -155,6 +166,7 @@ class Memory(World):
             "DynamoBatches": watched("batches", self.batches),
             "DynamoInstances": watched("instances", self.instances, WatchedInstances),
             "DynamoStudies": watched("studies", self.studies),
+            "DynamoImageSets": watched("image_sets", self.image_sets),
             "DynamoOutbox": watched("outbox", self.outbox),
             "DynamoGate": watched("gate", self.gate),
             "DynamoLock": lock,

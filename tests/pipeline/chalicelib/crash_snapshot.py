@@ -10,7 +10,7 @@ from contract.checksums import Checksum
 
 # Not the same in two runs that end alike: times, the gate's traces of a dispatcher that died.
 VOLATILE = {"updatedAt", "admittedAt", "endedAt", "submittedAt", "closedAt"}
-VOLATILE |= {"startAskedAt", "correctedAt"}
+VOLATILE |= {"startAskedAt", "correctedAt", "deletedAt"}
 VOLATILE |= {"dueAt", "eventId", "quietSince", "heldUntil", "holder", "changes"}
 _REPORT = re.compile(r"(?<=/)\d{8}T\d{6}Z(?=\.json)")
 # A retry's batch is named for the time it was asked for, and for what was asked.

@@ -197,6 +197,9 @@ class EmulatedImaging:
         found = (each.job_id for each in jobs if each.job_name == job_name and not each.message)
         return next(found, None)
 
+    def keeps(self, datastore_id: str, image_set_id: str) -> bool:
+        return image_set_id in self.backend.datastore(datastore_id).image_sets
+
     def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         job = self.backend.import_job(datastore_id, job_id)
         name = job.job_name

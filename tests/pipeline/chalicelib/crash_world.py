@@ -32,6 +32,7 @@ from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender, Target, to_metadata
 from contract.records import BatchRecord, BatchState, Counts
 from local.healthimaging import Emulator, EmulatorOptions, ManualScheduler, QuotaProfile
+from local.healthimaging.models import MedicalImagingBackend
 from local.lambdas import event_bridge_event
 from tests.pipeline.chalicelib.crash_snapshot import (
     VOLATILE,
@@ -175,6 +176,20 @@ class World(ABC):
             quota_profile=QuotaProfile.NONE, lost_answers=1, client_token_seconds=0.0
         )
         self._emulator.configure(options)
+
+    @property
+    @abstractmethod
+    def healthimaging(self) -> MedicalImagingBackend:
+        """The emulator's data stores."""
+
+    def delete_image_sets(self) -> list[str]:
+        """Delete every image set in HealthImaging; returns their ids."""
+        backend = self.healthimaging
+        ids = sorted(backend.datastore(self.datastore_id).image_sets)
+        for image_set_id in ids:
+            backend.delete_image_set(self.datastore_id, image_set_id)
+        self.scheduler.advance(1)
+        return ids
 
     def finish_jobs(self) -> None:
         self.scheduler.advance(60)

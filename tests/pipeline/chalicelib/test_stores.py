@@ -11,6 +11,7 @@ from chalicelib.events.event import EventType, an_event
 from chalicelib.stores import Stores
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
 from chalicelib.stores.gate import DynamoGate, Gate, GateStore
+from chalicelib.stores.image_sets import DynamoImageSets, MemoryImageSets
 from chalicelib.stores.instances import record
 from chalicelib.stores.jobs import Cursor, JobQuery, Window, page
 from chalicelib.stores.memory import (
@@ -56,7 +57,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         objects.bodies[BUCKET, "a"] = b"body"
         batches = MemoryBatches()
         studies = MemoryStudies(MemoryOutbox(batches))
-        return Stores(objects, MemoryJobs(), batches, MemoryInstances(), studies)
+        return Stores(objects, MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets())
     request.getfixturevalue("_aws")
     client, s3 = aws.dynamodb(), aws.s3()
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"body")
@@ -66,6 +67,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoBatches(client, "DicomBatchTable"),
         DynamoInstances(client, "DicomInstanceTable"),
         DynamoStudies(client, "DicomBatchTable"),
+        DynamoImageSets(client, "DicomBatchTable"),
     )
 
 
@@ -434,6 +436,20 @@ def gate(request: pytest.FixtureRequest) -> GateStore:
         return MemoryGate()
     request.getfixturevalue("_aws")
     return DynamoGate(aws.dynamodb(), "DicomBatchTable")
+
+
+def test_a_deletion_and_a_note_of_an_image_set_find_each_other_in_any_order(
+    stores: Stores,
+) -> None:
+    image_sets = stores.image_sets
+    image_sets.note("a", "1.2")
+    assert image_sets.deleted(["a", "b"]) == frozenset()
+    assert image_sets.delete("a", NOW) == "1.2"
+    assert image_sets.delete("b", NOW) is None
+    image_sets.note("b", "1.3")
+    assert image_sets.deleted(["a", "b", "c"]) == {"a", "b"}
+    assert image_sets.delete("b", NOW) == "1.3"
+    assert image_sets.deleted([]) == frozenset()
 
 
 def test_the_gate_is_held_by_one_who_learns_that_others_came(gate: GateStore) -> None:

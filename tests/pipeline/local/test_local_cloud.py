@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from contract.records import BatchRecord, BatchState, Counts
 from local import names, samples
 from local.cloud import Cloud
 from local.follow import RestClient
-from tests.pipeline.local.support import FAST, send_all, settle, until
+from tests.pipeline.local.support import FAST, fresh, send_all, settle, until
 
 pytestmark = pytest.mark.usefixtures("cloud")
 
@@ -119,6 +120,33 @@ def test_a_batch_whose_receiver_died_is_closed_and_imported(rest: RestClient) ->
     job = until(lambda: job_of_batch(rest, batch_id))
     assert (job["jobStatus"], job["importedCount"]) == ("COMPLETED", 1)
     assert job["callingAeTitle"] == "DEAD"
+
+
+def test_what_is_deleted_in_healthimaging_and_sent_again_is_imported_again(
+    cloud: Cloud, rest: RestClient, tmp_path: Path
+) -> None:
+    samples = fresh(tmp_path, "CT_small.dcm")
+    (uid,) = (each.sop_instance_uid for each in samples)
+    send_all(cloud, samples)
+    settle(rest, {uid})
+    first = rest.instance(uid)
+    boto3.client("medical-imaging").delete_image_set(
+        datastoreId=os.environ["DATASTORE_ID"], imageSetId=first["imageSetId"]
+    )
+    deleted = until(lambda: state_of(rest, uid, "DELETED"))
+    assert deleted["reason"] == "its image set was deleted in HealthImaging"
+    study = urllib3.request("GET", f"{cloud.rest_url}/studies/{first['studyInstanceUID']}").json()
+    assert (study["importedCount"], study["deletedCount"]) == (0, 1)
+    send_all(cloud, samples)
+    again = until(lambda: state_of(rest, uid, "IMPORTED"))
+    assert again["imageSetId"] != first["imageSetId"]
+    assert again["batchId"] != first["batchId"]
+
+
+def state_of(rest: RestClient, uid: str, state: str) -> dict[str, Any] | None:
+    """The instance, once it is in that state."""
+    instance = rest.instance(uid)
+    return instance if instance.get("state") == state else None
 
 
 def test_what_is_put_into_the_dropbox_is_imported(rest: RestClient) -> None:

@@ -11,6 +11,7 @@ from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
+from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
@@ -86,7 +87,9 @@ def memory_stores(manifest: Manifest | None = None) -> Stores:
     """With a manifest: its batch as it is when its execution begins."""
     batches = MemoryBatches()
     studies = MemoryStudies(MemoryOutbox(batches))
-    stores = Stores(MemoryObjects(), MemoryJobs(), batches, MemoryInstances(), studies)
+    stores = Stores(
+        MemoryObjects(), MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets()
+    )
     if manifest is not None:
         keep_batch(stores, manifest)
     return stores
@@ -152,6 +155,7 @@ class FakeHealthImaging:
     on_start: Callable[[], None] = lambda: None
     # What ListDICOMImportJobs shows, by job name.
     listed: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def start(self, request: ImportRequest) -> str:
         """The same job for the same batch, as the clientToken has it."""
@@ -166,6 +170,12 @@ class FakeHealthImaging:
         if self.faults:
             raise self.faults.pop(0)
         return self.listed.get(job_name)
+
+    def keeps(self, datastore_id: str, image_set_id: str) -> bool:
+        """See ImportService."""
+        if self.faults:
+            raise self.faults.pop(0)
+        return image_set_id not in self.gone
 
     def look(self, datastore_id: str, job_id: str) -> ImportView | None:
         """See ImportService."""

@@ -95,7 +95,8 @@ class Start:
         stepping = Stores(
             stores.objects,
             *(cast("Any", Stepping(each, self.steps)) for each in (
-                stores.jobs, stores.batches, stores.instances, stores.studies)),
+                stores.jobs, stores.batches, stores.instances, stores.studies,
+                stores.image_sets)),
         )  # fmt: skip
         context = replace(
             a_context(stores, self.service),

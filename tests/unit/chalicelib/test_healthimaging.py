@@ -91,6 +91,38 @@ def listed(*names: str, further: str | None = None) -> dict[str, Any]:
     return {"jobSummaries": jobs} | ({"nextToken": further} if further else {})
 
 
+@pytest.mark.parametrize(
+    ("state", "status", "kept"),
+    [
+        ("ACTIVE", "UPDATED", True),
+        ("LOCKED", "UPDATING", True),
+        ("LOCKED", "DELETING", False),
+        ("DELETED", "DELETED", False),
+    ],
+)
+def test_an_image_set_is_kept_until_it_is_being_deleted(
+    client: Any, answers: Stubber, state: str, status: str, kept: bool
+) -> None:
+    image_set = {
+        "datastoreId": DATASTORE,
+        "imageSetId": "a" * 32,
+        "versionId": "1",
+        "imageSetState": state,
+        "imageSetWorkflowStatus": status,
+    }
+    asked = {"datastoreId": DATASTORE, "imageSetId": "a" * 32}
+    answers.add_response("get_image_set", image_set, asked)
+    assert HealthImaging(client).keeps(DATASTORE, "a" * 32) is kept
+
+
+def test_an_image_set_that_healthimaging_does_not_know_is_not_kept(
+    client: Any, answers: Stubber
+) -> None:
+    code = "ResourceNotFoundException"
+    answers.add_client_error("get_image_set", code, http_status_code=404)
+    assert not HealthImaging(client).keeps(DATASTORE, "a" * 32)
+
+
 def test_a_job_is_found_by_its_name_among_those_that_run_before_those_that_completed(
     client: Any, answers: Stubber
 ) -> None:

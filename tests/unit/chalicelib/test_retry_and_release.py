@@ -12,8 +12,9 @@ from chalicelib.errors import (
     NotFound,
     ServiceUnavailable,
 )
-from chalicelib.imports.aside import failed_key, move_all, unlisted_key
+from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.late import ask_again
 from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.intake.trigger import close_batch
@@ -408,3 +409,70 @@ def repeat(desk: Desk, operation: str) -> Entry:
     if operation == "retry":
         return retry_batch(BATCH, WHY, desk.operations())
     return release_instance("1.2.3.1", WHY, None, desk.operations())
+
+
+def an_imported_batch() -> Desk:
+    desk = a_failed_batch(COMPLETED)
+    body = lines(*(success(key) for key in KEYS))
+    keep_results(desk.stores, summary=summary(4), success=body)
+    batch = desk.stores.batches.get(BATCH)
+    assert batch is not None
+    ask_again(batch, a_context(desk.stores, desk.service))
+    return desk
+
+
+def test_by_force_all_of_an_imported_batch_is_repeated_and_imported_again() -> None:
+    desk = an_imported_batch()
+    with pytest.raises(OperationRefused, match="only PARTIAL and FAILED"):
+        retry_batch(BATCH, WHY, desk.operations())
+    entry = retry_batch(BATCH, WHY, desk.operations(), force=True)
+    assert retry_batch(BATCH, "again", desk.operations(), force=True) == entry
+    batch = desk.stores.batches.get(entry.batch_id)
+    assert batch is not None
+    assert (batch.forced, batch.retry_of) == (True, BATCH)
+    assert len(desk.manifest(entry.batch_id).instances) == 4
+    desk.close(entry.batch_id)
+    kept = desk.stores.batches.get(entry.batch_id)
+    assert kept is not None
+    assert kept.forced
+
+
+def test_a_forced_retry_is_another_than_the_one_before() -> None:
+    desk = Desk()
+    entry = retry_batch(BATCH, WHY, desk.operations())
+    forced = retry_batch(BATCH, WHY, desk.operations(), force=True)
+    assert forced.batch_id != entry.batch_id
+
+
+@pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
+def test_by_force_an_instance_is_released_whatever_its_state(state: InstanceState) -> None:
+    desk = an_imported_batch()
+    overwrite(desk.stores.instances, [replace(desk.row("1.2.3.1"), state=state)])
+    with pytest.raises(OperationRefused):
+        release_instance("1.2.3.1", WHY, None, desk.operations())
+    entry = release_instance("1.2.3.1", WHY, None, desk.operations(), force=True)
+    batch = desk.stores.batches.get(entry.batch_id)
+    assert batch is not None
+    assert batch.forced
+    desk.close(entry.batch_id)
+    assert release_instance("1.2.3.1", WHY, None, desk.operations(), force=True) == entry
+
+
+def test_no_force_imports_what_a_running_job_imports() -> None:
+    desk = a_failed_batch(RUNNING)
+    with pytest.raises(OperationRefused, match="still runs"):
+        retry_batch(BATCH, WHY, desk.operations(), force=True)
+
+
+def test_force_goes_on_where_nobody_can_say_what_was_imported() -> None:
+    desk = a_failed_batch(RUNNING)
+    desk.service.faults = [ImportRefused("AccessDeniedException: no")]
+    entry = retry_batch(BATCH, WHY, desk.operations(), force=True)
+    assert desk.manifest(entry.batch_id).instances != ()
+
+
+def test_a_duplicate_is_released_by_force_from_where_it_was_put() -> None:
+    desk = an_imported_batch()
+    move_all(desk.files, [KEYS[0]], duplicate_key, "another batch imports the same bytes")
+    entry = release_instance("1.2.3.1", WHY, None, desk.operations(), force=True)
+    assert len(desk.keys(f"instances/{entry.batch_id}/")) == 1
