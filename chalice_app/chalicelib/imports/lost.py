@@ -9,7 +9,9 @@ completed last, whose results may be on their way.
 
 import structlog
 
+from chalicelib.errors import ImportRefused, ObjectDenied
 from chalicelib.imports.context import ImportContext
+from chalicelib.imports.measures import report_unsettled
 from contract.records import BatchRecord
 
 _FOLDER = "-DicomImport-"
@@ -19,13 +21,17 @@ _log = structlog.get_logger()
 def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
     """The id of the job of a start without an answer, if there is one: it is the batch's now.
 
-    Raises the errors of ``imports.healthimaging``.
+    Raises the errors of ``imports.healthimaging``, and ObjectDenied.
     """
     if batch.start_asked_at is None or batch.job_id not in (None, batch.batch_id):
         return None
     datastore_id = batch.datastore_id or context.settings.datastore_id
-    job_id = context.service.find(datastore_id, batch.batch_id)
-    job_id = job_id or _by_results(batch.batch_id, datastore_id, context)
+    try:
+        job_id = context.service.find(datastore_id, batch.batch_id)
+        job_id = job_id or _by_results(batch.batch_id, datastore_id, context)
+    except (ImportRefused, ObjectDenied) as error:
+        report_unsettled(batch.batch_id, type(error).__name__, context.settings, context.now)
+        raise
     if job_id is not None:
         _log.warning("lost_job_found", batch_id=batch.batch_id, job_id=job_id)
         context.stores.batches.attach_job(batch.batch_id, job_id)

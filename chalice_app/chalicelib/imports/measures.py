@@ -34,7 +34,7 @@ def report_correction(
     _log.warning("import_corrected", batch_id=job.batch_id, status=job.job_status, **members)
 
 
-def report_unsettled(job: JobRecord, why: str, settings: ImportSettings, now: datetime) -> None:
+def report_unsettled(batch_id: str, why: str, settings: ImportSettings, now: datetime) -> None:
     """Nobody knows how the import has ended, or it has not, for longer than is usual.
 
     The alarm's metric: docs/operations.md says what to do for each ``why``.
@@ -43,7 +43,7 @@ def report_unsettled(job: JobRecord, why: str, settings: ImportSettings, now: da
         "UnsettledImports": 1,
     }
     members = embedded(settings.metric_namespace, now, values)
-    _log.warning("import_unsettled", batch_id=job.batch_id, job_id=job.job_id, why=why, **members)
+    _log.warning("import_unsettled", batch_id=batch_id, why=why, **members)
 
 
 def _values(counts: Counts) -> dict[str, float]:

@@ -84,7 +84,7 @@ def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobReco
         if view.status is JobStatus.COMPLETED:
             return _completed(execution, job, view, context)
     except _BLOCKED as error:
-        report_unsettled(job, type(error).__name__, context.settings, context.now)
+        report_unsettled(job.batch_id, type(error).__name__, context.settings, context.now)
         raise
     if view.status is JobStatus.FAILED:
         message = f"HealthImaging: {view.message or _NO_REASON}"
@@ -95,7 +95,7 @@ def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobReco
 def _still_running(job: JobRecord, view: ImportView, context: ImportContext) -> JobRecord:
     age = (context.now - job.submitted_at).total_seconds()
     if age > context.settings.import_max_age_seconds:
-        report_unsettled(job, "overdue", context.settings, context.now)
+        report_unsettled(job.batch_id, "overdue", context.settings, context.now)
     running = replace(job, job_status=view.status)
     if running != job:
         context.stores.jobs.put(running)
@@ -109,7 +109,7 @@ def _completed(
         return complete(execution, job, view, context)
     except ResultsNotReady:
         if context.now - (view.ended_at or job.submitted_at) > _RESULTS_LATE:
-            report_unsettled(job, ResultsNotReady.__name__, context.settings, context.now)
+            report_unsettled(job.batch_id, ResultsNotReady.__name__, context.settings, context.now)
         raise
 
 

@@ -115,6 +115,7 @@ def test_an_object_is_read_from_its_beginning_or_whole(ports: Ports) -> None:
             read("gone")
 
 
+@pytest.mark.fault("object-denied")
 def test_an_object_that_may_not_be_read_is_listed_and_denied(ports: Ports) -> None:
     ports.files.put("a", b"body")
     source = ports.files.head("a")

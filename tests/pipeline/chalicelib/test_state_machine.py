@@ -172,6 +172,7 @@ def test_a_start_that_never_succeeds_is_recorded(
     assert "no" in json.loads(asked["error"]["Cause"])["errorMessage"]
 
 
+@pytest.mark.fault("import-unanswered")
 @pytest.mark.parametrize(
     ("fault", "tries"),
     [

@@ -122,6 +122,7 @@ def test_a_batch_whose_receiver_died_is_closed_and_imported(rest: RestClient) ->
     assert job["callingAeTitle"] == "DEAD"
 
 
+@pytest.mark.fault("image-set-deleted")
 def test_what_is_deleted_in_healthimaging_and_sent_again_is_imported_again(
     cloud: Cloud, rest: RestClient, tmp_path: Path
 ) -> None:

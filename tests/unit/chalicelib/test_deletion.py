@@ -184,6 +184,7 @@ def test_a_deletion_that_comes_while_the_rows_are_written_counts(
         assert states(stores) == [DELETED, IMPORTED]
 
 
+@pytest.mark.fault("image-set-deleted")
 def test_what_was_deleted_and_is_sent_again_is_imported_again(
     stores: Stores, service: FakeHealthImaging
 ) -> None:

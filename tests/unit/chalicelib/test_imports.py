@@ -149,6 +149,7 @@ class Forgetful(FakeHealthImaging):
         return f"job{len(self.started)}"
 
 
+@pytest.mark.fault("start-unanswered")
 @pytest.mark.parametrize("seen", ["listed", "by its results"])
 def test_a_job_whose_start_had_no_answer_is_found_and_no_second_is_started(
     stores: Stores, seen: str
@@ -220,6 +221,17 @@ def test_nothing_is_started_while_nobody_can_look_for_the_job(stores: Stores) ->
     with pytest.raises(ImportThrottled):
         start(stores, service)
     assert len(service.started) == 1
+
+
+def test_a_list_that_is_denied_fails_nothing_and_is_told_of(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.faults = [ImportRefused("AccessDeniedException: no")]
+    with capture_logs() as told, pytest.raises(ImportRefused):
+        record_failure(EVENT, a_context(stores, service))
+    assert unsettled(told) == ["ImportRefused"]
+    assert states(stores) == [InstanceState.RECEIVED] * 2
 
 
 def test_a_batch_that_was_ended_meanwhile_is_not_started(
@@ -334,6 +346,7 @@ def test_a_running_job_is_kept_up_to_date_and_looked_at_less_often(
     assert job.job_status is JobStatus.IN_PROGRESS
 
 
+@pytest.mark.fault("import-unanswered")
 def test_a_job_that_takes_days_is_waited_for_and_told_of(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
@@ -353,6 +366,7 @@ def unsettled(told: Sequence[Mapping[str, Any]]) -> list[str]:
     return [each["why"] for each in told if each.get("UnsettledImports") == 1]
 
 
+@pytest.mark.fault("import-unanswered")
 def test_a_jobs_record_that_is_gone_is_made_again(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
@@ -530,6 +544,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.fault("import-unanswered")
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_no_error_of_ours_fails_a_job_that_runs(
     stores: Stores, service: FakeHealthImaging, error: Exception
@@ -547,6 +562,7 @@ def test_no_error_of_ours_fails_a_job_that_runs(
     assert stores.objects.bodies == before
 
 
+@pytest.mark.fault("import-unanswered")
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 def test_no_error_of_ours_fails_a_job_that_completed(
     stores: Stores, service: FakeHealthImaging, error: Exception
@@ -557,6 +573,7 @@ def test_no_error_of_ours_fails_a_job_that_completed(
     assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
 
 
+@pytest.mark.fault("import-unanswered")
 @pytest.mark.parametrize(
     "error",
     [ImportThrottled("x"), ServiceUnavailable("x"), ImportRefused("AccessDeniedException: no")],
@@ -650,6 +667,7 @@ def test_an_execution_of_an_open_batch_fails_without_touching_it() -> None:
     assert list(stores.objects.bodies.values()) == [b"acknowledged"]
 
 
+@pytest.mark.fault("object-denied")
 def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
     stores: Stores, service: FakeHealthImaging
 ) -> None:

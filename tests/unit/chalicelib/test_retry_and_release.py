@@ -378,6 +378,7 @@ def test_nothing_is_imported_again_while_the_job_runs(operation: str) -> None:
     assert desk.journal.entries == {}
 
 
+@pytest.mark.fault("import-unanswered")
 @pytest.mark.parametrize("operation", ["retry", "release"])
 @pytest.mark.parametrize(
     ("fault", "answer"),

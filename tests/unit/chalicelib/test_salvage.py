@@ -98,6 +98,7 @@ def batch_of(stores: Stores) -> BatchRecord:
     return batch
 
 
+@pytest.mark.fault("manifest-lost")
 @pytest.mark.parametrize("spoil", UNREADABLE)
 def test_every_instance_fails_with_a_reason_and_is_counted(
     spoil: Callable[[Stores], None],
@@ -121,6 +122,7 @@ def test_every_instance_fails_with_a_reason_and_is_counted(
     assert line["FailedInstances"] == 3
 
 
+@pytest.mark.fault("manifest-lost")
 @pytest.mark.parametrize("spoil", UNREADABLE)
 def test_such_a_batch_is_retried_and_its_instances_are_released(
     spoil: Callable[[Stores], None],
