@@ -17,7 +17,7 @@ from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import ending, failures, instance_row, only
-from chalicelib.imports.sweep import MISSING, Sweep, sweep
+from chalicelib.imports.sweep import MISSING, Sweep, seen, sweep
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import read_manifest
@@ -50,8 +50,11 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
         return job_state(job_id or batch.batch_id, datastore_id, settings.poll_min_seconds)
     manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
     request = import_request(manifest, execution.bucket, settings)
-    swept = sweep(manifest, _claimant(request, batch, context), context)
-    if not swept.left:
+    if job_id is None:
+        swept = sweep(manifest, _claimant(request, batch, context), context)
+    else:
+        swept = seen(manifest, context.files)  # its prefix is being read: nothing is moved
+    if job_id is None and not swept.left:
         _end_without_job(
             new_job(manifest, execution, request, batch.batch_id, context.now),
             manifest,
@@ -60,7 +63,7 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
             context,
         )
         return job_state(batch.batch_id, request.datastore_id, settings.poll_min_seconds)
-    job_id = job_id or _start(request, context)
+    job_id = job_id or _start(request, batch, context)
     ledger.record(stores.instances, _missing_rows(manifest, swept, job_id, context.now))
     # Last: whoever finds the job's record, finds the rows of its instances behind it.
     job = new_job(manifest, execution, request, job_id, context.now)
@@ -99,14 +102,15 @@ def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
     return batch
 
 
-def _start(request: ImportRequest, context: ImportContext) -> str:
+def _start(request: ImportRequest, batch: BatchRecord, context: ImportContext) -> str:
     batches = context.stores.batches
     if not batches.mark_start(request.batch_id, context.now):
         raise ServiceUnavailable("somebody else has started or ended the batch's import")
     try:
         job_id = context.service.start(request)
     except (ImportThrottled, ImportQuotaExceeded, ImportRefused):
-        batches.mark_start(request.batch_id, None)  # a clear answer: nothing was started
+        # A clear answer: this one was not started. An earlier one may have been.
+        batches.mark_start(request.batch_id, batch.start_asked_at)
         raise
     if batches.attach_job(request.batch_id, job_id):
         return job_id

@@ -93,6 +93,13 @@ def sweep(manifest: Manifest, claimant: Claimant, context: ImportContext) -> Swe
     return plan
 
 
+def seen(manifest: Manifest, files: Files) -> Sweep:
+    """What the prefix of a batch whose job was started holds; nothing is moved or claimed."""
+    files.end_uploads(manifest.prefix)
+    present = {each.key for each in files.list(manifest.prefix)}
+    return plan_sweep(manifest, present, moved_duplicates(manifest, files), {})
+
+
 def moved_duplicates(manifest: Manifest, files: Files) -> frozenset[str]:
     """The batch's instances that were left out of its job, by the keys they had."""
     prefix = DUPLICATES_PREFIX + manifest.prefix.removeprefix(INSTANCES_PREFIX)

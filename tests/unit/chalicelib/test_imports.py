@@ -213,6 +213,37 @@ def test_nobody_looks_for_a_job_after_a_clear_no(
     assert start(stores, service)["jobId"] == "job1"
 
 
+def test_a_clear_no_to_a_second_start_says_nothing_of_the_first(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.lost = ImportThrottled("the second")
+    with pytest.raises(ImportThrottled):
+        start(stores, service)
+    service.listed[BATCH], service.lost = "job1", None  # the list shows it now
+    assert start(stores, service)["jobId"] == "job1"
+    assert len(service.started) == 2
+
+
+def test_nothing_is_moved_from_under_a_job_that_was_found(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.listed[BATCH] = "job1"
+    assert isinstance(stores.objects, MemoryObjects)
+    late = f"instances/{BATCH}/1.2/1.2.3/1.2.3.9.dcm"
+    stores.objects.bodies[BUCKET, late] = b"a PUT that came late"
+    keys = [each.key for each in a_manifest(2).instances]
+    for key in keys:
+        del stores.objects.bodies[BUCKET, key]
+    before = dict(stores.objects.bodies)
+    assert start(stores, service)["jobId"] == "job1"
+    assert stores.objects.bodies == before
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
 def test_nothing_is_started_while_nobody_can_look_for_the_job(stores: Stores) -> None:
     service = Forgetful()
     with pytest.raises(ServiceUnavailable):
