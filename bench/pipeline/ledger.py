@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.inventory import Held
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
@@ -84,6 +85,10 @@ class _OneJob:
     def find(self, datastore_id: str, job_name: str) -> str | None:  # noqa: ARG002
         """See ImportService."""
         return None
+
+    def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:  # noqa: ARG002
+        """See ImportService."""
+        return {}
 
     def keeps(self, datastore_id: str, image_set_id: str) -> bool:  # noqa: ARG002
         """See ImportService."""

@@ -32,6 +32,7 @@ from tests.pipeline.chalicelib.crash_cases import (
     a_failed_batch_without_an_answer,
     a_failed_import,
     a_late_success,
+    a_late_success_without_results,
     queue_event,
 )
 from tests.pipeline.chalicelib.crash_cloud import (
@@ -131,6 +132,10 @@ def a_retry_that_asks_healthimaging(cloud: Cloud) -> None:
     cloud.invoke("retry", a_late_success(cloud))
 
 
+def a_retry_that_looks_for_the_instances(cloud: Cloud) -> None:
+    cloud.invoke("retry", a_late_success_without_results(cloud))
+
+
 def a_retry_that_looks_for_the_job(cloud: Cloud) -> None:
     batch_id = a_failed_batch_without_an_answer(cloud)
     with pytest.raises(OperationRefused, match="still runs"):
@@ -147,6 +152,7 @@ SCENARIOS: dict[str, list[Scenario]] = {
         every_request,
         a_retry_that_asks_healthimaging,
         a_retry_that_looks_for_the_job,
+        a_retry_that_looks_for_the_instances,
     ],
     "collect_dropbox": [dropped_objects],
     "reconcile": [old_objects],

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
+
 from chalicelib.errors import ObjectUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import settle_deletions
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.inventory import Held, results_of
 from chalicelib.imports.listing import rebuilt
 from chalicelib.imports.measures import report_correction, report_end
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
@@ -36,6 +39,7 @@ from contract.records import (
 )
 
 _FAILED = "not imported; the ledger has HealthImaging's reason"
+_log = structlog.get_logger()
 _CORRECTED = "recorded as failed before; HealthImaging has imported it after all"
 
 
@@ -47,24 +51,51 @@ def complete(
     Raises ResultsNotReady, ResultsNotUnderstood, ObjectDenied, ObjectUnavailable, InvalidManifest,
     ServiceUnavailable.
     """
-    stores, now = context.stores, context.now
     manifest = manifest_of(execution, context)
     folder = results_folder(view.output_s3_uri, job.datastore_id, job.job_id)
-    files = read_result_files(stores.objects, folder)
+    files = read_result_files(context.stores.objects, folder)
     results = read_results(manifest, files, moved_duplicates(manifest, context.files))
+    return _record(execution, replace(job, output_s3_uri=folder), manifest, results, context)
+
+
+def complete_without_results(
+    execution: Execution, job: JobRecord, context: ImportContext
+) -> JobRecord | None:
+    """The same from HealthImaging's image sets, where result files will not come any more.
+
+    None, and nothing recorded, if there is nothing of the batch in them. Raises the errors of
+    ``imports.healthimaging``, too.
+    """
+    manifest = manifest_of(execution, context)
+    held: dict[str, Held] = {}
+    for study in sorted({each.study_instance_uid for each in manifest.instances}):
+        held |= context.service.inventory(job.datastore_id, study)
+    results = results_of(manifest, held, moved_duplicates(manifest, context.files))
+    if not results.image_set_ids:
+        return None
+    _log.warning("results_lost", batch_id=job.batch_id, found=results.counts.imported)
+    return _record(execution, job, manifest, results, context)
+
+
+def _record(
+    execution: Execution,
+    job: JobRecord,
+    manifest: Manifest,
+    results: Results,
+    context: ImportContext,
+) -> JobRecord:
+    stores, now = context.stores, context.now
     batch = stores.batches.get(manifest.batch_id)
     before = batch.counts if batch and batch.state in ENDED else None
     _record_instances(manifest, results, job, context, is_late=before is not None)
     _record_batch(execution, manifest, results.counts, job, batch, context)
-    message = failures(results.counts)
     completed = replace(
         job,
         job_status=JobStatus.COMPLETED,
-        output_s3_uri=folder,
         counts=results.counts,
         image_set_ids=results.image_set_ids,
         ended_at=now,
-        message=message,
+        message=failures(results.counts),
     )
     stores.jobs.correct(completed)
     if batch is not None and batch.job_id == batch.batch_id != job.job_id:

@@ -16,6 +16,7 @@ from chalicelib.errors import (
     ImportUnknown,
     ServiceUnavailable,
 )
+from chalicelib.imports.inventory import Held, read_inventory
 from contract.records import JobStatus
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class ImportService(Protocol):
 
     def keeps(self, datastore_id: str, image_set_id: str) -> bool:
         """Whether the image set is there, and is not being deleted."""
+        ...
+
+    def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
+        """The study's instances that are in image sets, by SOP Instance UID."""
         ...
 
 
@@ -157,6 +162,14 @@ class HealthImaging:
             return False
         deleting = answer["imageSetWorkflowStatus"] in ("DELETING", "DELETED")
         return answer["imageSetState"] != "DELETED" and not deleting
+
+    def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
+        """See ImportService; of a data store that is gone, none."""
+        try:
+            with errors():
+                return read_inventory(self._client, datastore_id, study_instance_uid)
+        except ImportUnknown:
+            return {}
 
 
 @contextmanager

@@ -8,10 +8,12 @@ HealthImaging says                 then
 SUBMITTED, IN_PROGRESS             it is waited for, however long; past IMPORT_MAX_AGE_SECONDS it is
                                    looked at ever less often, and the alarm's metric is told
 COMPLETED                          its result files are read and recorded (``imports.completion``)
-COMPLETED, no result files         it is waited for; the metric is told once they are late
+COMPLETED, no result files         they are waited for; the metric is told once they are late; after
+                                   a day, the image sets tell what was imported
 FAILED                             RecordFailure records HealthImaging's message
 it knows no such job               its result files are read, if it left any; if not, and the job is
-                                   an hour old, RecordFailure records that
+                                   an hour old, the image sets tell; if they have nothing of it,
+                                   RecordFailure records that
 nothing (throttled, denied, away)  it is asked again, for as long as that takes
 ================================== ================================================================
 """
@@ -27,7 +29,7 @@ from chalicelib.errors import (
     ResultsNotUnderstood,
     ServiceUnavailable,
 )
-from chalicelib.imports.completion import complete, manifest_of
+from chalicelib.imports.completion import complete, complete_without_results, manifest_of
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Patience, job_state, wait_seconds
 from chalicelib.imports.healthimaging import ImportView
@@ -41,8 +43,10 @@ from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 _BLOCKED = (ImportRefused, ObjectDenied, ResultsNotUnderstood)
 # HealthImaging writes them with the job's end, or seconds behind it.
 _RESULTS_LATE = timedelta(minutes=15)
+_RESULTS_LOST = timedelta(days=1)
 # A job that has just been started may not be known everywhere yet.
 _UNKNOWN = timedelta(hours=1)
+_LOST = "the job left no result files, and HealthImaging's image sets have nothing of the batch"
 _NOT_KNOWN = "HealthImaging does not know the import job any more, and it left no result files"
 _NO_REASON = "HealthImaging gave no reason"
 
@@ -108,9 +112,14 @@ def _completed(
     try:
         return complete(execution, job, view, context)
     except ResultsNotReady:
-        if context.now - (view.ended_at or job.submitted_at) > _RESULTS_LATE:
-            report_unsettled(job.batch_id, ResultsNotReady.__name__, context.settings, context.now)
-        raise
+        late = context.now - (view.ended_at or job.submitted_at)
+        if late > _RESULTS_LATE:
+            why = ResultsNotReady.__name__
+            report_unsettled(job.batch_id, why, context.settings, context.now)
+        if late < _RESULTS_LOST:
+            raise
+    found = complete_without_results(execution, job, context)
+    return found or replace(job, job_status=JobStatus.FAILED, message=_LOST)
 
 
 def _unknown(execution: Execution, job: JobRecord, context: ImportContext) -> JobRecord:
@@ -121,7 +130,8 @@ def _unknown(execution: Execution, job: JobRecord, context: ImportContext) -> Jo
     except ResultsNotReady:
         if context.now - job.submitted_at < _UNKNOWN:
             raise ServiceUnavailable("HealthImaging does not know the import job yet") from None
-        return replace(job, job_status=JobStatus.FAILED, message=_NOT_KNOWN)
+    found = complete_without_results(execution, job, context)
+    return found or replace(job, job_status=JobStatus.FAILED, message=_NOT_KNOWN)
 
 
 def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -> JobRecord:

@@ -23,6 +23,7 @@ from tests.pipeline.chalicelib.crash_world import (
     BUCKET,
     CT,
     EMPTY,
+    NAMED,
     NOW,
     OLDER,
     SCHEDULED,
@@ -102,8 +103,9 @@ def imported_before(world: World, instance: ManifestInstance) -> None:
     )  # fmt: skip
 
 
-def a_started_batch(world: World) -> dict[str, Any]:
-    world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2", b"bad")])
+def a_started_batch(world: World, first: bytes = CT) -> dict[str, Any]:
+    instances = [world.put_instance(A, "1.2.3.1", first), world.put_instance(A, "1.2.3.2", b"bad")]
+    world.close(A, instances)
     world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
     job: dict[str, Any] = app.start_import_job(step(A), None)
     return job
@@ -228,17 +230,41 @@ def a_job_that_failed(world: World) -> Any:
     return ended(job, "Import Job Failed")
 
 
+def a_finished_job_without_results(world: World) -> Any:
+    """Somebody has deleted its result files, and a day has passed."""
+    job = a_started_batch(world, NAMED)
+    world.finish_jobs()
+    world.remove_results()
+    world.now += timedelta(days=2)
+    return step(A, job=job)
+
+
+def a_failure_of_a_lost_job(world: World) -> Any:
+    return a_finished_job_without_results(world) | {"error": {"Error": "KeyError", "Cause": "{}"}}
+
+
+def an_ended_job_without_results(world: World) -> Any:
+    return ended(a_finished_job_without_results(world)["job"], "Import Job Completed")
+
+
+def a_late_success_without_results(world: World) -> str:
+    a_late_success(world, NAMED)
+    world.remove_results()
+    world.now += timedelta(days=2)
+    return A
+
+
 def a_failure_of_a_finished_job(world: World) -> Any:
     """Something else went wrong: the job has completed."""
     return a_finished_job(world) | {"error": {"Error": "KeyError", "Cause": "{}"}}
 
 
-def a_late_success(world: World) -> str:
+def a_late_success(world: World, first: bytes = CT) -> str:
     """A job whose failure was recorded, and that has imported one of its two instances."""
-    job = a_started_batch(world)
+    job = a_started_batch(world, first)
     fail_import(Execution.parse(step(A)), job["jobId"], Failure("x", "y"), wiring.import_context())
     # HealthImaging had read them before they were moved.
-    read = [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2", b"bad")]
+    read = [world.put_instance(A, "1.2.3.1", first), world.put_instance(A, "1.2.3.2", b"bad")]
     world.finish_jobs()
     for each in read:
         world.remove(each.key)
@@ -324,6 +350,10 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "start_import_job deleted": ("start_import_job", what_was_deleted_is_sent_again),
     "start_import_job lost": ("start_import_job", a_second_start),
     "record_failure lost": ("record_failure", a_failure_without_an_answer),
+    "check_status lost": ("check_status", a_finished_job_without_results),
+    "record_failure lost results": ("record_failure", a_failure_of_a_lost_job),
+    "on_import_event lost": ("on_import_event", an_ended_job_without_results),
+    "retry lost": ("retry", a_late_success_without_results),
     "record_failure completed": ("record_failure", a_failure_of_a_finished_job),
     "recover_batches": ("recover_batches", two_overdue_batches),
     "announce_events": ("announce_events", a_day_of_facts),

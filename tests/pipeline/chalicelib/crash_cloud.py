@@ -64,6 +64,10 @@ class Cloud(World):
         created = self.imaging.create_datastore(datastoreName="d", clientToken="t")
         self.datastore_id = created["datastoreId"]
 
+    def remove_results(self) -> None:
+        for each in _objects(RESULTS):
+            self.s3.delete_object(Bucket=RESULTS, Key=each.name)
+
     @property
     def healthimaging(self) -> MedicalImagingBackend:
         backend: MedicalImagingBackend = medicalimaging_backends[ACCOUNT][REGION]

@@ -42,6 +42,7 @@ from tests.pipeline.chalicelib.crash_twins import (
 from tests.pipeline.chalicelib.crash_world import (
     BUCKET,
     NOW,
+    RESULTS,
     World,
     set_environment,
     take_time_from,
@@ -69,6 +70,10 @@ class Memory(World):
         self.imaging = EmulatedImaging(self.objects)
         self.datastore_id = self.imaging.datastore_id
         self._lock = threading.RLock()
+
+    def remove_results(self) -> None:
+        results = self.files(RESULTS)
+        results.delete([each.key for each in results.list("")])
 
     @property
     def healthimaging(self) -> MedicalImagingBackend:

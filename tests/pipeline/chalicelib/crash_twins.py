@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.inventory import Held
 from chalicelib.stores.instances import Change
 from chalicelib.stores.memory import (
     MemoryObjects,
@@ -196,6 +197,14 @@ class EmulatedImaging:
         jobs = self.backend.import_jobs(datastore_id, None)
         found = (each.job_id for each in jobs if each.job_name == job_name and not each.message)
         return next(found, None)
+
+    def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
+        return {
+            uid: Held(each.image_set_id, each.latest.number, each.is_primary)
+            for each in self.backend.datastore(datastore_id).image_sets.values()
+            for uid, instance in each.latest.instances.items()
+            if instance.attributes["StudyInstanceUID"] == study_instance_uid
+        }
 
     def keeps(self, datastore_id: str, image_set_id: str) -> bool:
         return image_set_id in self.backend.datastore(datastore_id).image_sets

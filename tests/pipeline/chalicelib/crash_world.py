@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import app
+import pydicom
 import pytest
 from chalicelib import wiring
 from chalicelib.api import resources
@@ -24,6 +26,7 @@ from chalicelib.stores.batches import BatchStore
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.jobs import JobStore
 from pydicom.data import get_testdata_file
+from pydicom.uid import UID
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
@@ -47,6 +50,19 @@ OLDER = "20261123T092000Z-0001020304050607"
 BUCKET, RESULTS, MACHINE = "dicom", "results", "dicom-import"
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 CT = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
+
+
+def _named(study: str, series: str, sop: str) -> bytes:
+    """The same image under the UIDs that its key has."""
+    data_set = pydicom.dcmread(BytesIO(CT))
+    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = study, series
+    data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(sop)
+    body = BytesIO()
+    data_set.save_as(body)
+    return body.getvalue()
+
+
+NAMED = _named("1.2", "1.2.3", "1.2.3.1")
 # Between a crash and the next invocation: longer than any lock is held.
 RESTART = timedelta(minutes=6)
 SCHEDULED = event_bridge_event("aws.events", "Scheduled Event", {})
@@ -176,6 +192,10 @@ class World(ABC):
             quota_profile=QuotaProfile.NONE, lost_answers=1, client_token_seconds=0.0
         )
         self._emulator.configure(options)
+
+    @abstractmethod
+    def remove_results(self) -> None:
+        """Nothing is left in the results bucket."""
 
     @property
     @abstractmethod

@@ -1,7 +1,7 @@
 """Batches, result files and a HealthImaging in memory, for the tests of the Lambdas."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.inventory import Held
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.image_sets import MemoryImageSets
@@ -156,6 +157,7 @@ class FakeHealthImaging:
     # What ListDICOMImportJobs shows, by job name.
     listed: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    held: dict[str, Held] = field(default_factory=dict)
 
     def start(self, request: ImportRequest) -> str:
         """The same job for the same batch, as the clientToken has it."""
@@ -170,6 +172,12 @@ class FakeHealthImaging:
         if self.faults:
             raise self.faults.pop(0)
         return self.listed.get(job_name)
+
+    def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
+        """See ImportService."""
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.held
 
     def keeps(self, datastore_id: str, image_set_id: str) -> bool:
         """See ImportService."""

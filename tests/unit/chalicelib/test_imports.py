@@ -19,6 +19,7 @@ from chalicelib.errors import (
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
+from chalicelib.imports.inventory import LOST, Held
 from chalicelib.imports.late import ask_again
 from chalicelib.imports.results import results_folder
 from chalicelib.imports.start import start_import
@@ -683,6 +684,41 @@ def test_a_job_that_healthimaging_does_not_know_has_failed_if_it_left_none(
     assert job is not None
     assert job.message is not None
     assert "does not know" in job.message
+    assert states(stores) == [InstanceState.FAILED] * 2
+
+
+A_DAY = 86_400
+HELD = Held("b" * 32, 3, is_primary=True)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["completed", "not known any more"])
+def test_where_results_are_lost_the_image_sets_tell_what_was_imported(
+    stores: Stores, service: FakeHealthImaging, known: bool
+) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER, ended_at=NOW) if known else None
+    service.held = {"1.2.3.1": HELD, "1.2.3.99": HELD}
+    assert check(stores, service, A_DAY + 1)["status"] == "COMPLETED"
+    first, second = stores.instances.by_study("1.2")
+    assert (first.state, first.image_set_id, first.image_set_version, first.is_primary) == (
+        InstanceState.IMPORTED, "b" * 32, 3, True,
+    )  # fmt: skip
+    assert (second.state, second.reason) == (InstanceState.FAILED, LOST)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.counts) == (BatchState.PARTIAL, Counts(2, imported=1, failed=1))
+
+
+def test_a_job_whose_results_are_lost_has_failed_if_nothing_of_it_is_there(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER, ended_at=NOW)
+    with pytest.raises(ResultsNotReady):
+        check(stores, service, A_DAY - 1)
+    assert check(stores, service, A_DAY + 1)["status"] == "FAILED"
+    later = a_context(stores, service, NOW + timedelta(seconds=A_DAY + 1))
+    assert record_failure(EVENT, later)["status"] == "FAILED"
     assert states(stores) == [InstanceState.FAILED] * 2
 
 
