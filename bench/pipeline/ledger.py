@@ -82,7 +82,12 @@ class _OneJob:
         """See ImportService."""
         return "0" * 32
 
-    def find(self, datastore_id: str, job_name: str) -> str | None:  # noqa: ARG002
+    def find(
+        self,
+        datastore_id: str,  # noqa: ARG002
+        job_name: str,  # noqa: ARG002
+        statuses: Sequence[JobStatus],  # noqa: ARG002
+    ) -> str | None:
         """See ImportService."""
         return None
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS, _READ_SECONDS = 3, 20
 _ATTEMPTS = 5
-# Step Functions paces the calls to HealthImaging: every further attempt here would be a call that
-# no state's Retry knows of, against a limit of one start a second; and a second start whose first
-# had no answer, which nobody knew of.
-_PACED_ATTEMPTS = 1
+# Step Functions paces the starts of import jobs: every further attempt here would be a call that no
+# state's Retry knows of, against a limit of one a second; and a second start whose first had no
+# answer, which nobody knew of.
+_START_ATTEMPTS = 1
 
 # What AWS says of itself or of the moment, whatever its HTTP status. S3 has the codes of 409 and of
 # its KMS key, DynamoDB those of transactions; most others are botocore's own list.
@@ -112,8 +112,14 @@ def stepfunctions() -> "SFNClient":
 
 @functools.cache
 def healthimaging() -> "HealthImagingClient":
-    """AWS HealthImaging."""
-    return _client("medical-imaging", _PACED_ATTEMPTS)  # type: ignore[no-any-return]
+    """AWS HealthImaging, for all but starts: what only asks may be sent again."""
+    return _client("medical-imaging")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def healthimaging_starts() -> "HealthImagingClient":
+    """The same for StartDICOMImportJob: each request is sent once."""
+    return _client("medical-imaging", _START_ATTEMPTS)  # type: ignore[no-any-return]
 
 
 @functools.cache
@@ -124,7 +130,8 @@ def events() -> "EventsClient":
 
 def forget_clients() -> None:
     """Make new clients on next use; for a process whose environment was changed."""
-    for factory in (s3, sqs, dynamodb, stepfunctions, healthimaging, events):
+    factories = (s3, sqs, dynamodb, stepfunctions, healthimaging, healthimaging_starts, events)
+    for factory in factories:
         factory.cache_clear()
 
 

@@ -73,7 +73,7 @@ def stores() -> Stores:
 
 def import_context() -> ImportContext:
     """What the state machine's functions work with."""
-    service = HealthImaging(aws.healthimaging())
+    service = HealthImaging(aws.healthimaging(), aws.healthimaging_starts())
     imports = settings(ImportSettings)
     files = _files(settings(IntakeSettings).dicom_bucket)
     return ImportContext(stores(), files, _files(imports.results_bucket), service, imports, _now())

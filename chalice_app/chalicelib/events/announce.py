@@ -12,11 +12,12 @@ from functools import cached_property
 
 import structlog
 
-from chalicelib.errors import AnnouncementsFailed, ObjectUnavailable
+from chalicelib.errors import AnnouncementsFailed, ObjectDenied, ObjectUnavailable
 from chalicelib.events.bus import Bus
 from chalicelib.events.facts import batch_events, quarantine_events, study_event
 from chalicelib.events.quiet import LookAgain, Quiet, decide, ended_at
 from chalicelib.imports.aside import aside_of
+from chalicelib.imports.listing import studies_of
 from chalicelib.logs import describe
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files
@@ -118,13 +119,13 @@ class _Round:
         return not job.job_status.ended and ended_at(batch) > self._began - _JOB_LAG
 
     def _studies(self, batch: BatchRecord) -> Set[str]:
-        """None, where a failed batch's manifest is the reason of its failure."""
+        """By the batch's objects, where its manifest cannot be read."""
         bucket, key = self._announcer.files.bucket, manifest_key(batch.batch_id)
         try:
             manifest = read_manifest(self._stores.objects, bucket, key)
-        except (InvalidManifest, ObjectUnavailable) as error:
-            _log.warning("batch_without_studies", batch_id=batch.batch_id, reason=str(error))
-            return frozenset()
+        except (InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
+            _log.warning("batch_without_manifest", batch_id=batch.batch_id, reason=str(error))
+            return studies_of(batch.batch_id, self._announcer.files)
         return {each.study_instance_uid for each in manifest.instances}
 
     def _look_at_study(self, key: str) -> None:

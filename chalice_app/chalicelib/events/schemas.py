@@ -50,7 +50,7 @@ _BATCH: Schema = {
     "corrected": {
         "type": "boolean",
         "enum": [True],
-        "description": "its end was told before, and HealthImaging has more than was told; "
+        "description": "another end was recorded before, and HealthImaging has more than that; "
         "else absent",
     },
     "retryOf": _text("the batch whose failed instances it repeats, if it is a retry", _BATCH_ID),

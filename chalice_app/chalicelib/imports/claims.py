@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from chalicelib.errors import ObjectDenied, ObjectMissing
+from chalicelib.errors import ImportRefused, ObjectDenied, ObjectMissing, ServiceUnavailable
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import forget
 from chalicelib.imports.healthimaging import ImportService
@@ -60,14 +60,21 @@ def claim(
         }
         standing = _standing(same.values(), claimant, stores, files, kept)
         others.update({row.sop_instance_uid: row for row in standing})
+        # To be imported all the same: until it is, the row tells what HealthImaging has.
+        doubled = {uid for uid, row in known.items() if _is_imported_elsewhere(row, rows[uid])}
+        doubled -= same.keys()
         return [
             (was, row)
             for uid, row in _taken(known, rows, same).items()
-            if uid not in others and _is_news(was := known.get(uid), row, claimant)
+            if uid not in others
+            and uid not in doubled
+            and _is_news(was := known.get(uid), row, claimant)
         ]
 
     swap(stores.instances, rows, decide)
-    forget(kept.gone(), context)
+    for image_set_id, study in kept.gone().items():
+        stores.image_sets.note(image_set_id, study)  # of an import that did not do so yet
+        forget([image_set_id], context)
     return others
 
 
@@ -78,6 +85,7 @@ class ImageSets:
     datastore_id: str
     service: ImportService
     _asked: dict[str, bool] = field(default_factory=dict)
+    _studies: dict[str, str] = field(default_factory=dict)
 
     def keep(self, row: InstanceRecord) -> bool:
         """Whether the row's is there; one that the result files did not name is believed."""
@@ -85,12 +93,19 @@ class ImageSets:
         if image_set_id is None:
             return True
         if image_set_id not in self._asked:
-            self._asked[image_set_id] = self.service.keeps(self.datastore_id, image_set_id)
+            self._asked[image_set_id] = self._ask(image_set_id)
+            self._studies[image_set_id] = row.study_instance_uid
         return self._asked[image_set_id]
 
-    def gone(self) -> list[str]:
-        """Those that are not there."""
-        return [image_set_id for image_set_id, is_kept in self._asked.items() if not is_kept]
+    def gone(self) -> dict[str, str]:
+        """The studies of those that are not there, by their ids."""
+        return {each: self._studies[each] for each, is_kept in self._asked.items() if not is_kept}
+
+    def _ask(self, image_set_id: str) -> bool:
+        try:
+            return self.service.keeps(self.datastore_id, image_set_id)
+        except ImportRefused as error:  # the function's right to ask, not the batch, is at fault
+            raise ServiceUnavailable(f"an image set cannot be verified: {error}") from error
 
 
 def _taken(
@@ -119,6 +134,10 @@ def _is_same(other: InstanceRecord, row: InstanceRecord) -> bool:
     )
 
 
+def _is_imported_elsewhere(other: InstanceRecord, row: InstanceRecord) -> bool:
+    return other.state is InstanceState.IMPORTED and _is_same(other, row)
+
+
 def _standing(
     rows: Collection[InstanceRecord],
     claimant: Claimant,
@@ -139,9 +158,15 @@ def _standing(
         for batch_id, batch in batches.items()
         if batch and batch.state not in ENDED and _is_there(batch, claimant)
     }
-    return [row for row in imported if row.job_id in stored and kept.keep(row)] + [
+    # Where a job's record is gone, the image set alone decides.
+    named = [row for row in imported if row.job_id in stored or not _has_job(row, jobs)]
+    return [row for row in named if kept.keep(row)] + [
         row for row in waiting if row.batch_id in alive and _exists(row.key, files)
     ]
+
+
+def _has_job(row: InstanceRecord, jobs: Mapping[str, JobRecord | None]) -> bool:
+    return row.image_set_id is None or jobs.get(row.job_id or "") is not None
 
 
 def _is_there(record: JobRecord | BatchRecord, claimant: Claimant) -> bool:

@@ -97,20 +97,21 @@ def _record(
         ended_at=now,
         message=failures(results.counts),
     )
-    stores.jobs.correct(completed)
-    if batch is not None and batch.job_id == batch.batch_id != job.job_id:
+    if batch is not None and batch.batch_id != job.job_id:
         _supersede(batch.batch_id, completed, context)
-    if before is None:
+    if not stores.jobs.correct(completed):
+        return completed  # another was quicker, and has told
+    if job.job_status is not JobStatus.FAILED:
         report_end(completed, context.settings, now)
-    elif before != results.counts:
-        report_correction(completed, before, context.settings, now)
+    elif job.counts != results.counts:
+        report_correction(completed, job.counts, context.settings, now)
     return completed
 
 
 def _supersede(batch_id: str, job: JobRecord, context: ImportContext) -> None:
     """The record of an import that was thought never to have got a job."""
     known = context.stores.jobs.get(batch_id)
-    if known is not None:
+    if known is not None and known.counts.instances:
         message = f"HealthImaging had started the import after all: see job {job.job_id}"
         context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
 
@@ -140,7 +141,7 @@ def _record_instances(
     image_sets = {row.image_set_id: row.study_instance_uid for row in rows if row.image_set_id}
     in_threads(lambda each: context.stores.image_sets.note(*each), sorted(image_sets.items()))
     ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
-    settle_deletions(image_sets, context)
+    settle_deletions(rows, context)
 
 
 def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/event-notifications.ht
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeGuard
 
 import structlog
@@ -48,35 +49,43 @@ def forget(image_set_ids: Iterable[str], context: ImportContext) -> None:
     for image_set_id in image_set_ids:
         study = context.stores.image_sets.delete(image_set_id, context.now)
         if study is not None:
-            _mark(study, {image_set_id}, context)
+            # From an index, which may lag behind the rows: only the UIDs of it are believed.
+            rows = context.stores.instances.by_study(study)
+            _mark(image_set_id, [row.sop_instance_uid for row in rows], context)
 
 
-def settle_deletions(image_sets: Mapping[str, str], context: ImportContext) -> None:
-    """Mark those that were deleted before their import was recorded; studies by image set id.
+def settle_deletions(rows: Iterable[InstanceRecord], context: ImportContext) -> None:
+    """Mark those of an import's rows whose image set was deleted before they were written.
 
     To be called once the rows are written, and ``note`` before: then one of the two, this or the
     event, finds the other's work.
     """
-    for image_set_id in sorted(context.stores.image_sets.deleted(image_sets.keys())):
-        _mark(image_sets[image_set_id], {image_set_id}, context)
+    uids: dict[str, list[str]] = {}
+    for row in rows:
+        if row.image_set_id is not None:
+            uids.setdefault(row.image_set_id, []).append(row.sop_instance_uid)
+    for image_set_id in sorted(context.stores.image_sets.deleted(uids.keys())):
+        _mark(image_set_id, uids[image_set_id], context)
 
 
-def _mark(study: str, image_set_ids: Collection[str], context: ImportContext) -> None:
-    def is_gone(row: InstanceRecord) -> bool:
-        return row.state is InstanceState.IMPORTED and row.image_set_id in image_set_ids
+def _mark(image_set_id: str, uids: Collection[str], context: ImportContext) -> None:
+    marked: set[str] = set()
 
     def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
-        return [
-            (row, replace(row, state=InstanceState.DELETED, reason=REASON, updated_at=context.now))
+        gone = [
+            row
             for row in known.values()
-            if is_gone(row)
+            if row.state is InstanceState.IMPORTED and row.image_set_id == image_set_id
         ]
+        marked.update(row.sop_instance_uid for row in gone)
+        change = partial(
+            replace, state=InstanceState.DELETED, reason=REASON, updated_at=context.now
+        )
+        return [(row, change(row)) for row in gone]
 
-    instances = context.stores.instances
-    uids = [row.sop_instance_uid for row in instances.by_study(study) if is_gone(row)]
-    swap(instances, uids, decide)
+    swap(context.stores.instances, uids, decide)
     values = {
-        "DeletedInstances": len(uids),
+        "DeletedInstances": len(marked),
     }
     members = embedded(context.settings.metric_namespace, context.now, values)
     _log.info("image_set_deleted", **members)

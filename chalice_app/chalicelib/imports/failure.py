@@ -52,6 +52,7 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         datastore_id = batch.datastore_id or context.settings.datastore_id
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
     job_id = (lost_job(batch, context) or batch.job_id) if batch else None
+    job_id = job_id or event.get("job", {}).get("jobId")
     if job_id is None or job_id == execution.batch_id:
         return fail_import(execution, job_id or execution.batch_id, why, context)
     state = check_status(execution, job_id, context)
@@ -137,7 +138,8 @@ def _imported(manifest: Manifest, context: ImportContext) -> tuple[Set[str], Set
         for row in known.values()
         if row.batch_id == manifest.batch_id and row.state is InstanceState.IMPORTED
     }
-    return imported, moved_duplicates(manifest, context.files) - imported
+    listed = {each.key for each in manifest.instances}
+    return imported, moved_duplicates(manifest, context.files) & listed - imported
 
 
 def _failed_rows(

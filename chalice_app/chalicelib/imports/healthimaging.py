@@ -1,10 +1,10 @@
 """HealthImaging's import jobs, and its errors turned into those the state machine knows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError, ParamValidationError
 
@@ -23,14 +23,10 @@ if TYPE_CHECKING:
     from mypy_boto3_medical_imaging import HealthImagingClient
 
 
-# How many jobs of each status are looked through: a data store runs 100 at once, and lists those of
-# 90 days, in an order that no page tells.
+# How many jobs of one status are searched: a data store runs 100 at once, and lists those of 90
+# days, in an order that no page tells.
 _JOBS_IN_A_PAGE = 50
-_LOOKED_THROUGH: Mapping[Literal["SUBMITTED", "IN_PROGRESS", "COMPLETED"], int] = {
-    "SUBMITTED": 10_000,
-    "IN_PROGRESS": 10_000,
-    "COMPLETED": 2_000,
-}
+_MAX_JOBS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +62,10 @@ class ImportService(Protocol):
         """
         ...
 
-    def find(self, datastore_id: str, job_name: str) -> str | None:
-        """The id of a job of this name that runs or has completed, or None.
+    def find(self, datastore_id: str, job_name: str, statuses: Sequence[JobStatus]) -> str | None:
+        """The id of a job of this name and one of these statuses, or None.
 
-        Of the completed ones only some are looked through: see ``imports.lost``.
+        Of the completed ones, 2,000 are searched.
         """
         ...
 
@@ -92,13 +88,16 @@ class HealthImaging:
     https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_StartDICOMImportJob.html
     """
 
-    def __init__(self, client: "HealthImagingClient") -> None:
-        self._client = client
+    def __init__(
+        self, client: "HealthImagingClient", starts: "HealthImagingClient | None" = None
+    ) -> None:
+        """``starts`` is the client that sends each request once; ``client`` if left out."""
+        self._client, self._starts = client, starts or client
 
     def start(self, request: ImportRequest) -> str:
         """See ImportService; the clientToken makes a repeated call find the same job."""
         with errors():
-            answer = self._client.start_dicom_import_job(
+            answer = self._starts.start_dicom_import_job(
                 jobName=request.batch_id,
                 clientToken=request.batch_id,
                 datastoreId=request.datastore_id,
@@ -108,18 +107,16 @@ class HealthImaging:
             )
         return answer["jobId"]
 
-    def find(self, datastore_id: str, job_name: str) -> str | None:
+    def find(self, datastore_id: str, job_name: str, statuses: Sequence[JobStatus]) -> str | None:
         """See ImportService.
 
         https://docs.aws.amazon.com/healthimaging/latest/APIReference/API_ListDICOMImportJobs.html
         """
-        # In the order of a job's life: one that goes on meanwhile is met later, never missed.
-        for status, most in _LOOKED_THROUGH.items():
+        limits: Any = {"PageSize": _JOBS_IN_A_PAGE, "MaxItems": _MAX_JOBS}
+        for status in statuses:
             with errors():
                 pages = self._client.get_paginator("list_dicom_import_jobs").paginate(
-                    datastoreId=datastore_id,
-                    jobStatus=status,
-                    PaginationConfig={"PageSize": _JOBS_IN_A_PAGE, "MaxItems": most},
+                    datastoreId=datastore_id, jobStatus=status.value, PaginationConfig=limits
                 )
                 for page in pages:
                     for job in page["jobSummaries"]:
@@ -160,7 +157,7 @@ class HealthImaging:
                 )
         except ImportUnknown:
             return False
-        deleting = answer["imageSetWorkflowStatus"] in ("DELETING", "DELETED")
+        deleting = answer.get("imageSetWorkflowStatus") in ("DELETING", "DELETED")
         return answer["imageSetState"] != "DELETED" and not deleting
 
     def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:

@@ -5,7 +5,8 @@ Nobody imports an instance again before this. A success that comes late corrects
 
 from chalicelib.errors import ImportRunning
 from chalicelib.imports.context import ImportContext
-from chalicelib.imports.execution import Execution
+from chalicelib.imports.execution import Execution, job_failure
+from chalicelib.imports.failure import fail_import
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.status import ask, job_of
 from contract.keys import manifest_key
@@ -29,4 +30,6 @@ def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     job = ask(execution, job, context)
     if not job.job_status.ended:
         raise ImportRunning("the batch's import job still runs")
+    if job.job_status is JobStatus.FAILED:  # nobody has recorded it if the execution is dead
+        fail_import(execution, job.job_id, job_failure(job.message), context)
     return context.stores.batches.get(batch.batch_id) or batch

@@ -1,6 +1,6 @@
 """What a batch's objects say of it: its manifest, where that is lost or was never written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -56,15 +56,29 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
     An object that may not be read, or has no metadata, is in no manifest; its study is told by its
     key. Raises ServiceUnavailable.
     """
+    stands = _places_of(batch_id, files)
+    read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))
+    found = [each for each in read if each is not None]
+    return Rebuilt(recovered_manifest(batch_id, found, now) if found else None, _studies(stands))
+
+
+def studies_of(batch_id: str, files: Files) -> frozenset[str]:
+    """A batch's studies by the keys of its objects, wherever they were moved."""
+    return _studies(_places_of(batch_id, files))
+
+
+def _places_of(batch_id: str, files: Files) -> dict[str, str]:
+    """Where a batch's objects stand, by the keys they had in the batch."""
     name = batch_prefix(batch_id).removeprefix(INSTANCES_PREFIX)
     stands: dict[str, str] = {}
     for place in _PLACES:
         for each in files.list(f"{place}{name}"):
             stands.setdefault(INSTANCES_PREFIX + each.key.removeprefix(place), each.key)
-    read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))
-    found = [each for each in read if each is not None]
-    studies = frozenset(study for key in stands if (study := _study(key)))
-    return Rebuilt(recovered_manifest(batch_id, found, now) if found else None, studies)
+    return stands
+
+
+def _studies(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(study for key in keys if (study := _study(key)))
 
 
 def recovered_manifest(batch_id: str, found: Sequence[Found], now: datetime) -> Manifest:

@@ -7,14 +7,17 @@ is its name: among those that run; then by the folder of its results; then among
 completed last, whose results may be on their way.
 """
 
+from functools import partial
+
 import structlog
 
 from chalicelib.errors import ImportRefused, ObjectDenied
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.measures import report_unsettled
-from contract.records import BatchRecord
+from contract.records import BatchRecord, JobStatus
 
 _FOLDER = "-DicomImport-"
+_RUNNING, _COMPLETED = (JobStatus.SUBMITTED, JobStatus.IN_PROGRESS), (JobStatus.COMPLETED,)
 _log = structlog.get_logger()
 
 
@@ -27,8 +30,10 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
         return None
     datastore_id = batch.datastore_id or context.settings.datastore_id
     try:
-        job_id = context.service.find(datastore_id, batch.batch_id)
-        job_id = job_id or _by_results(batch.batch_id, datastore_id, context)
+        find = partial(context.service.find, datastore_id, batch.batch_id)
+        # In the order of a job's life: one that goes on meanwhile is met later, never missed.
+        job_id = find(_RUNNING) or _by_results(batch.batch_id, datastore_id, context)
+        job_id = job_id or find(_COMPLETED)
     except (ImportRefused, ObjectDenied) as error:
         report_unsettled(batch.batch_id, type(error).__name__, context.settings, context.now)
         raise

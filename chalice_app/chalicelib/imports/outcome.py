@@ -125,7 +125,7 @@ class _Reported:
             raise ResultsNotReady("the summary counts more failed files than have a line yet")
 
     def require_nothing_to_come(self) -> None:
-        """Raise ResultsNotReady if a file that has no line yet could get one."""
+        """Raise unless a file that has no line has none for good."""
         files = (self.success, self.failure, self.warning)
         named = len(self.success.names | self.failure.names | self.warning.names)
         named += sum(each.nameless for each in files)
@@ -136,6 +136,9 @@ class _Reported:
             raise ResultsNotReady("more files were scanned than the result files name so far")
         if scanned is None and self._number("numberOfImportedFiles") is None:
             raise ResultsNotReady("the summary does not say how many files there are")
+        unknown = sum(each.nameless + len(each.strangers) for each in (self.success, self.warning))
+        if unknown:  # they may be of the very instances that have no line
+            raise ResultsNotUnderstood(f"{unknown} lines of imported files name nothing known")
 
     def _lacks(self, held: int, numbers: Sequence[str], *files: ResultLines[Any]) -> bool:
         promised = [each for each in map(self._number, numbers) if each is not None]

@@ -47,13 +47,15 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
     found = rebuilt(execution.batch_id, context.files, context.now)
     instances = found.manifest.instances if found.manifest else ()
     listed = {each.sop_instance_uid for each in instances}
+    ledger = context.stores.instances
+    # From an index, which may lag behind the rows: only the UIDs of it are believed.
+    uids = [row.sop_instance_uid for study in found.studies for row in ledger.by_study(study)]
     others = tuple(
         row
-        for study in sorted(found.studies)
-        for row in context.stores.instances.by_study(study)
+        for uid, row in sorted(ledger.get_many(uids).items())
         if row.batch_id == execution.batch_id
         and row.state in (InstanceState.RECEIVED, InstanceState.FAILED)
-        and row.sop_instance_uid not in listed
+        and uid not in listed
     )
     known = {each.key for each in instances} | {row.key for row in others}
     under = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]

@@ -110,13 +110,14 @@ def _start(request: ImportRequest, batch: BatchRecord, context: ImportContext) -
         job_id = context.service.start(request)
     except (ImportThrottled, ImportQuotaExceeded, ImportRefused):
         # A clear answer: this one was not started. An earlier one may have been.
-        batches.mark_start(request.batch_id, batch.start_asked_at)
+        batches.unmark_start(request.batch_id, context.now, batch.start_asked_at)
         raise
     if batches.attach_job(request.batch_id, job_id):
         return job_id
     # Another invocation was first. The clientToken makes both ids the same; the record decides.
     first = batches.get(request.batch_id)
-    return first.job_id if first and first.job_id else job_id
+    known = first.job_id if first else None
+    return job_id if known in (None, request.batch_id) else known
 
 
 def _missing_rows(

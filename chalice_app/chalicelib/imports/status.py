@@ -2,20 +2,20 @@
 
 Once a batch has a job, only HealthImaging knows how its import ends, and nobody else decides it.
 
-================================== ================================================================
-HealthImaging says                 then
-================================== ================================================================
-SUBMITTED, IN_PROGRESS             it is waited for, however long; past IMPORT_MAX_AGE_SECONDS it is
-                                   looked at ever less often, and the alarm's metric is told
-COMPLETED                          its result files are read and recorded (``imports.completion``)
-COMPLETED, no result files         they are waited for; the metric is told once they are late; after
-                                   a day, the image sets tell what was imported
-FAILED                             RecordFailure records HealthImaging's message
-it knows no such job               its result files are read, if it left any; if not, and the job is
-                                   an hour old, the image sets tell; if they have nothing of it,
-                                   RecordFailure records that
-nothing (throttled, denied, away)  it is asked again, for as long as that takes
-================================== ================================================================
+============================== ====================================================================
+HealthImaging says             then
+============================== ====================================================================
+SUBMITTED, IN_PROGRESS         it is waited for, however long; past IMPORT_MAX_AGE_SECONDS it is
+                               looked at ever less often, and the alarm's metric is told
+COMPLETED                      its result files are read and recorded (``imports.completion``)
+COMPLETED, results unreadable  they are waited for, and the metric is told; after a day, the image
+                               sets tell what was imported
+FAILED                         RecordFailure records HealthImaging's message
+it knows no such job           its result files are read, if they can be; if not, and the job is an
+                               hour old, the image sets tell; if they have nothing of it,
+                               RecordFailure records that
+nothing: throttled, denied     it is asked again, for as long as that takes
+============================== ====================================================================
 """
 
 from dataclasses import replace
@@ -25,6 +25,7 @@ from typing import Any
 from chalicelib.errors import (
     ImportRefused,
     ObjectDenied,
+    ObjectTooLarge,
     ResultsNotReady,
     ResultsNotUnderstood,
     ServiceUnavailable,
@@ -41,6 +42,8 @@ from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 
 # What needs a person: no repetition changes it.
 _BLOCKED = (ImportRefused, ObjectDenied, ResultsNotUnderstood)
+# Why a job's result files could not be read.
+_NO_RESULTS = (ResultsNotReady, ResultsNotUnderstood, ObjectDenied, ObjectTooLarge)
 # HealthImaging writes them with the job's end, or seconds behind it.
 _RESULTS_LATE = timedelta(minutes=15)
 _RESULTS_LOST = timedelta(days=1)
@@ -111,11 +114,10 @@ def _completed(
 ) -> JobRecord:
     try:
         return complete(execution, job, view, context)
-    except ResultsNotReady:
+    except _NO_RESULTS as error:
         late = context.now - (view.ended_at or job.submitted_at)
-        if late > _RESULTS_LATE:
-            why = ResultsNotReady.__name__
-            report_unsettled(job.batch_id, why, context.settings, context.now)
+        if late > _RESULTS_LATE and isinstance(error, ResultsNotReady):
+            report_unsettled(job.batch_id, type(error).__name__, context.settings, context.now)
         if late < _RESULTS_LOST:
             raise
     found = complete_without_results(execution, job, context)
@@ -127,7 +129,7 @@ def _unknown(execution: Execution, job: JobRecord, context: ImportContext) -> Jo
     view = ImportView(JobStatus.COMPLETED, job.output_s3_uri)
     try:
         return complete(execution, job, view, context)
-    except ResultsNotReady:
+    except _NO_RESULTS:
         if context.now - job.submitted_at < _UNKNOWN:
             raise ServiceUnavailable("HealthImaging does not know the import job yet") from None
     found = complete_without_results(execution, job, context)

@@ -124,10 +124,13 @@ class _Shift:
         """Once a shift, which is once a minute at least, whatever waits or not."""
         now = self._desk.clock.now()
         oldest = min((each.closed_at or now for each in self._waiting.values()), default=now)
+        importing = self._importing.values()
+        first = min((each.admitted_at or now for each in importing), default=now)
         values = {
             "WaitingBatches": len(self._waiting),
             "ImportingBatches": len(self._importing),
             "BacklogSeconds": (now - oldest).total_seconds(),
+            "ImportingSeconds": (now - first).total_seconds(),
         }
         _log.info("backlog", **embedded(self._desk.settings.metric_namespace, now, values))
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chalicelib.errors import ObjectMissing
+from chalicelib.errors import ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import move_all, unlisted_key
 from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
 from chalicelib.intake.trigger import close_batch
@@ -77,7 +77,16 @@ def recover_batches(recovery: Recovery) -> int:
     grace = recovery.settings.recovery_grace_seconds
     opened = list(recovery.stores.batches.by_state(BatchState.OPEN))
     late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
-    return sum(_recover(batch, recovery) for batch in late)
+    return sum(_recover_if_allowed(batch, recovery) for batch in late)
+
+
+def _recover_if_allowed(batch: BatchRecord, recovery: Recovery) -> bool:
+    """One batch with an object that may not be read does not stop the others; it stays OPEN."""
+    try:
+        return _recover(batch, recovery)
+    except ObjectDenied as error:
+        _log.warning("batch_not_recovered", batch_id=batch.batch_id, reason=str(error))
+        return False
 
 
 def _recover(batch: BatchRecord, recovery: Recovery) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chalicelib.errors import ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files
 from chalicelib.stores.objects import read_manifest
@@ -69,8 +69,12 @@ def _ripe(work: Expiry) -> Iterator[str]:
 
 
 def _expire(batch_id: str, work: Expiry) -> int:
-    keys = _keys(batch_id, work)
-    work.files.delete(keys)
+    try:
+        keys = _keys(batch_id, work)
+        work.files.delete(keys)
+    except ObjectDenied as error:  # it is tried again in an hour; the others go on
+        _log.warning("batch_not_expired", batch_id=batch_id, reason=str(error))
+        return 0
     work.outbox.done(batch_id, Due.EXPIRE)
     _log.info("batch_expired", batch_id=batch_id, objects=len(keys))
     return len(keys)

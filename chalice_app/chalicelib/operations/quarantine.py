@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from chalicelib.errors import ApiProblem, ObjectDenied, ObjectMissing
+from chalicelib.errors import ApiProblem, ObjectMissing
 from chalicelib.imports.aside import duplicate_key, failed_key
 from chalicelib.stores.files import Files, StoredObject
 from contract.errors import InvalidKey, InvalidMetadata
@@ -45,14 +45,12 @@ def batch_key(key: str) -> InstanceKey:
 def locate(key: str, files: Files) -> StoredObject | None:
     """Where an instance stands now: in quarantine, in its batch, or among duplicates; or nowhere.
 
-    Nowhere is also what may not be read.
-
-    ``key`` is the one it had in its batch.
+    ``key`` is the one it had in its batch. Raises ObjectDenied.
     """
     for place in (failed_key(key), key, duplicate_key(key)):
         try:
             return files.head(place)
-        except (ObjectMissing, ObjectDenied):
+        except ObjectMissing:
             continue
     return None
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from chalicelib.errors import BadParameter, NotFound, ObjectMissing
+from chalicelib.errors import BadParameter, NotFound, ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import (
@@ -70,7 +70,7 @@ def release_instance(
 def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:
     """HealthImaging is asked first: the instance may have been imported after all."""
     batch = operations.stores.batches.get(batch_id)
-    if batch is not None and batch.state in ENDED:
+    if batch is not None and (batch.state in ENDED or batch.job_id):
         settled(batch, operations, force=force)
 
 
@@ -119,13 +119,13 @@ def _named(key: str, sop_instance_uid: str) -> InstanceKey:
 
 
 def _find(key: str | None, original: InstanceKey, operations: Operations) -> StoredObject:
-    if key is None:
-        source = locate(str(original), operations.files)
-    else:
-        try:
-            source = operations.files.head(key)
-        except ObjectMissing:
-            source = None
+    try:
+        files = operations.files
+        source = files.head(key) if key else locate(str(original), files)
+    except ObjectMissing:
+        source = None
+    except ObjectDenied as error:
+        raise OperationRefused(f"S3 does not let the object be read: {error}") from None
     if source is None:
         raise OperationRefused("the object is not in the bucket")
     return source

@@ -39,7 +39,13 @@ from contract.records import BatchRecord, BatchState, Counts
 # Between the record and the manifest is one call.
 _LEASE = timedelta(seconds=60)
 _OWNER = "operator"
-_UNANSWERED = (ImportRefused, ObjectDenied, ObjectUnavailable, ResultsNotUnderstood)
+_UNANSWERED = (
+    ImportRefused,
+    ObjectDenied,
+    ObjectUnavailable,
+    ResultsNotReady,
+    ResultsNotUnderstood,
+)
 _log = structlog.get_logger()
 
 
@@ -104,7 +110,7 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
         return ask_again(batch, operations.imports)
     except ImportRunning as error:
         raise OperationRefused(f"{error}: wait for its end") from None
-    except (ImportThrottled, ResultsNotReady) as error:
+    except ImportThrottled as error:
         raise ServiceUnavailable(str(error)) from error
     except (*_UNANSWERED, InvalidManifest) as error:
         if force:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import structlog
+
 from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.operations.journal import Entry
@@ -22,6 +24,7 @@ from contract.keys import InstanceKey, manifest_key
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
+_log = structlog.get_logger()
 _RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
 
 
@@ -78,7 +81,11 @@ def _repeatable(
         row = rows.get(instance.sop_instance_uid)
         if not (_waits_nowhere(row) if force else _has_failed(row, instance)):
             return None
-        source = locate(instance.key, operations.files)
+        try:
+            source = locate(instance.key, operations.files)
+        except ObjectDenied as error:  # its neighbours go on; `release` is for it, later
+            _log.warning("instance_not_retried", why=str(error))
+            return None
         return None if source is None else Copy(source, instance)
 
     copies = [each for each in in_threads(copy_of, list(manifest.instances)) if each]

@@ -27,10 +27,14 @@ class BatchStore(Protocol):
         """Say which batch repeats this one; False if one does already."""
         ...
 
-    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
-        """Say that its import job is being started, or with None that it was not started.
+    def mark_start(self, batch_id: str, at: datetime) -> bool:
+        """Say that its import job is being started; False if it has one or is not IMPORTING."""
+        ...
 
-        False if it has a job or is not IMPORTING.
+    def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
+        """Say that the start marked ``at`` was not carried out; the mark ``before`` it stands.
+
+        False if the mark is another's by now, or as ``mark_start`` has it.
         """
         ...
 

@@ -133,14 +133,25 @@ class DynamoBatches:
             {"batchId": batch_id}, {"retriedAs": retried_as}, (), condition, {}
         )
 
-    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
+    def mark_start(self, batch_id: str, at: datetime) -> bool:
         """See BatchStore."""
-        values = {"importing": BatchState.IMPORTING} | ({"at": to_iso(at)} if at else {})
+        return self._mark(batch_id, "SET startAskedAt = :at", _STARTABLE, at=at)
+
+    def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
+        """See BatchStore."""
+        condition = f"{_STARTABLE} AND startAskedAt = :at"
+        if before is None:
+            return self._mark(batch_id, "REMOVE startAskedAt", condition, at=at)
+        expression = "SET startAskedAt = :before"
+        return self._mark(batch_id, expression, condition, at=at, before=before)
+
+    def _mark(self, batch_id: str, expression: str, condition: str, **times: datetime) -> bool:
+        values = {name: to_iso(time) for name, time in times.items()}
         return self._table.change(
             {"batchId": batch_id},
-            "SET startAskedAt = :at" if at else "REMOVE startAskedAt",
-            values,
-            ConditionExpression=_STARTABLE,
+            expression,
+            {"importing": BatchState.IMPORTING, **values},
+            ConditionExpression=condition,
             ExpressionAttributeNames={"#state": "state"},
         )
 

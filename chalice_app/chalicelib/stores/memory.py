@@ -104,9 +104,16 @@ class MemoryBatches:
         self.rows[batch_id] = replace(known, retried_as=retried_as)
         return True
 
-    def mark_start(self, batch_id: str, at: datetime | None) -> bool:
+    def mark_start(self, batch_id: str, at: datetime) -> bool:
         """See BatchStore."""
         return self._change_unstarted(batch_id, start_asked_at=at)
+
+    def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
+        """See BatchStore."""
+        known = self.rows.get(batch_id)
+        if known is None or known.start_asked_at != at:
+            return False
+        return self._change_unstarted(batch_id, start_asked_at=before)
 
     def attach_job(self, batch_id: str, job_id: str) -> bool:
         """See BatchStore."""

@@ -278,6 +278,12 @@ def a_late_success_that_is_told(world: World) -> Any:
     return ended({"jobId": batch.job_id, "datastoreId": world.datastore_id}, "Import Job Completed")
 
 
+def a_job_that_failed_without_a_manifest(world: World) -> Any:
+    event = a_job_that_failed(world)
+    world.put(manifest_key(A), b'{"damaged": 1}')
+    return event
+
+
 def ended(job: dict[str, Any], detail_type: str) -> dict[str, Any]:
     detail = {"jobId": job["jobId"], "datastoreId": job["datastoreId"]}
     return event_bridge_event("aws.medical-imaging", detail_type, detail)
@@ -360,6 +366,7 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "expire_objects": ("expire_objects", old_imports),
     "on_import_event completed": ("on_import_event", a_job_that_ended),
     "on_import_event failed": ("on_import_event", a_job_that_failed),
+    "on_import_event no manifest": ("on_import_event", a_job_that_failed_without_a_manifest),
     "on_import_event late": ("on_import_event", a_late_success_that_is_told),
     "trigger_import dropbox": ("trigger_import", drops_that_were_told),
     "collect_dropbox": ("collect_dropbox", a_full_dropbox),

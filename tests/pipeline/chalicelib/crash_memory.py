@@ -201,7 +201,7 @@ class _NoClients:
     def _none(self) -> None:
         return None
 
-    s3 = sqs = dynamodb = stepfunctions = healthimaging = _none
+    s3 = sqs = dynamodb = stepfunctions = healthimaging = healthimaging_starts = _none
 
 
 @contextmanager

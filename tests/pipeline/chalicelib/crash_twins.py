@@ -193,10 +193,11 @@ class EmulatedImaging:
             raise ServiceUnavailable("no answer")
         return job_id
 
-    def find(self, datastore_id: str, job_name: str) -> str | None:
-        jobs = self.backend.import_jobs(datastore_id, None)
-        found = (each.job_id for each in jobs if each.job_name == job_name and not each.message)
-        return next(found, None)
+    def find(self, datastore_id: str, job_name: str, statuses: Sequence[JobStatus]) -> str | None:
+        jobs = [
+            each for status in statuses for each in self.backend.import_jobs(datastore_id, status)
+        ]
+        return next((each.job_id for each in jobs if each.job_name == job_name), None)
 
     def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
         return {

@@ -221,13 +221,24 @@ def test_a_start_is_marked_while_a_batch_has_no_job(stores: Stores) -> None:
     stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
     assert not stores.batches.mark_start(BATCH, NOW)
     stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
-    for at in (NOW, None, NOW):
-        assert stores.batches.mark_start(BATCH, at)
+    later = NOW + timedelta(seconds=1)
+
+    def marked() -> datetime | None:
         batch = stores.batches.get(BATCH)
         assert batch is not None
-        assert batch.start_asked_at == at
+        return batch.start_asked_at
+
+    assert stores.batches.mark_start(BATCH, NOW)
+    assert marked() == NOW
+    assert not stores.batches.unmark_start(BATCH, later, None)  # another's
+    assert stores.batches.mark_start(BATCH, later)
+    assert stores.batches.unmark_start(BATCH, later, NOW)
+    assert marked() == NOW
+    assert stores.batches.unmark_start(BATCH, NOW, None)
+    assert marked() is None
+    assert stores.batches.mark_start(BATCH, NOW)
     assert stores.batches.attach_job(BATCH, "j1")
-    assert not stores.batches.mark_start(BATCH, None)
+    assert not stores.batches.unmark_start(BATCH, NOW, None)
 
 
 def test_a_batch_has_one_job(stores: Stores) -> None:

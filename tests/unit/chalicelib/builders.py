@@ -157,17 +157,21 @@ class FakeHealthImaging:
     # What ListDICOMImportJobs shows, by job name.
     listed: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    # The answer to every start.
+    refused: ProductError | None = None
     held: dict[str, Held] = field(default_factory=dict)
 
     def start(self, request: ImportRequest) -> str:
         """The same job for the same batch, as the clientToken has it."""
         if self.faults:
             raise self.faults.pop(0)
+        if self.refused is not None:
+            raise self.refused
         self.started.append(request)
         self.on_start()
         return self.job_id
 
-    def find(self, datastore_id: str, job_name: str) -> str | None:
+    def find(self, datastore_id: str, job_name: str, statuses: Sequence[JobStatus]) -> str | None:
         """See ImportService."""
         if self.faults:
             raise self.faults.pop(0)

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from chalicelib.errors import ImportRefused, ImportThrottled, ServiceUnavailable
 from chalicelib.imports.deletion import REASON, image_set_noticed
+from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
+from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import register
-from chalicelib.stores.memory import MemoryBatches, MemoryInstances
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -23,6 +25,7 @@ from contract.records import BatchState, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     DATASTORE,
+    EVENT,
     EXECUTION,
     NEWER_BATCH,
     NOW,
@@ -159,29 +162,94 @@ def test_a_deletion_that_comes_before_the_results_are_recorded_counts(
     assert states(stores) == [DELETED, IMPORTED]
 
 
+@pytest.mark.parametrize("moment", ["noted", "written", "asked for"])
 def test_a_deletion_that_comes_while_the_rows_are_written_counts(
-    service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch
+    service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Before each write of the ledger, and behind the last, in turn."""
-    real = MemoryInstances.swap_many
-    for moment in range(3):
-        stores, calls = memory_stores(a_manifest(2)), iter(range(10))
-        start(stores, service)
-        service.gone = {IMAGE_SET}
+    """Right before each of the three calls that the order of the two rests on."""
+    stores = memory_stores(a_manifest(2))
+    start(stores, service)
+    service.gone = {IMAGE_SET}
+    kind, name = {
+        "noted": (MemoryImageSets, "note"),
+        "written": (MemoryInstances, "swap_many"),
+        "asked for": (MemoryImageSets, "deleted"),
+    }[moment]
+    real, calls = getattr(kind, name), list[int]()
 
-        def swap(
-            store: MemoryInstances, changes: Any, moment: int = moment, calls: Any = calls
-        ) -> frozenset[str]:
-            if next(calls) == moment:
-                notice(stores, service)  # noqa: B023 - it is called in this very round
-            return real(store, changes)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(MemoryInstances, "swap_many", swap)
-            complete(stores, service, IMAGE_SET, OTHER)
-        if moment:
+    def call(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
             notice(stores, service)
-        assert states(stores) == [DELETED, IMPORTED]
+        return real(*arguments)
+
+    monkeypatch.setattr(kind, name, call)
+    complete(stores, service, IMAGE_SET, OTHER)
+    assert states(stores) == [DELETED, IMPORTED]
+
+
+@pytest.mark.parametrize("when", ["before the results", "behind them"])
+def test_an_index_that_lags_behind_the_rows_hides_no_deletion(
+    service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The index by study still shows each row as it was first written."""
+    stores = memory_stores(a_manifest(2))
+    start(stores, service)
+    old = list(stores.instances.by_study("1.2"))
+    monkeypatch.setattr(MemoryInstances, "by_study", lambda *_: iter(old))
+    service.gone = {IMAGE_SET}
+    if when == "before the results":
+        notice(stores, service)
+    complete(stores, service, IMAGE_SET, OTHER)
+    if when == "behind them":
+        notice(stores, service)
+    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+    assert [row.state for _, row in sorted(rows.items())] == [DELETED, IMPORTED]
+
+
+def test_an_image_set_of_an_older_ledger_is_marked_when_it_is_found_to_be_gone(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    """Its import noted nothing: it was recorded before deletions were followed."""
+    assert isinstance(stores.image_sets, MemoryImageSets)
+    stores.image_sets.rows.clear()
+    service.gone = {IMAGE_SET, OTHER}
+    keep_batch(stores, a_manifest(1, batch_id=NEWER_BATCH))
+    start(stores, service, NEWER_BATCH)
+    assert stores.image_sets.rows[IMAGE_SET][0] == "1.2"
+
+
+def test_a_duplicate_whose_jobs_record_is_gone_is_told_by_its_image_set(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.jobs.rows.clear()
+    service.gone = {OTHER}
+    assert send_again(stores, service) == {"1.2.3.2.dcm"}
+
+
+def test_a_batch_is_not_failed_for_the_missing_right_to_ask(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    service.faults = [ImportRefused("AccessDeniedException: GetImageSet")]
+    with pytest.raises(ServiceUnavailable, match="verified"):
+        send_again(stores, service)
+
+
+def test_a_forced_batch_that_fails_does_not_hide_what_is_there(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    before = list(stores.instances.by_study("1.2"))
+    keep_batch(stores, a_manifest(2, batch_id=NEWER_BATCH))
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows[NEWER_BATCH] = replace(stores.batches.rows[NEWER_BATCH], forced=True)
+    service.refused = ImportRefused("ValidationException: no")
+    with pytest.raises(ImportRefused):
+        start(stores, service, NEWER_BATCH)
+    assert list(stores.instances.by_study("1.2")) == before
+    event = EVENT | {"batchId": NEWER_BATCH, "manifestKey": manifest_key(NEWER_BATCH)}
+    record_failure(event, a_context(stores, service))
+    assert list(stores.instances.by_study("1.2")) == before
 
 
 @pytest.mark.fault("image-set-deleted")

@@ -116,6 +116,7 @@ def test_a_dispatcher_tells_what_waits_and_for_how_long(world: World) -> None:
         dispatch(world.desk())
     backlog = next(line for line in lines if line["event"] == "backlog")
     assert (backlog["WaitingBatches"], backlog["BacklogSeconds"]) == (3, 90)
+    assert (backlog["ImportingBatches"], backlog["ImportingSeconds"]) == (0, 0)
     (directive,) = backlog["_aws"]["CloudWatchMetrics"]
     units = {each["Name"]: each["Unit"] for each in directive["Metrics"]}
     assert (units["WaitingBatches"], units["BacklogSeconds"]) == ("Count", "Seconds")

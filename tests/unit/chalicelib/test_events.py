@@ -310,12 +310,19 @@ def test_a_batch_is_told_of_when_its_jobs_record_has_its_end_or_never_gets_it() 
     assert world.announce(11) == [EventType.BATCH_IMPORTED]
 
 
-def test_a_batch_whose_manifest_is_unreadable_is_told_of_without_studies() -> None:
+@pytest.mark.parametrize("spoilt", ["damaged", "denied"])
+def test_a_batch_whose_manifest_is_unreadable_is_told_of_with_its_objects_studies(
+    spoilt: str,
+) -> None:
     world = World(BatchEvent.FAILED)
-    assert isinstance(world.stores.objects, MemoryObjects)
-    world.stores.objects.bodies[BUCKET, EXECUTION.manifest_key] = b"{"
+    objects = world.stores.objects
+    assert isinstance(objects, MemoryObjects)
+    if spoilt == "damaged":
+        objects.bodies[BUCKET, EXECUTION.manifest_key] = b"{"
+    else:
+        objects.denied.add((BUCKET, EXECUTION.manifest_key))
     assert world.announce() == [EventType.IMPORT_FAILED]
-    assert world.bus.sent[0].detail["studyCount"] == 0
+    assert world.bus.sent[0].detail["studyInstanceUIDs"] == ["1.2"]
 
 
 def test_an_index_that_is_late_makes_nobody_be_told_again() -> None:

@@ -78,6 +78,16 @@ def test_what_failed_stays_though_its_batch_expires() -> None:
     assert instances_left(stores) == [an_instance("1.2.3.2").key]
 
 
+def test_a_batch_that_may_not_be_read_does_not_keep_others_from_expiring() -> None:
+    stores = an_old_import()
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied.add((BUCKET, manifest_key(BATCH)))
+    assert expire(an_expiry(stores, NOW + MONTH)) == 0
+    assert len(instances_left(stores)) == 2
+    stores.objects.denied.clear()
+    assert expire(an_expiry(stores, NOW + MONTH)) == 2
+
+
 def test_nothing_expires_where_retention_is_for_ever() -> None:
     stores = an_old_import()
     assert expire(an_expiry(stores, NOW + timedelta(days=9_999), timedelta())) == 0

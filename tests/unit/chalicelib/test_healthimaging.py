@@ -123,7 +123,7 @@ def test_an_image_set_that_healthimaging_does_not_know_is_not_kept(
     assert not HealthImaging(client).keeps(DATASTORE, "a" * 32)
 
 
-def test_a_job_is_found_by_its_name_among_those_that_run_before_those_that_completed(
+def test_a_job_is_found_by_its_name_in_the_order_of_a_jobs_life(
     client: Any, answers: Stubber
 ) -> None:
     asked = {"datastoreId": DATASTORE, "maxResults": 50}
@@ -131,20 +131,22 @@ def test_a_job_is_found_by_its_name_among_those_that_run_before_those_that_compl
     answers.add_response("list_dicom_import_jobs", listed("a", "b"), first)
     answers.add_response("list_dicom_import_jobs", listed("c", further="t"), second)
     answers.add_response("list_dicom_import_jobs", listed("d", BATCH), second | {"nextToken": "t"})
-    assert HealthImaging(client).find(DATASTORE, BATCH) == f"1{BATCH[-1]}"
+    found = HealthImaging(client).find(DATASTORE, BATCH, list(JobStatus))
+    assert found == f"1{BATCH[-1]}"
 
 
 def test_a_job_that_is_nowhere_is_not_found(client: Any, answers: Stubber) -> None:
-    for status in ("SUBMITTED", "IN_PROGRESS", "COMPLETED"):
-        asked = {"datastoreId": DATASTORE, "maxResults": 50, "jobStatus": status}
+    for status in (JobStatus.SUBMITTED, JobStatus.COMPLETED):
+        asked = {"datastoreId": DATASTORE, "maxResults": 50, "jobStatus": status.value}
         answers.add_response("list_dicom_import_jobs", listed("a"), asked)
-    assert HealthImaging(client).find(DATASTORE, BATCH) is None
+    statuses = (JobStatus.SUBMITTED, JobStatus.COMPLETED)
+    assert HealthImaging(client).find(DATASTORE, BATCH, statuses) is None
 
 
 def test_a_list_that_is_throttled_says_nothing(client: Any, answers: Stubber) -> None:
     answers.add_client_error("list_dicom_import_jobs", "ThrottlingException", http_status_code=429)
     with pytest.raises(ImportThrottled):
-        HealthImaging(client).find(DATASTORE, BATCH)
+        HealthImaging(client).find(DATASTORE, BATCH, [JobStatus.SUBMITTED])
 
 
 @pytest.mark.parametrize(
@@ -205,11 +207,13 @@ def test_what_awss_own_moment_forbids_may_work_later(code: str) -> None:
         raise error
 
 
-def test_a_request_is_sent_once_so_that_a_second_start_is_never_hidden(
+def test_a_start_is_sent_once_so_that_a_second_one_is_never_hidden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     aws.forget_clients()
-    config: Any = aws.healthimaging().meta.config
-    assert config.retries["total_max_attempts"] == 1
+    starts: Any = aws.healthimaging_starts().meta.config
+    asks: Any = aws.healthimaging().meta.config
+    assert starts.retries["total_max_attempts"] == 1
+    assert asks.retries["total_max_attempts"] > 1
     aws.forget_clients()

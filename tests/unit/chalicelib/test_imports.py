@@ -783,6 +783,62 @@ def test_a_late_success_corrects_what_was_recorded(
     assert (line["ImportedInstances"], line["FailedInstances"]) == (2, -2)
 
 
+@pytest.mark.parametrize("crash", ["before the job is written", "behind it"])
+def test_an_end_is_told_though_the_step_died_between_batch_and_job(
+    stores: Stores, service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch, crash: str
+) -> None:
+    completed(stores, service)
+    real = MemoryJobs.correct
+
+    def dying(store: MemoryJobs, job: JobRecord) -> bool:
+        if crash == "behind it":
+            real(store, job)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryJobs, "correct", dying)
+        with pytest.raises(Crash):
+            check(stores, service)
+    with capture_logs() as told:
+        check(stores, service)
+    ends = [each["FailedInstances"] for each in told if each["event"] == "import_ended"]
+    assert ends == ([1] if crash == "before the job is written" else [])
+
+
+def test_the_job_that_an_execution_names_is_asked_about_though_all_records_are_gone(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    assert isinstance(stores.jobs, MemoryJobs)
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.jobs.rows.clear()
+    stores.batches.rows.clear()
+    event = EVENT | {"job": {"jobId": "job1"}, "error": {"Error": "KeyError", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+
+
+def test_results_that_nobody_understands_for_a_day_are_taken_from_the_image_sets(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    keep_results(stores, success=lines(success("somewhere/else.dcm")), summary=summary(1, 1))
+    service.held = {"1.2.3.2": HELD}
+    assert check(stores, service, A_DAY + 1)["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.FAILED, InstanceState.IMPORTED]
+
+
+def test_a_failure_that_a_dead_execution_did_not_record_is_recorded_by_who_asks(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.FAILED, FOLDER, "it broke")
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert ask_again(batch, a_context(stores, service)).state is BatchState.FAILED
+    assert states(stores) == [InstanceState.FAILED] * 2
+
+
 def test_a_correction_is_made_and_told_once(stores: Stores, service: FakeHealthImaging) -> None:
     told = late(stores, service)
     ask(EXECUTION, told, a_context(stores, service, NOW + timedelta(hours=1)))

@@ -244,9 +244,11 @@ def test_a_long_reason_is_cut_and_made_printable() -> None:
 
 def test_a_line_beyond_the_bound_speaks_of_nothing() -> None:
     long = success(ONE) | {"padding": "x" * MAX_LINE_BYTES}
-    results = read_results(a_manifest(2), ResultFiles(summary(2), lines(long, success(TWO))))
-    assert results.outcomes[ONE].reason == NOT_REPORTED
-    assert results.outcomes[TWO].reason is None
+    body = lines(long, success(TWO))
+    with pytest.raises(ResultsNotUnderstood):
+        read_results(a_manifest(2), ResultFiles(summary(2), body))
+    results = read_results(a_manifest(2), ResultFiles(summary(2), body + lines(success(ONE))))
+    assert [each.reason for each in results.outcomes.values()] == [None, None]
 
 
 def test_a_hostile_line_takes_no_time() -> None:

@@ -103,6 +103,20 @@ def test_a_dead_receivers_batch_gets_the_manifest_it_would_have_written(stores: 
     assert manifest.source.association_ids == ("a1", "a2")
 
 
+def test_a_batch_with_an_object_that_may_not_be_read_stays_and_the_others_are_closed(
+    stores: Stores,
+) -> None:
+    an_open_batch(stores)
+    (key,) = store(stores, "1.2.3.1")
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied.add((BUCKET, key))
+    assert recover(stores) == 0
+    assert not has_manifest(stores)
+    stores.objects.denied.clear()
+    assert recover(stores, LATER + timedelta(hours=1)) == 1
+    assert has_manifest(stores)
+
+
 @pytest.mark.parametrize("now", [NOW - timedelta(hours=1), NOW, NOW + timedelta(seconds=120)])
 def test_a_batch_is_left_to_its_owner_until_lease_and_grace_are_over(
     stores: Stores, now: datetime

@@ -161,10 +161,23 @@ def test_an_instance_without_a_line_is_not_reported_once_the_numbers_are_held(
     assert reasons(read(document, lines(success(ONE)))) == [None, NOT_REPORTED]
 
 
-def test_a_complete_line_that_cannot_be_read_will_never_get_better() -> None:
-    assert reasons(read(summary(2), lines(success(ONE)) + GARBAGE)) == [None, NOT_REPORTED]
+def test_a_line_of_a_failure_that_cannot_be_read_will_never_get_better() -> None:
     mixed = read(summary(0, 2), failure=lines(failed(ONE)) + GARBAGE)
     assert reasons(mixed)[1] == NOT_REPORTED
+
+
+@pytest.mark.parametrize("odd", [GARBAGE, lines(success("somewhere/else.dcm"))])
+@pytest.mark.parametrize("file", ["success", "warning"])
+def test_an_imported_files_line_that_names_nothing_may_be_of_any_that_has_none(
+    odd: bytes, file: str
+) -> None:
+    def read_with(*keys: str) -> list[str | None]:
+        body = lines(*map(success, keys)) + odd
+        return reasons(read(summary(2), *([body] if file == "success" else [b"", b"", body])))
+
+    with pytest.raises(ResultsNotUnderstood):
+        read_with(ONE)
+    assert read_with(ONE, TWO) == [None, None]
 
 
 # How a line names a file.
@@ -187,8 +200,8 @@ def test_an_instance_named_in_any_form_has_what_its_line_says(form: str) -> None
 
 def test_another_batchs_line_says_nothing_of_an_instance() -> None:
     other = TWO.replace(BATCH, NEWER_BATCH)
-    results = read(summary(2), lines(success(ONE), success(f"s3://dicom/{other}")))
-    assert reasons(results) == [None, NOT_REPORTED]
+    with pytest.raises(ResultsNotUnderstood):
+        read(summary(2), lines(success(ONE), success(f"s3://dicom/{other}")))
 
 
 @given(st.sampled_from(FORMS), buckets)

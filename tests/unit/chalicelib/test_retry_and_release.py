@@ -472,6 +472,26 @@ def test_force_goes_on_where_nobody_can_say_what_was_imported() -> None:
     assert desk.manifest(entry.batch_id).instances != ()
 
 
+def test_an_object_that_may_not_be_read_is_left_out_of_a_retry_and_not_released() -> None:
+    desk = Desk()
+    assert isinstance(desk.stores.objects, MemoryObjects)
+    desk.stores.objects.denied.add((BUCKET, failed_key(KEYS[0])))
+    with pytest.raises(OperationRefused, match="S3 does not let"):
+        release_instance("1.2.3.1", WHY, None, desk.operations())
+    entry = retry_batch(BATCH, WHY, desk.operations())
+    assert [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances] == [
+        "1.2.3.2"
+    ]
+
+
+def test_force_goes_on_where_results_do_not_come() -> None:
+    desk = a_failed_batch(COMPLETED)
+    with pytest.raises(OperationRefused, match="ResultsNotReady"):
+        retry_batch(BATCH, WHY, desk.operations())
+    entry = retry_batch(BATCH, WHY, desk.operations(), force=True)
+    assert len(desk.manifest(entry.batch_id).instances) == 4
+
+
 def test_a_duplicate_is_released_by_force_from_where_it_was_put() -> None:
     desk = an_imported_batch()
     move_all(desk.files, [KEYS[0]], duplicate_key, "another batch imports the same bytes")

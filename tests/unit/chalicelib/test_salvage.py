@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chalicelib.errors import ObjectMissing
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import duplicate_key, failed_key, move_all
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.start import start_import
@@ -174,6 +174,16 @@ def test_an_instance_whose_object_tells_nothing_fails_beside_its_neighbours(bad:
         rows = list(stores.instances.by_study("1.2"))
         assert [row.state for row in rows] == [InstanceState.FAILED] * 3
         assert batch_of(stores).counts == Counts(3, failed=3)
+
+
+def test_a_duplicate_of_such_a_batch_counts_as_imported() -> None:
+    stores = a_closed_batch()
+    move_all(files_of(stores), [KEYS[0]], duplicate_key, "another batch's")
+    gone(stores)
+    fail(stores)
+    assert batch_of(stores).counts == Counts(3, imported=1, failed=2, duplicates=1)
+    written = Manifest.from_json(files_of(stores).read(KEY, 10**6))
+    assert [each.key for each in written.instances] == KEYS
 
 
 def test_a_crash_behind_any_write_ends_alike(monkeypatch: pytest.MonkeyPatch) -> None:
