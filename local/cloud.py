@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 _TASKS = ("start_import_job", "check_status", "record_failure")
 _QUEUE_CONSUMER = "trigger_import"
 _HEALTHIMAGING = "aws.medical-imaging"
+_JOB_CONSUMER, _IMAGE_SET_CONSUMER = "on_import_event", "on_image_set_event"
 # Which function a rule invokes with HealthImaging's events, by their detail-type; the others go
 # nowhere.
 _EVENT_CONSUMERS = {
-    "Import Job Completed": "on_import_event",
-    "Import Job Failed": "on_import_event",
-    "Image Set Deleted": "on_image_set_event",
+    "Import Job Completed": _JOB_CONSUMER,
+    "Import Job Failed": _JOB_CONSUMER,
+    "Image Set Deleted": _IMAGE_SET_CONSUMER,
 }
 # Each minute on AWS. Nothing lives here as long as what runs each hour needs.
 _SCHEDULED = {
@@ -68,7 +69,8 @@ class CloudOptions:
     ``lambda_settings`` and ``receiver_environment`` are variables beyond those it sets itself.
     ``queue_faults`` are what may happen to S3's events, ``event_faults`` to HealthImaging's; which
     event they hit is decided by ``seed``. ``look_again_seconds`` takes the place of the state
-    machine's fixed waits.
+    machine's fixed waits. With ``deletion_again_seconds`` an event of an image set's deletion that
+    its handler failed on comes again, so much later, until it is dealt with.
     """
 
     ports: names.Ports = names.ANY_FREE_PORTS
@@ -80,6 +82,7 @@ class CloudOptions:
     event_faults: EventFaults = RELIABLE
     seed: int = 0
     look_again_seconds: int | None = None
+    deletion_again_seconds: float | None = None
 
 
 class Cloud:
@@ -94,6 +97,7 @@ class Cloud:
         self.emulator = healthimaging.install()
         self.queue_road = Road(self._options.queue_faults, f"{self._options.seed}/queue")
         self.event_road = Road(self._options.event_faults, f"{self._options.seed}/events")
+        self.deletion_road = Road(self._options.event_faults, f"{self._options.seed}/deletions")
         self.aws_url = ""
         self.rest_url = ""
         self.dicom_port = 0
@@ -166,11 +170,14 @@ class Cloud:
         self.rest_url = self._stack.enter_context(RestApi(app, self._options.ports.rest)).url
 
     def _listen_to_healthimaging(self, app_module: ModuleType) -> None:
+        again = self._options.deletion_again_seconds
+        roads = {
+            _JOB_CONSUMER: (self.event_road, None),
+            _IMAGE_SET_CONSUMER: (self.deletion_road, again),
+        }
         rules = {
-            name: self._stack.enter_context(
-                EventRule(name, getattr(app_module, name), self.event_road)
-            )
-            for name in sorted(set(_EVENT_CONSUMERS.values()))
+            name: self._stack.enter_context(EventRule(name, getattr(app_module, name), *road))
+            for name, road in roads.items()
         }
         consumers = {event: rules[name] for event, name in _EVENT_CONSUMERS.items()}
         self.emulator.listen(event_listener(_HEALTHIMAGING, consumers))

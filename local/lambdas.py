@@ -214,13 +214,16 @@ class EventRule:
     """Invokes a handler with the events sent to it, as an EventBridge rule's target.
 
     Best effort, as HealthImaging says of its events: one that the handler failed on is gone. On AWS
-    it would come twice more, minutes later.
+    it would come twice more, minutes later; here with ``again_seconds``, until it is dealt with.
     """
 
-    def __init__(self, function: str, handler: Handler, road: Road) -> None:
+    def __init__(
+        self, function: str, handler: Handler, road: Road, again_seconds: float | None = None
+    ) -> None:
         self._function = function
         self._handler = handler
         self._road = road
+        self._again_seconds = again_seconds
         self._queue = ThreadScheduler()
 
     def __enter__(self) -> Self:
@@ -232,12 +235,17 @@ class EventRule:
     def send(self, event: Mapping[str, Any]) -> None:
         """Deliver an event, from another thread, as the road will have it."""
         for delay in self._road.delays():
-            self._queue.at(self._queue.now() + delay, partial(self._invoke, event))
+            self._send_in(delay, event)
+
+    def _send_in(self, seconds: float, event: Mapping[str, Any]) -> None:
+        self._queue.at(self._queue.now() + seconds, partial(self._invoke, event))
 
     def _invoke(self, event: Mapping[str, Any]) -> None:
         result, failed = invoke(self._handler, self._function, event)
         if failed:
             _log.warning("lambda failed", function=self._function, error=result["errorType"])
+            if self._again_seconds is not None:
+                self._send_in(self._again_seconds, event)
 
 
 def event_listener(

@@ -26,11 +26,12 @@ class ImageSetDeletions:
         """Lock an image set; it is gone after ``seconds_per_deletion``. Call it under the lock."""
         if image_set.state is not ImageSetState.ACTIVE:
             raise ConflictException(f"Image set {image_set.image_set_id} is being deleted")
-        locked = replace(image_set, state=ImageSetState.LOCKED)
+        scheduler, options = self._emulator.scheduler, self._emulator.options
+        now = scheduler.now()
+        locked = replace(image_set, state=ImageSetState.LOCKED, locked_at=now)
         datastore.image_sets = {**datastore.image_sets, image_set.image_set_id: locked}
         self._tell(datastore, locked)
-        scheduler, options = self._emulator.scheduler, self._emulator.options
-        due = scheduler.now() + options.seconds_per_deletion
+        due = now + options.seconds_per_deletion
         scheduler.at(due, partial(self._end, datastore, locked))
         return locked
 

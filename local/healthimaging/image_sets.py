@@ -74,12 +74,13 @@ class ImageSetState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """An image set and every version of it, oldest first."""
+    """An image set and every version of it, oldest first; since when it is LOCKED and DELETED."""
 
     image_set_id: str
     is_primary: bool
     versions: tuple[Version, ...]
     state: ImageSetState = ImageSetState.ACTIVE
+    locked_at: float | None = None
     deleted_at: float | None = None
 
     @property

@@ -205,6 +205,10 @@ class MedicalImagingBackend(BaseBackend):
                         return found[index], instance.transfer_syntax_uid
         raise ResourceNotFoundException(f"Image frame {image_frame_id} not found")
 
+    def stored_file(self, stored_id: str) -> bytes:
+        """An imported file as it was read, for whoever proves what a data store has."""
+        return self._files.read(stored_id)
+
     def tags(self, arn: str) -> dict[str, str]:
         """The tags of a data store or an image set, to read and to change."""
         match = re.fullmatch(

@@ -68,3 +68,20 @@ def test_an_event_goes_to_the_rule_for_its_type_and_one_without_a_rule_nowhere()
         "on_job": ("aws.x", "Job", ["arn:store"], {"id": 1}),
         "on_image_set": ("aws.x", "Image Set", ["arn:set"], {"id": 2, "isPrimary": True}),
     }
+
+
+def test_an_event_that_the_handler_failed_on_comes_again_if_the_rule_says_so() -> None:
+    calls: list[Any] = []
+    third = threading.Event()
+
+    def handle(event: Any, context: Any) -> None:
+        del context
+        calls.append(event["detail"])
+        if len(calls) < 3:
+            raise ValueError("not yet")
+        third.set()
+
+    with EventRule("on_image_set", handle, Road(RELIABLE, "seed"), again_seconds=0.01) as rule:
+        rule.send({"detail": {"id": 1}})
+        assert third.wait(10)
+    assert calls == [{"id": 1}] * 3
