@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,10 +18,12 @@ from chalicelib.stores.outbox import Due
 from contract.batch_states import ENDED
 from contract.keys import MANIFESTS_PREFIX, parse_manifest_key
 from contract.manifest import Manifest
+from contract.records import BatchState
+from contract.times import from_iso
 from local import names
-from local.healthimaging.models import medicalimaging_backends
+from tests.chaos.facts import Evidence, StoredObject, Told
+from tests.chaos.holdings import copies, service_jobs, unfinished
 from tests.chaos.ledger import Ledger
-from tests.chaos.verdict import Evidence, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -38,12 +40,13 @@ _deserialize = TypeDeserializer().deserialize
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Looks at the local cloud through clients of its own."""
+    """Looks at the local cloud through clients of its own; ``told`` is what it has heard so far."""
 
     s3: "S3Client"
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
     states: "SFNClient"
+    told: set[Told] = field(default_factory=set)
 
     @classmethod
     def of(cls, aws_url: str) -> "Witness":
@@ -70,6 +73,7 @@ class Witness:
             "executions": sum(len(page["executions"]) for page in pages),
             "messages": self._messages(names.QUEUE),
             "dead letters": self._messages(names.DEAD_LETTER_QUEUE),
+            **unfinished(),
         }
         return {what: count for what, count in counts.items() if count}
 
@@ -80,9 +84,11 @@ class Witness:
         batches = self._table(tables.batch_table, items.batch_from_item)
         jobs = self._table(tables.job_table, items.job_from_item)
         objects = list(self._objects(names.DICOM_BUCKET))
+        self.told.update(self._heard())
         return Evidence(
             sent=ledger.sent(),
-            copies=copies(),
+            copies=list(copies()),
+            service_jobs=list(service_jobs()),
             imported_keys=list(self._imported()),
             instances={row.sop_instance_uid: row for row in instances},
             batches={batch.batch_id: batch for batch in batches},
@@ -96,7 +102,7 @@ class Witness:
             },
             objects=objects,
             uploads=self._uploads(),
-            told=frozenset(self._told()),
+            told=frozenset(self.told),
             reported=reported,
             tasks_died=tasks_died,
         )
@@ -132,8 +138,8 @@ class Witness:
         pages = self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=names.DICOM_BUCKET)
         return [each["Key"] for page in pages for each in page.get("Uploads", ())]
 
-    def _told(self) -> Iterator[str]:
-        """The batches whose end was told on EventBridge."""
+    def _heard(self) -> Iterator[Told]:
+        """The ends of batches that were told on EventBridge since this was asked last."""
         url = self.sqs.get_queue_url(QueueName=names.EVENT_QUEUE)["QueueUrl"]
         while messages := self.sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=_NOT_AGAIN_SECONDS
@@ -141,20 +147,9 @@ class Witness:
             for message in messages:
                 event = json.loads(message["Body"])
                 if event["detail-type"] in _ENDS:
-                    yield event["detail"]["batchId"]
+                    end = event["detail"]
+                    state = BatchState(end["state"])
+                    yield Told(end["batchId"], state, from_iso(end["endedAt"]))
 
     def _read(self, bucket: str, key: str) -> bytes:
         return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-
-
-def copies() -> dict[str, int]:
-    """How many files with each SOP Instance UID the emulator keeps."""
-    backend = medicalimaging_backends[names.ACCOUNT_ID][names.REGION]
-    stored = {
-        (uid, instance.stored_id)
-        for datastore in backend.datastores(None)
-        for image_set in datastore.image_sets.values()
-        for version in image_set.versions
-        for uid, instance in version.instances.items()
-    }
-    return dict(Counter(uid for uid, _ in stored))

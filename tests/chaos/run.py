@@ -22,12 +22,12 @@ from local import names
 from local.cloud import Cloud, CloudOptions
 from tests.chaos.crashes import Crashes
 from tests.chaos.evidence import Witness
+from tests.chaos.facts import Evidence
 from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import plan
 from tests.chaos.senders import Sender, Store, store_by_dcmtk, store_by_pynetdicom
 from tests.chaos.storm import CALM_JOBS, Storm
-from tests.chaos.verdict import Evidence
 from tests.chaos.weather import Endpoint
 
 LOGS = names.REPOSITORY / "build" / "chaos"

@@ -1,94 +1,24 @@
 """Whether a run kept every promise. Pure: evidence in, violations out."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from chalicelib.events.quiet import ended_at
 from chalicelib.stores.outbox import ANNOUNCED
 
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey
-from contract.manifest import Manifest
-from contract.records import (
-    BatchRecord,
-    BatchState,
-    InstanceRecord,
-    InstanceState,
-    JobRecord,
-)
+from contract.records import BatchRecord, BatchState, InstanceState
+from tests.chaos.facts import Evidence, Promise, StoredObject, Told, Violation
 from tests.chaos.ledger import Sent
+from tests.chaos.truth import differences
 
 if TYPE_CHECKING:
     from contract.checksums import Checksum
 
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object in the DICOM bucket."""
-
-    key: str
-    modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything there is to see after a run.
-
-    ``copies`` says how many files with a SOP Instance UID HealthImaging keeps, in all versions of
-    all image sets; ``imported_keys`` are the objects that its result files call imported;
-    ``uploads`` the keys of multipart uploads that are open; ``reported`` the keys that
-    reconciliation reported as unaccounted; ``told`` the batches whose end was told on EventBridge.
-    """
-
-    sent: Mapping[str, Sent]
-    copies: Mapping[str, int]
-    imported_keys: Sequence[str]
-    instances: Mapping[str, InstanceRecord]
-    batches: Mapping[str, BatchRecord]
-    jobs: Mapping[str, JobRecord]
-    manifests: Mapping[str, Manifest]
-    objects: Sequence[StoredObject]
-    uploads: Sequence[str]
-    reported: frozenset[str]
-    told: frozenset[str]
-    tasks_died: int = 0
-
-
-class Promise(StrEnum):
-    """What was broken."""
-
-    LOST = "acknowledged and lost"
-    NO_REASON = "failed without a reason"
-    UNFINISHED_INSTANCE = "instance without an end"
-    NOT_IN_HEALTHIMAGING = "reported imported and not in HealthImaging"
-    IMPORTED_AND_FAILED = "reported failed and imported by the same batch"
-    IMPORTED_TWICE = "imported more than once"
-    UNNAMED = "imported with other bytes and not named by the ledger"
-    NEVER_SENT = "known and never sent"
-    UNFINISHED_BATCH = "batch without an end"
-    UNFINISHED_JOB = "job without an end"
-    UNTOLD = "batch whose end was never told"
-    UNREGISTERED = "manifest without a batch"
-    MISCOUNTED = "batch whose counts are wrong"
-    ORPHAN = "object that nobody accounts for"
-    OPEN_UPLOAD = "multipart upload left open"
-    TASK_DIED = "receiver ended by itself"
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A broken promise, of what, and what there is to know about it."""
-
-    promise: Promise
-    subject: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.promise}: {self.subject} {self.detail}".rstrip()
+_WITHOUT_REASON = frozenset({InstanceState.IMPORTED, InstanceState.DELETED})
 
 
 def violations(evidence: Evidence) -> list[Violation]:
@@ -96,7 +26,7 @@ def violations(evidence: Evidence) -> list[Violation]:
     return [
         *_acknowledged(evidence),
         *_instances(evidence),
-        *_copies(evidence),
+        *differences(evidence),
         *_versions(evidence),
         *_batches(evidence),
         *_objects(evidence),
@@ -121,34 +51,14 @@ def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _instances(evidence: Evidence) -> Iterator[Violation]:
-    imported = set(evidence.imported_keys)
     for uid, row in evidence.instances.items():
         detail = f"in batch {row.batch_id}"
         if uid not in evidence.sent:
             yield Violation(Promise.NEVER_SENT, uid, detail)
         if row.state is InstanceState.RECEIVED:
             yield Violation(Promise.UNFINISHED_INSTANCE, uid, f"{row.state} {detail}")
-        elif row.state is InstanceState.IMPORTED:
-            if not evidence.copies.get(uid):
-                yield Violation(Promise.NOT_IN_HEALTHIMAGING, uid, detail)
-        elif not row.reason:
+        elif row.state not in _WITHOUT_REASON and not row.reason:
             yield Violation(Promise.NO_REASON, uid, detail)
-        elif _key(row) in imported:
-            yield Violation(Promise.IMPORTED_AND_FAILED, uid, f"{detail}: {row.reason}")
-
-
-def _copies(evidence: Evidence) -> Iterator[Violation]:
-    batches: dict[str, list[str]] = {}
-    for key in evidence.imported_keys:
-        parsed = InstanceKey.parse(key)
-        batches.setdefault(parsed.sop_instance_uid, []).append(parsed.batch_id)
-    for uid, copies in evidence.copies.items():
-        if uid not in evidence.sent:
-            yield Violation(Promise.NEVER_SENT, uid, "in HealthImaging")
-        if copies > 1 and evidence.sent.get(uid, Sent()).versions == 1:
-            yield Violation(Promise.IMPORTED_TWICE, uid, f"by {', '.join(batches.get(uid, ()))}")
-        if uid not in evidence.instances:
-            yield Violation(Promise.UNFINISHED_INSTANCE, uid, "in HealthImaging, without a row")
 
 
 def _versions(evidence: Evidence) -> Iterator[Violation]:
@@ -176,7 +86,9 @@ def _batches(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Promise.UNFINISHED_BATCH, batch.batch_id, str(batch.state))
         elif detail := _miscounted(batch, evidence):
             yield Violation(Promise.MISCOUNTED, batch.batch_id, detail)
-        if batch.state in ANNOUNCED and batch.batch_id not in evidence.told:
+        # The end that is true now: where it corrects another, both were told.
+        end = Told(batch.batch_id, batch.state, ended_at(batch))
+        if batch.state in ANNOUNCED and end not in evidence.told:
             yield Violation(Promise.UNTOLD, batch.batch_id, str(batch.state))
     for job in evidence.jobs.values():
         if not job.job_status.ended:
@@ -225,15 +137,6 @@ def _is_late(stored: StoredObject, evidence: Evidence) -> bool:
 def _uploads(evidence: Evidence) -> Iterator[Violation]:
     for key, count in Counter(evidence.uploads).items():
         yield Violation(Promise.OPEN_UPLOAD, key, f"({count})")
-
-
-def _key(row: InstanceRecord) -> str:
-    """The key that a failed instance had when it was imported or not."""
-    return str(
-        InstanceKey(
-            row.batch_id, row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-        )
-    )
 
 
 def _batch_of(key: str) -> str | None:
