@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SAMPLES ?= pydicom
 CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra local bench tests requirements
 FUZZ_SECONDS ?= 60
-SECONDS ?= 120
+SECONDS ?= 150
 IMAGE ?= store-scp
 # Those that have HealthImaging: https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
 REGIONS := us-east-1 us-west-2 ap-southeast-2 eu-west-1 eu-west-2
@@ -52,7 +52,7 @@ fuzz: $(VENV)/.fuzz ## coverage-guided fuzzing of everything that parses what a 
 	@$(BIN)/python -m tests.fuzz.make_corpus build/fuzz/corpus
 	@$(BIN)/python -m tests.fuzz.fuzz_receiver -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
-chaos: $(VENV)/.dev peers ## everything fails for SECONDS=120 while SCUs send; then every promise is checked (SEED=)
+chaos: $(VENV)/.dev peers ## everything fails for SECONDS=150 while SCUs send; then every promise is checked (SEED=)
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 mutants: $(VENV)/.dev $(VENV)/.ministack peers ## plant errors in the product and see which tests find them (SEED=1 COUNT=60)

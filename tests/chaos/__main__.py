@@ -9,13 +9,14 @@ from collections import Counter
 import click
 
 from contract.manifest import CloseReason
+from tests.chaos.facts import Evidence
 from tests.chaos.ledger import Answer
 from tests.chaos.run import Outcome, run
 from tests.chaos.verdict import late_objects, violations
 
 
 @click.command()
-@click.option("--seconds", default=120.0, show_default=True, help="How long faults happen.")
+@click.option("--seconds", default=150.0, show_default=True, help="How long faults happen.")
 @click.option("--seed", type=int, help="The schedule of faults; random where it is left out.")
 def main(seconds: float, seed: int | None) -> None:
     """Send, break everything, wait, and check that no promise was broken."""
@@ -28,36 +29,54 @@ def main(seconds: float, seed: int | None) -> None:
         seed = random.randrange(1_000_000)
     _say(f"Chaos for {seconds:.0f} s with seed {seed} ...")
     outcome = run(seed, seconds, _say)
-    broken = violations(outcome.evidence)
     _report(outcome)
-    for each in broken:
-        _say(f"VIOLATION (seed {seed}) {each}")
+    broken = [
+        *(("behind the storm", each) for each in violations(outcome.evidence)),
+        *(("behind the retries", each) for each in violations(outcome.evidence_after)),
+    ]
+    for when, each in broken:
+        _say(f"VIOLATION (seed {seed}, {when}) {each}")
     _say(f"{len(broken)} violations; seed {seed}.")
     was_tried = outcome.settled and outcome.ledger.count(Answer.ACKNOWLEDGED) > 0
     sys.exit(0 if was_tried and not broken else 1)
 
 
 def _report(outcome: Outcome) -> None:
-    storm, evidence, ledger = outcome.storm, outcome.evidence, outcome.ledger
+    storm, ledger = outcome.storm, outcome.ledger
     _say("Faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(storm.counts.items())))
-    hits = sum(endpoint.hits for endpoint in storm.endpoints)
-    _say(f"  {hits} requests to AWS spoilt, {storm.crashes.count} Lambda crashes.")
-    answers = ", ".join(f"{ledger.count(answer)} {answer}" for answer in Answer)
-    _say(f"C-STORE: {answers}; {len(evidence.sent)} instances.")
-    states = Counter(row.state for row in evidence.instances.values())
-    _say("Instances: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    batches = evidence.batches.values()
-    recovered = sum(
-        each.close_reason is CloseReason.RECOVERED for each in evidence.manifests.values()
-    )
-    duplicates = sum(batch.counts.duplicates for batch in batches)
-    late = len(late_objects(evidence))
+    hits = storm.receivers.hits + storm.lambdas.hits
     _say(
-        f"Batches: {len(batches)}, of which {recovered} recovered; {duplicates} duplicates left "
-        f"out; {late} late PUTs reported."
+        f"  {hits} requests to AWS spoilt, {storm.crashes.count} Lambda crashes, {storm.deleted} "
+        "image sets deleted."
     )
+    answers = ", ".join(f"{ledger.count(answer)} {answer}" for answer in Answer)
+    _say(f"C-STORE: {answers}; {len(outcome.evidence.sent)} instances.")
+    _say("Behind the storm:")
+    _tell(outcome.evidence)
+    for when, retries in (("early ", outcome.early_retries), ("", outcome.retries)):
+        _say(f"Behind {len(retries.repeated)} {when}retries:")
+        for reason, count in Counter(retries.refused.values()).most_common():
+            _say(f"  {count} refused: {reason}")
+    _tell(outcome.evidence_after)
     if not outcome.settled:
         _say("Not everything came to an end.")
+
+
+def _tell(evidence: Evidence) -> None:
+    states = Counter(row.state for row in evidence.instances.values())
+    _say("  Instances: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    ended = Counter(batch.state for batch in evidence.batches.values())
+    _say("  Batches: " + ", ".join(f"{count} {state}" for state, count in sorted(ended.items())))
+    manifests, batches = evidence.manifests.values(), evidence.batches.values()
+    recovered = sum(each.close_reason is CloseReason.RECOVERED for each in manifests)
+    corrected = sum(batch.corrected_at is not None for batch in batches)
+    duplicates = sum(batch.counts.duplicates for batch in batches)
+    deleted = {each.sop_instance_uid for each in evidence.copies if each.deleted_at}
+    again = {each.sop_instance_uid for each in evidence.copies if not each.deleted_at} & deleted
+    _say(
+        f"    {recovered} recovered, {corrected} corrected; {duplicates} duplicates left out, "
+        f"{len(again)} deleted ones stored again; {len(late_objects(evidence))} late PUTs reported."
+    )
 
 
 def _say(text: str) -> None:

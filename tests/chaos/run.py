@@ -1,14 +1,18 @@
-"""One run: senders and faults for so many seconds, then quiet, then the verdict."""
+"""One run: senders and faults for so many seconds, then quiet, then the evidence.
+
+Then everything that failed is retried, as an operator does: too early, and again when the last
+causes are gone. Then there is evidence again.
+"""
 
 import os
 import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from unittest.mock import patch
 
@@ -16,14 +20,20 @@ from chalicelib import aws, wiring
 from chalicelib.events import announce
 from chalicelib.intake import dispatch
 from chalicelib.operations import dead_letters, setup
+from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.reconcile import reconcile
+from chalicelib.operations.retry import retry_batch
 
+from contract.errors import ProductError
+from contract.records import BatchRecord, BatchState
 from local import names
 from local.cloud import Cloud, CloudOptions
 from tests.chaos.crashes import Crashes
+from tests.chaos.deeds import Archive
 from tests.chaos.evidence import Witness
 from tests.chaos.facts import Evidence
 from tests.chaos.fleet import Fleet
+from tests.chaos.haste import in_haste
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import plan
 from tests.chaos.senders import Sender, Store, store_by_dcmtk, store_by_pynetdicom
@@ -47,22 +57,43 @@ _LAMBDAS = {
     "RECOVERY_GRACE_SECONDS": "5",
     "START_RATE": "20",
     "START_BURST": "5",
-    # A look at a long queue takes moto a second.
-    "DISPATCH_SECONDS": "10",
+    # A look at a long queue takes moto a second; meanwhile the queue's next messages wait.
+    "DISPATCH_SECONDS": "4",
+    # The least there can be: some jobs are longer.
+    "IMPORT_MAX_AGE_SECONDS": "60",
 }
+_LOOK_AGAIN_SECONDS = 3
 # What crashed holding a lock or a batch is given up after that long; on AWS after minutes.
 _GIVEN_UP = timedelta(seconds=20)
 _LOOK_SECONDS = 1.0
 _SAY_SECONDS = 15.0
-# Step Functions' longest pause after the few failures in a row that a run brings about.
+# Longer than a long job and the wait behind it.
 _PATIENCE_SECONDS = 150.0
+# Until then an event may be on its way that was sent in the storm.
+_LATE_SECONDS = 12.0
+_FAILED = (BatchState.FAILED, BatchState.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """What became of the batches that had failed: the new batches, or why there is none."""
+
+    repeated: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run was and what it left."""
+    """What a run was and what it left: behind the storm, and behind the retries.
+
+    The early retries are those while some objects are archived still, the others those of what was
+    refused then.
+    """
 
     evidence: Evidence
+    evidence_after: Evidence
+    early_retries: Retries
+    retries: Retries
     ledger: Ledger
     storm: Storm
     settled: bool
@@ -74,28 +105,42 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         enter = stack.enter_context
         enter(patch.multiple(dispatch, _HOLD=_GIVEN_UP, _STALLED=_GIVEN_UP))
         enter(patch.object(announce, "_HOLD", _GIVEN_UP))
+        enter(in_haste())
         options = CloudOptions(
             emulator=CALM_JOBS,
             lambda_settings=_LAMBDAS,
             receiver_environment=_RECEIVER,
             seed=seed,
+            look_again_seconds=_LOOK_AGAIN_SECONDS,
+            deletion_again_seconds=_LOOK_AGAIN_SECONDS,
         )
         cloud = enter(Cloud(options))
         shutil.rmtree(LOGS, ignore_errors=True)
         stack.callback(shutil.copytree, cloud.log_folder, LOGS, dirs_exist_ok=True)
         witness = Witness.of(cloud.aws_url)
-        endpoints = tuple(enter(Endpoint(f"{seed}/{who}")) for who in ("receivers", "lambdas"))
-        crashes = Crashes(f"{seed}/crashes")
-        enter(_lambdas_through(endpoints[1], crashes))
-        receiving = {"AWS_ENDPOINT_URL": endpoints[0].url}
+        receivers, lambdas = (enter(Endpoint(f"{seed}/{who}")) for who in ("receivers", "lambdas"))
+        crashes, archive = Crashes(f"{seed}/crashes"), Archive(cloud.aws_url)
+        enter(_lambdas_through(lambdas, crashes))
+        receiving = {"AWS_ENDPOINT_URL": receivers.url}
         fleet = enter(Fleet(lambda name: cloud.receiver(name, environment=receiving), _TASKS))
-        storm, ledger = Storm(cloud, fleet, endpoints, crashes), Ledger()
+        storm, ledger = Storm(cloud, fleet, receivers, lambdas, crashes, archive), Ledger()
         with _sending(seed, fleet, ledger):
             storm.rage(plan(seed, seconds), seconds)
+
+        def evidence() -> Evidence:
+            return witness.evidence(ledger, _reconcile(), fleet.died)
+
         say("Faults and senders have stopped; waiting until all is done ...")
         settled = _settle(witness, say)
-        reported = _reconcile()
-        return Outcome(witness.evidence(ledger, reported, fleet.died), ledger, storm, settled)
+        before = evidence()
+        say("What failed is retried ...")
+        early = _retry(before.batches.values())
+        say(
+            f"{archive.empty()} archived objects are restored, and what failed is retried again ..."
+        )
+        retries = _retry(before.batches[batch_id] for batch_id in early.refused)
+        settled = _settle(witness, say) and settled
+        return Outcome(before, evidence(), early, retries, ledger, storm, settled)
 
 
 @contextmanager
@@ -110,7 +155,7 @@ def _lambdas_through(endpoint: Endpoint, crashes: Crashes) -> Iterator[None]:
 def _sending(seed: int, fleet: Fleet, ledger: Ledger) -> Iterator[None]:
     """Senders at work; they end what they are at when the block is left."""
     stop = threading.Event()
-    stores: list[Store] = [store_by_pynetdicom] * 3
+    stores: list[Store] = [store_by_pynetdicom] * 2
     stores += [store_by_dcmtk if shutil.which("storescu") else store_by_pynetdicom] * 2
     senders = [
         Sender(f"SCU{n}", store, fleet.ports, ledger, random.Random(f"{seed}/sender{n}"), stop)
@@ -128,12 +173,13 @@ def _sending(seed: int, fleet: Fleet, ledger: Ledger) -> Iterator[None]:
 
 def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
     """Wait until nothing is on its way; False when nothing has moved for long."""
-    last, changed_at, said_at = {"": 0}, time.monotonic(), 0.0
-    while left := witness.unfinished():
+    began = changed_at = time.monotonic()
+    last, said_at = {"": 0}, 0.0
+    while (left := witness.unfinished()) or time.monotonic() < began + _LATE_SECONDS:
         now = time.monotonic()
         if left != last:
             last, changed_at = left, now
-        if now - said_at > _SAY_SECONDS:
+        if left and now - said_at > _SAY_SECONDS:
             said_at = now
             say("  left: " + ", ".join(f"{count} {what}" for what, count in left.items()))
         if now - changed_at > _PATIENCE_SECONDS:
@@ -142,6 +188,22 @@ def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
             dead_letters.move(aws.sqs(), names.DEAD_LETTER_QUEUE, names.QUEUE, None)
         time.sleep(_LOOK_SECONDS)
     return True
+
+
+def _retry(batches: Iterable[BatchRecord]) -> Retries:
+    """Each batch that has failed, or some of it."""
+    repeated, refused = {}, {}
+    for batch in batches:
+        if batch.state in _FAILED:
+            try:
+                entry = retry_batch(batch.batch_id, "chaos", setup.operations())
+            except OperationRefused as refusal:
+                refused[batch.batch_id] = str(refusal)
+            except ProductError as error:
+                refused[batch.batch_id] = f"{type(error).__name__}: {error}"
+            else:
+                repeated[batch.batch_id] = entry.batch_id
+    return Retries(repeated, refused)
 
 
 def _reconcile() -> frozenset[str]:

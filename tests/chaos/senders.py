@@ -1,12 +1,18 @@
-"""Storage SCUs that send studies, and again what was not acknowledged, as modalities do."""
+"""Storage SCUs that send studies, and again what was not acknowledged, as modalities do.
+
+Now and then they send again what was acknowledged: at once, or long ago, as an archive does that is
+moved. Meanwhile HealthImaging may have failed it, or somebody may have deleted it there.
+"""
 
 import os
 import random
+import shutil
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,8 +32,12 @@ _SUCCESS = 0
 _PATIENCE = 20
 _ATTEMPTS = 8
 _SENT_AGAIN = 0.1
+_SENT_FROM_ARCHIVE = 0.3
 _CORRECTED = 0.15
-_PAUSES = (0.5, 3.0)
+# As many studies are kept: the oldest was sent about a minute ago.
+_ARCHIVED = 8
+# moto's server, one process, keeps up with this: or little of the storm would meet an import.
+_PAUSES = (1.5, 5.0)
 Store = Callable[[str, int, Sequence[Image]], dict[str, Answer]]
 
 
@@ -96,19 +106,31 @@ class Sender:
     ledger: Ledger
     chance: random.Random
     stop: threading.Event
+    archive: deque[Sequence[Image]] = field(default_factory=deque)
 
     def run(self) -> None:
-        while not self.stop.is_set():
-            with TemporaryDirectory(prefix="store-scp-chaos-") as folder:
-                study = new_study(Path(folder), self.chance)
-                if self.chance.random() < _CORRECTED:
-                    with ThreadPoolExecutor(2) as both:  # two archives, one of them behind
-                        list(both.map(self._deliver, (study, corrected(study))))
-                else:
-                    self._deliver(study)
-                if self.chance.random() < _SENT_AGAIN:
-                    self._deliver(study)  # somebody pushed the button twice
-            self.stop.wait(self.chance.uniform(*_PAUSES))
+        with TemporaryDirectory(prefix="store-scp-chaos-") as folder:
+            number = 0
+            while not self.stop.is_set():
+                number += 1
+                self._work(Path(folder, str(number)))
+                self.stop.wait(self.chance.uniform(*_PAUSES))
+
+    def _work(self, folder: Path) -> None:
+        folder.mkdir()
+        study = new_study(folder, self.chance)
+        if self.chance.random() < _CORRECTED:
+            with ThreadPoolExecutor(2) as both:  # two archives, one of them behind
+                list(both.map(self._deliver, (study, corrected(study))))
+        else:
+            self._deliver(study)
+        if self.chance.random() < _SENT_AGAIN:
+            self._deliver(study)  # somebody pushed the button twice
+        if self.archive and self.chance.random() < _SENT_FROM_ARCHIVE:
+            self._deliver(self.chance.choice(self.archive))
+        self.archive.append(study)
+        if len(self.archive) > _ARCHIVED:
+            shutil.rmtree(self.archive.popleft()[0].path.parent)
 
     def _deliver(self, images: Sequence[Image]) -> None:
         """Until all are acknowledged, or patience is over."""

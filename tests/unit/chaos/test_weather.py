@@ -6,7 +6,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from tests.chaos.weather import CALM, Endpoint, Weather, fate_of, service_of
+from tests.chaos.weather import CALM, Ban, Endpoint, Weather, fate_of, service_of
 
 NEVER = Config(retries={"total_max_attempts": 1})
 
@@ -52,3 +52,49 @@ def test_each_fault_is_what_an_aws_client_takes_it_for() -> None:
         listed = s3.list_objects_v2(Bucket="weather")["Contents"]
         assert [each["Key"] for each in listed] == ["unanswered"]
         assert endpoint.hits == 4
+
+
+def test_each_service_denies_in_a_form_that_its_client_understands() -> None:
+    codes = {
+        "s3": ("list_buckets", "AccessDenied"),
+        "dynamodb": ("list_tables", "AccessDeniedException"),
+        "sqs": ("list_queues", "AccessDeniedException"),
+        "stepfunctions": ("list_state_machines", "AccessDeniedException"),
+        "events": ("list_rules", "AccessDeniedException"),
+        "medical-imaging": ("list_datastores", "AccessDeniedException"),
+    }
+    with Endpoint("seed") as endpoint:
+        signed = ("s3", "dynamodb", "sqs", "states", "events", "medical-imaging")
+        endpoint.weather = dict.fromkeys(signed, Weather(denied=1))
+        for service, (action, code) in codes.items():
+            with pytest.raises(ClientError) as raised:
+                getattr(client(service, endpoint), action)()
+            assert raised.value.response["Error"]["Code"] == code
+        with pytest.raises(ClientError, match="403"):
+            client("s3", endpoint).head_object(Bucket="weather", Key="a")
+
+
+def test_some_objects_cannot_be_read_or_copied_and_all_can_be_listed_and_written() -> None:
+    keys = [f"instances/{number}+x y.dcm" for number in range(20)]
+    with Endpoint("seed") as endpoint:
+        s3 = client("s3", endpoint)
+        s3.create_bucket(Bucket="banned")
+
+        def copy(**source: str) -> None:
+            s3.copy_object(Bucket="banned", Key="copy", CopySource=source)
+
+        for key in keys:
+            s3.put_object(Bucket="banned", Key=key, Body=b"a")
+        endpoint.bans = [Ban("banned", 0.5, "seed"), Ban("another")]
+        banned = [key for key in keys if endpoint.bans[0].hits("banned", key)]
+        assert 0 < len(banned) < len(keys)
+        for key in keys:
+            if key in banned:
+                for read in (s3.get_object, s3.head_object, copy):
+                    with pytest.raises(ClientError, match=r"403|AccessDenied"):
+                        read(Bucket="banned", Key=key)
+            else:
+                for read in (s3.get_object, s3.head_object, copy):
+                    read(Bucket="banned", Key=key)
+            s3.put_object(Bucket="banned", Key=key, Body=b"b")
+        assert len(s3.list_objects_v2(Bucket="banned")["Contents"]) == len(keys) + 1
