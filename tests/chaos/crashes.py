@@ -13,6 +13,7 @@ _CLIENTS: tuple[Callable[[], Any], ...] = (
     aws.sqs,
     aws.stepfunctions,
     aws.healthimaging,
+    aws.healthimaging_starts,
     aws.events,
 )
 

@@ -131,9 +131,16 @@ def is_published(batch_id: str, files: Files) -> bool:
 
 
 def publish(repeat: Repeat, operations: Operations) -> None:
-    """Copy, open, commit. Raises ServiceUnavailable; the same call may then go on."""
+    """Copy, open, commit; an object that may not be read is left where it is.
+
+    Raises OperationRefused if that is so of all, and ServiceUnavailable; the same call may then go
+    on.
+    """
     files, batch_id = operations.files, repeat.entry.batch_id
-    entries = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
+    copied = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
+    entries = [each for each in copied if each is not None]
+    if not entries:
+        raise OperationRefused("S3 lets no object of it be copied: restore it, or give access")
     manifest = replace(
         repeat.manifest,
         batch_id=batch_id,
@@ -147,7 +154,8 @@ def publish(repeat: Repeat, operations: Operations) -> None:
     )
 
 
-def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance:
+def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:
+    """None, and its neighbours go on, where S3 does not let the object be read."""
     key = str(replace(InstanceKey.parse(copy.instance.key), batch_id=batch_id))
     mark = hashlib.sha256(copy.source.key.encode()).hexdigest()
     # The reason it was put aside for is over.
@@ -156,6 +164,9 @@ def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance:
         files.copy(copy.source, key, metadata | {COPIED_FROM: mark})
     except (ObjectMissing, ObjectChanged) as error:
         raise ServiceUnavailable("an object was moved meanwhile") from error
+    except ObjectDenied as error:
+        _log.warning("instance_not_repeated", batch_id=batch_id, why=str(error))
+        return None
     return replace(copy.instance, key=key)
 
 

@@ -10,6 +10,7 @@ from chalicelib.errors import (
     ImportRefused,
     ImportThrottled,
     NotFound,
+    ObjectDenied,
     ServiceUnavailable,
 )
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
@@ -24,6 +25,7 @@ from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
@@ -482,6 +484,34 @@ def test_an_object_that_may_not_be_read_is_left_out_of_a_retry_and_not_released(
     assert [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances] == [
         "1.2.3.2"
     ]
+
+
+def archived(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
+    """S3 tells of these objects, and does not let them be copied."""
+    real = MemoryFiles.copy
+
+    def copy(files: MemoryFiles, source: StoredObject, *arguments: Any) -> Any:
+        if source.key in keys:
+            raise ObjectDenied("CopyObject: ObjectNotInActiveTierError")
+        return real(files, source, *arguments)
+
+    monkeypatch.setattr(MemoryFiles, "copy", copy)
+
+
+def test_an_archived_object_stays_and_its_neighbours_are_retried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    archived(monkeypatch, failed_key(KEYS[0]))
+    entry = retry_batch(BATCH, WHY, desk.operations())
+    assert [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances] == [
+        "1.2.3.2"
+    ]
+    assert desk.keys("quarantine/") == [failed_key(KEYS[0])]
+    with pytest.raises(OperationRefused, match="restore"):
+        release_instance("1.2.3.1", WHY, None, desk.operations())
+    monkeypatch.undo()
+    assert release_instance("1.2.3.1", WHY, None, desk.operations()) != entry
 
 
 def test_force_goes_on_where_results_do_not_come() -> None:
