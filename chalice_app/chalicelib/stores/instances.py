@@ -52,7 +52,11 @@ def record(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
     unique = one_per_uid(rows)
 
     def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
-        kept = [(known.get(uid), merged(known.get(uid), row)) for uid, row in unique.items()]
+        kept = [
+            (was, merged(was, row))
+            for uid, row in unique.items()
+            if not _is_better_known(was := known.get(uid), row)
+        ]
         return [(was, row) for was, row in kept if _tells_more(was, row)]
 
     swap(store, unique, decide)
@@ -98,6 +102,17 @@ def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
     if known is None:
         return True
     return _is_absent(known) and known.batch_id < row.batch_id
+
+
+def _is_better_known(known: InstanceRecord | None, row: InstanceRecord) -> bool:
+    """Whether a failure comes too late: the batch is known to have imported the instance."""
+    imported = (InstanceState.IMPORTED, InstanceState.DELETED)
+    return (
+        known is not None
+        and known.batch_id == row.batch_id
+        and known.state in imported
+        and row.state is InstanceState.FAILED
+    )
 
 
 def _tells_more(was: InstanceRecord | None, row: InstanceRecord) -> bool:

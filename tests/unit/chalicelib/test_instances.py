@@ -72,6 +72,15 @@ def test_what_is_received_again_still_names_other_bytes_that_were_imported(
     assert kept(store) == row(NEW, body=b"two", conflicts=(imported.key,))
 
 
+@pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
+def test_a_failure_that_comes_too_late_hides_no_import_of_its_own_batch(
+    store: MemoryInstances, state: InstanceState
+) -> None:
+    record(store, [row(state=state)])
+    record(store, [row(state=InstanceState.FAILED)])
+    assert kept(store).state is state
+
+
 def test_the_same_end_told_twice_is_written_once(
     store: MemoryInstances,
 ) -> None:
