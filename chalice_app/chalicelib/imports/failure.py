@@ -12,7 +12,7 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
-from chalicelib.imports.rows import closed_batch, instance_row, opened
+from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
 from chalicelib.imports.salvage import Contents, contents, restore_manifest
 from chalicelib.imports.start import import_request, new_job
 from chalicelib.imports.status import check_status
@@ -83,7 +83,7 @@ def fail_import(
     failed = _failed_batch(execution, found, batch, now)
     stores.batches.move(
         replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
-        BatchEvent.PARTLY_IMPORTED if counts.imported else BatchEvent.FAILED,
+        ending(counts) if counts.imported else BatchEvent.FAILED,
     )
     manifest = found.manifest
     if manifest is not None and found.is_rebuilt:

@@ -16,7 +16,7 @@ from chalicelib.errors import (
     ResultsNotUnderstood,
     ServiceUnavailable,
 )
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import duplicate_key, failed_key, move_all
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
 from chalicelib.imports.inventory import LOST, Held
@@ -53,6 +53,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     failed,
+    files_of,
     keep_results,
     lines,
     memory_stores,
@@ -860,6 +861,17 @@ def test_what_was_imported_before_the_failure_stays_imported(
     assert job is not None
     assert job.counts == Counts(2, imported=1, failed=1)
     assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_a_failure_of_a_batch_of_duplicates_leaves_nothing_that_failed(stores: Stores) -> None:
+    """Its start died behind their move, and was not tried again."""
+    keys = [each.key for each in a_manifest(2).instances]
+    move_all(files_of(stores), keys, duplicate_key, "another batch imports the same bytes")
+    record_failure(EVENT | {"error": {"Error": "Unknown"}}, a_context(stores, FakeHealthImaging()))
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.counts == Counts(2, imported=2, duplicates=2)
+    assert batch.state is BatchState.IMPORTED
 
 
 def test_an_instance_that_was_sent_again_keeps_its_newer_state(
