@@ -6,6 +6,8 @@ import structlog
 
 from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
+from chalicelib.imports.completion import manifest_of
+from chalicelib.imports.execution import Execution
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
 from chalicelib.operations.repeat import (
@@ -17,7 +19,6 @@ from chalicelib.operations.repeat import (
     publish,
     settled,
 )
-from chalicelib.stores.objects import read_manifest
 from chalicelib.threads import in_threads
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import InstanceKey, manifest_key
@@ -96,8 +97,8 @@ def _repeatable(
 
 def _manifest(batch_id: str, operations: Operations) -> Manifest:
     try:
-        key = manifest_key(batch_id)
-        return read_manifest(operations.stores.objects, operations.files.bucket, key)
+        execution = Execution(batch_id, operations.files.bucket, manifest_key(batch_id))
+        return manifest_of(execution, operations.imports)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         raise OperationRefused(f"the batch's manifest cannot be read: {error}") from None
 

@@ -165,9 +165,17 @@ def test_a_batch_whose_objects_or_manifest_are_gone_is_not_retried() -> None:
     desk.files.delete(desk.keys("quarantine/"))
     with pytest.raises(OperationRefused, match="no failed instance"):
         retry_batch(BATCH, WHY, desk.operations())
-    desk.files.delete(desk.keys("batches/"))
+    desk.files.delete([*desk.keys("batches/"), *desk.keys("instances/")])
     with pytest.raises(OperationRefused, match="manifest"):
         retry_batch(BATCH, WHY, desk.operations())
+
+
+def test_a_batch_whose_manifest_somebody_deleted_is_retried_from_its_objects() -> None:
+    desk = Desk()
+    desk.files.delete(desk.keys("batches/"))
+    entry = retry_batch(BATCH, WHY, desk.operations())
+    found = [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances]
+    assert found == list(FAILED)
 
 
 def test_a_failed_instance_that_was_not_moved_yet_is_retried_from_where_it_stands() -> None:
