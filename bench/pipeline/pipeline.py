@@ -28,7 +28,6 @@ from chalicelib.intake.trigger import Intake, Message, trigger_imports
 from chalicelib.settings import AdmissionSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
-from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryInstances
 from chalicelib.stores.outbox import MemoryOutbox
 from chalicelib.stores.studies import MemoryStudies
@@ -46,6 +45,7 @@ from bench.pipeline.stores import (
     DeskGate,
     ListedFiles,
     MeteredBatches,
+    MeteredImageSets,
     MeteredJobs,
     MeteredObjects,
 )
@@ -115,7 +115,7 @@ class Pipeline:
             self._batches,
             self._instances,
             self._studies,
-            MemoryImageSets(),
+            MeteredImageSets(self.meter),
         )
         self._gate = DeskGate(self.meter, self.clock, timing.call)
         self._admission = admission

@@ -1,14 +1,16 @@
 """The product's in-memory stores, with what their calls cost and, for a dispatcher, how long."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from chalicelib.stores import items
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.gate import Gate
+from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryBatches, MemoryGate, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
@@ -50,6 +52,11 @@ class MeteredJobs(MemoryJobs):
         self._write(job)
         return super().put(job)
 
+    def correct(self, job: JobRecord) -> bool:
+        """See JobStore."""
+        self._write(job)
+        return super().correct(job)
+
     def _write(self, job: JobRecord) -> None:
         known = self.rows.get(job.job_id)
         before = items.job_item(known) if known else None
@@ -80,17 +87,35 @@ class MeteredBatches(MemoryBatches):
             self._ended(row)
         return moved
 
-    def attach_job(self, batch_id: str, job_id: str) -> bool:
-        """See BatchStore."""
+    def _change_unstarted(self, batch_id: str, **changes: Any) -> bool:
+        """Behind ``mark_start``, ``unmark_start`` and ``attach_job``."""
         known = self.rows[batch_id]
-        attached = super().attach_job(batch_id, job_id)
+        changed = super()._change_unstarted(batch_id, **changes)
         self._write(known, self.rows[batch_id])
-        return attached
+        return changed
 
     def _write(self, known: BatchRecord | None, row: BatchRecord) -> None:
         before = items.batch_item(known) if known else None
         units = write_units(before, items.batch_item(row), BATCH_INDEXES)
         self._meter.write_units[_BATCHES] += units
+
+
+class MeteredImageSets(MemoryImageSets):
+    """Their items in DicomBatchTable, which are in none of its indexes."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def note(self, image_set_id: str, study_instance_uid: str) -> None:
+        """See ImageSetStore."""
+        super().note(image_set_id, study_instance_uid)
+        self._meter.write_units[_BATCHES] += 1
+
+    def deleted(self, image_set_ids: Collection[str]) -> frozenset[str]:
+        """See ImageSetStore."""
+        self._meter.read_units[_BATCHES] += len(image_set_ids)
+        return super().deleted(image_set_ids)
 
 
 class DeskBatches(MeteredBatches):

@@ -1,6 +1,8 @@
 """A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
 
+from collections.abc import Set
 from dataclasses import replace
+from itertools import count
 
 import structlog
 
@@ -29,9 +31,10 @@ _log = structlog.get_logger()
 _RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
 
 
-def retry_subject(batch_id: str, *, force: bool = False) -> str:
-    """The journal's name for the retry of a batch."""
-    return f"retry-forced:{batch_id}" if force else f"retry:{batch_id}"
+def retry_subject(batch_id: str, number: int = 1, *, force: bool = False) -> str:
+    """The journal's name for the ``number``-th retry of a batch."""
+    further = f":{number}" if number > 1 else ""
+    return f"{'retry-forced' if force else 'retry'}:{batch_id}{further}"
 
 
 def retry_batch(
@@ -39,44 +42,61 @@ def retry_batch(
 ) -> Entry:
     """Make a new batch of a batch's failed instances; the same one however often it is asked.
 
-    By ``force``, of all its instances whose objects are there, to be imported whatever is imported.
-
-    HealthImaging is asked about the batch's job first: what it has imported after all is recorded,
-    and not retried. An instance that was sent again since, in a newer batch, is left to that.
-    Raises NotFound, and OperationRefused where there is nothing to retry.
+    What could not be read then, and can now, makes a further one. By ``force``, of all its
+    instances whose objects are there, to be imported whatever is imported. HealthImaging is asked
+    about the batch's job first: what it has imported after all is recorded, and not retried. An
+    instance that was sent again since, in a newer batch, is left to that. Raises NotFound, and
+    OperationRefused where there is nothing to retry.
     """
     batch = operations.stores.batches.get(batch_id)
     if batch is None:
         raise NotFound("there is no batch of this id")
-    subject = retry_subject(batch_id, force=force)
-    entry = operations.journal.get(subject)
-    if entry is None or not is_published(entry.batch_id, operations.files):
+    last, asked, done = _retried(batch_id, reason, operations, force=force)
+    try:
         batch = settled(batch, operations, force=force)
-        manifest, copies = _repeatable(batch, operations, force=force)
-        entry = operations.journal.begin(entry or new_entry(subject, reason, operations.now))
+        manifest, copies = _repeatable(batch, done, operations, force=force)
+        entry = operations.journal.begin(asked)
         publish(Repeat(entry, batch_id, manifest, copies, force), operations)
-    operations.files.delete(_copied(entry.batch_id, batch_id, operations))
-    operations.stores.batches.link_retry(batch_id, entry.batch_id)
+    except OperationRefused:
+        if last is None:
+            raise
+        return last
+    _finish(entry, batch_id, operations)
     return entry
 
 
-def _copied(batch_id: str, old_batch_id: str, operations: Operations) -> list[str]:
-    """Where the new batch's instances stood in quarantine."""
-    keys = (InstanceKey.parse(each.key) for each in _manifest(batch_id, operations).instances)
-    return [failed_key(str(replace(key, batch_id=old_batch_id))) for key in keys]
+def _retried(
+    batch_id: str, reason: str, operations: Operations, *, force: bool
+) -> tuple[Entry | None, Entry, frozenset[str]]:
+    """The last retry that was made, the one to be made next, and the UIDs of those before it."""
+    last, done = None, frozenset[str]()
+    for number in count(1):
+        subject = retry_subject(batch_id, number, force=force)
+        entry = operations.journal.get(subject)
+        if entry is None or not is_published(entry.batch_id, operations.files):
+            return last, entry or new_entry(subject, reason, operations.now), done
+        last, done = entry, done | _finish(entry, batch_id, operations)
+    raise AssertionError("unreachable")
+
+
+def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
+    """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs."""
+    keys = [InstanceKey.parse(each.key) for each in _manifest(entry.batch_id, operations).instances]
+    operations.files.delete(failed_key(str(replace(key, batch_id=batch_id))) for key in keys)
+    operations.stores.batches.link_retry(batch_id, entry.batch_id)
+    return frozenset(key.sop_instance_uid for key in keys)
 
 
 def _repeatable(
-    batch: BatchRecord, operations: Operations, *, force: bool
+    batch: BatchRecord, done: Set[str], operations: Operations, *, force: bool
 ) -> tuple[Manifest, list[Copy]]:
     allowed = (*_RETRIABLE, BatchState.IMPORTED) if force else _RETRIABLE
     if batch.state not in allowed:
         either = " and ".join(allowed)
         raise OperationRefused(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
-    rows = operations.stores.instances.get_many(
-        each.sop_instance_uid for each in manifest.instances
-    )
+    wanted = [each for each in manifest.instances if each.sop_instance_uid not in done]
+    rows = operations.stores.instances.get_many(each.sop_instance_uid for each in wanted)
 
     def copy_of(instance: ManifestInstance) -> Copy | None:
         row = rows.get(instance.sop_instance_uid)
@@ -84,12 +104,12 @@ def _repeatable(
             return None
         try:
             source = locate(instance.key, operations.files)
-        except ObjectDenied as error:  # its neighbours go on; `release` is for it, later
+        except ObjectDenied as error:  # its neighbours go on; it can be retried later
             _log.warning("instance_not_retried", why=str(error))
             return None
         return None if source is None else Copy(source, instance)
 
-    copies = [each for each in in_threads(copy_of, list(manifest.instances)) if each]
+    copies = [each for each in in_threads(copy_of, wanted) if each]
     if not copies:
         raise OperationRefused("no failed instance of the batch is there to be retried")
     return manifest, copies

@@ -518,8 +518,16 @@ def test_an_archived_object_stays_and_its_neighbours_are_retried(
     assert desk.keys("quarantine/") == [failed_key(KEYS[0])]
     with pytest.raises(OperationRefused, match="restore"):
         release_instance("1.2.3.1", WHY, None, desk.operations())
-    monkeypatch.undo()
-    assert release_instance("1.2.3.1", WHY, None, desk.operations()) != entry
+    desk.close(entry.batch_id)
+    assert retry_batch(BATCH, WHY, desk.operations()) == entry
+    monkeypatch.undo()  # it is restored
+    further = retry_batch(BATCH, WHY, desk.operations())
+    assert [each.sop_instance_uid for each in desk.manifest(further.batch_id).instances] == [
+        "1.2.3.1"
+    ]
+    assert further.batch_id != entry.batch_id
+    assert retry_batch(BATCH, WHY, desk.operations()) == further
+    assert desk.keys("quarantine/") == []
 
 
 def test_force_goes_on_where_results_do_not_come() -> None:

@@ -8,6 +8,7 @@ import pytest
 from chalicelib.imports.aside import duplicate_key, failed_key, unlisted_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import MISSING, plan_sweep
@@ -33,10 +34,12 @@ from tests.unit.chalicelib.builders import (
     EVENT,
     EXECUTION,
     NEWER_BATCH,
+    NOW,
     SETTINGS,
     FakeHealthImaging,
     a_context,
     a_manifest,
+    keep_batch,
     keep_results,
     lines,
     memory_stores,
@@ -195,6 +198,20 @@ def test_what_was_not_imported_is_no_duplicate(
     overwrite(stores.instances, [replace(row, state=state)])
     start(stores, service)
     assert keys(stores, "instances/") == {ONE, TWO}
+
+
+def test_another_batchs_object_that_may_not_be_read_is_there_all_the_same(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    """HealthImaging may have read it by now: taken for gone, both batches would import it."""
+    other = a_manifest(2, batch_id=NEWER_BATCH)
+    keep_batch(stores, other)
+    overwrite(stores.instances, instance_rows(other, InstanceState.RECEIVED, NOW))
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied |= {(BUCKET, each.key) for each in other.instances}
+    start(stores, service)
+    assert service.started == []
+    assert {each.batch_id for each in stores.instances.by_study("1.2")} == {NEWER_BATCH}
 
 
 def test_duplicates_can_be_wanted(stores: Stores, service: FakeHealthImaging) -> None:
