@@ -9,6 +9,7 @@ from collections import Counter
 import click
 
 from contract.manifest import CloseReason
+from contract.records import InstanceState
 from tests.chaos.facts import Evidence
 from tests.chaos.ledger import Answer
 from tests.chaos.run import Outcome, run
@@ -65,6 +66,10 @@ def _report(outcome: Outcome) -> None:
 def _tell(evidence: Evidence) -> None:
     states = Counter(row.state for row in evidence.instances.values())
     _say("  Instances: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    rows = evidence.instances.values()
+    reasons = Counter(row.reason for row in rows if row.state is InstanceState.FAILED)
+    for reason, count in reasons.most_common(5):
+        _say(f"    {count} failed: {reason}")
     ended = Counter(batch.state for batch in evidence.batches.values())
     _say("  Batches: " + ", ".join(f"{count} {state}" for state, count in sorted(ended.items())))
     manifests, batches = evidence.manifests.values(), evidence.batches.values()

@@ -81,13 +81,18 @@ class Retries:
     repeated: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    def beyond(self, earlier: "Retries") -> "Retries":
+        """Without those that ``earlier`` had made."""
+        known = earlier.repeated.items()
+        return replace(self, repeated=dict(self.repeated.items() - known))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run was and what it left: behind the storm, and behind the retries.
 
-    The early retries are those while some objects are archived still, the others those of what was
-    refused then.
+    The early retries are those while some objects are archived still, the others those of what
+    could not be retried then.
     """
 
     evidence: Evidence
@@ -138,7 +143,7 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         say(
             f"{archive.empty()} archived objects are restored, and what failed is retried again ..."
         )
-        retries = _retry(before.batches[batch_id] for batch_id in early.refused)
+        retries = _retry(before.batches.values()).beyond(early)
         settled = _settle(witness, say) and settled
         return Outcome(before, evidence(), early, retries, ledger, storm, settled)
 
