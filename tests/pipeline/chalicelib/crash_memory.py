@@ -31,7 +31,6 @@ from local.healthimaging.models import MedicalImagingBackend
 from tests.pipeline.chalicelib.crash_snapshot import Json, described
 from tests.pipeline.chalicelib.crash_twins import (
     EmulatedImaging,
-    InTurn,
     MemoryBus,
     MemoryQueue,
     MemoryWorkflow,
@@ -48,6 +47,7 @@ from tests.pipeline.chalicelib.crash_world import (
     take_time_from,
     upload_key,
 )
+from tests.unit.chalicelib.in_turn import InTurn
 
 
 class Memory(World):

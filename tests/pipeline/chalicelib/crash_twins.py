@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,31 +81,6 @@ class WatchedObjects(Watched):
         mover = Watched(self._name, Mover(self._port), self._calls, self._lock)
         mover.copy_object(bucket, key, target, metadata)
         mover.delete_object(bucket, key)
-
-
-class InTurn:
-    """Stands in for ThreadPoolExecutor: the same calls in the same order in every run."""
-
-    def __init__(self, _: int) -> None:
-        pass
-
-    def __enter__(self) -> "InTurn":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def map(self, function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
-        """All are tried, as in threads, unless the process dies."""
-        answers, errors = [], []
-        for value in values:
-            try:
-                answers.append(function(value))
-            except Exception as error:  # noqa: BLE001 - raised below
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return iter(answers)
 
 
 @dataclass

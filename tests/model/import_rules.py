@@ -1,0 +1,137 @@
+"""Errors that a test plants into the import, each in the place of a rule of the product's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalicelib import threads
+from chalicelib.errors import ResultsNotReady
+from chalicelib.imports import claims, completion, failure, late, notice, start, status
+from chalicelib.imports.execution import job_state
+from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
+from chalicelib.operations import retry
+from chalicelib.stores import instances as ledger
+from chalicelib.stores.image_sets import MemoryImageSets
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances
+
+from contract.records import InstanceState, JobStatus
+from tests.unit.chalicelib.in_turn import InTurn
+
+
+def record_failure_unasked(patch: pytest.MonkeyPatch) -> None:
+    """RecordFailure does not ask what became of the batch's job."""
+
+    def failed(execution: Any, job_id: str, context: Any) -> Any:
+        return job_state(job_id, context.settings.datastore_id, 0, JobStatus.FAILED, "no")
+
+    patch.setattr(failure, "check_status", failed)
+
+
+def record_failure_unlooked(patch: pytest.MonkeyPatch) -> None:
+    """RecordFailure does not look for the job of a start without an answer."""
+    patch.setattr(failure, "lost_job", lambda *_: None)
+
+
+def no_mark(patch: pytest.MonkeyPatch) -> None:
+    """A start is not marked before it is sent."""
+    patch.setattr(MemoryBatches, "mark_start", lambda *_: True)
+
+
+def mark_cleared(patch: pytest.MonkeyPatch) -> None:
+    """A clear no to a second start takes away the mark of the first."""
+    real = start._start
+    forgetful = lambda request, batch, context: real(  # noqa: E731
+        request, replace(batch, start_asked_at=None), context
+    )
+    patch.setattr(start, "_start", forgetful)
+
+
+def retry_unasked(patch: pytest.MonkeyPatch) -> None:
+    """A retry does not ask what became of the batch's job."""
+    patch.setattr(retry, "settled", lambda batch, *_, **__: batch)
+
+
+def late_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A job that is recorded as FAILED is not asked for again."""
+    for module in (late, notice):
+        real = module.ask
+
+        def ask(execution: Any, job: Any, context: Any, real: Any = real) -> Any:
+            return job if job.job_status is JobStatus.FAILED else real(execution, job, context)
+
+        patch.setattr(module, "ask", ask)
+
+
+def failure_hides_import(patch: pytest.MonkeyPatch) -> None:
+    """A failure that comes too late is written over what was imported."""
+    patch.setattr(ledger, "_is_better_known", lambda *_: False)
+
+
+def age_limit_fails(patch: pytest.MonkeyPatch) -> None:
+    """A job that runs for too long has failed."""
+
+    def overdue(job: Any, *_: Any) -> Any:
+        return replace(job, job_status=JobStatus.FAILED, message="overdue")
+
+    patch.setattr(status, "_still_running", overdue)
+
+
+def results_early(patch: pytest.MonkeyPatch) -> None:
+    """What the result files do not hold yet has failed."""
+
+    def early(manifest: Any, *arguments: Any) -> Results:
+        try:
+            return read_results(manifest, *arguments)
+        except ResultsNotReady:
+            keys = [each.key for each in manifest.instances]
+            return Results({key: Outcome(NOT_REPORTED) for key in keys}, ())
+
+    patch.setattr(completion, "read_results", early)
+
+
+def claim_unverified(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks whether the image set of a duplicate is there."""
+    patch.setattr(claims.ImageSets, "keep", lambda *_: True)
+
+
+def only_imported_stands(patch: pytest.MonkeyPatch) -> None:
+    """Duplicates are told by what is IMPORTED, not by what waits for its import."""
+    real = claims._standing
+
+    def standing(rows: Any, *arguments: Any) -> Any:
+        ended = [row for row in rows if row.state is InstanceState.IMPORTED]
+        return real(ended, *arguments)
+
+    patch.setattr(claims, "_standing", standing)
+
+
+def blind_writes(patch: pytest.MonkeyPatch) -> None:
+    """Rows are written without the condition that they are as they were read."""
+
+    def swap_many(self: MemoryInstances, changes: Any) -> frozenset[str]:
+        self.rows |= {row.sop_instance_uid: row for _, row in changes}
+        return frozenset()
+
+    patch.setattr(MemoryInstances, "swap_many", swap_many)
+
+
+def deletion_not_noted(patch: pytest.MonkeyPatch) -> None:
+    """An import does not note its image sets."""
+    patch.setattr(MemoryImageSets, "note", lambda *_: None)
+
+
+def deletion_not_settled(patch: pytest.MonkeyPatch) -> None:
+    """An import does not ask, behind its rows, whether what it wrote is deleted."""
+    patch.setattr(completion, "settle_deletions", lambda *_: None)
+
+
+@contextmanager
+def planted(*errors: Any) -> Iterator[None]:
+    """With these errors, and no threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "ThreadPoolExecutor", InTurn)
+        for error in errors:
+            error(patch)
+        yield
