@@ -31,6 +31,10 @@ def changes(frozen: Frozen, left: Scope) -> Iterator[Change]:
         yield from _of_job(job, frozen, left)
         yield from _of_failing_job(job, cloud, frozen, left)
         yield from _of_memory(job, cloud, frozen, left)
+    if cloud.waits_for_the_list():
+        after = Cloud.thaw(frozen)
+        after.pass_an_hour()
+        yield Change("an hour passes", left, after)
     is_open = cloud.batches.rows[A].state not in ENDED
     if left.gone_manifests and is_open and (BUCKET, manifest_key(A)) in cloud.objects.bodies:
         after = Cloud.thaw(frozen)

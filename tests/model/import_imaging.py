@@ -22,8 +22,7 @@ NO_ANSWER = {
 class Job:
     """One import job. ``took``: the keys that it read; ``results``: 0 no files, 1 some, 2 all.
 
-    ``listed``: the list shows it; ``unheard``: it did not when it was asked. ``lied``: the job was
-    called FAILED, and has COMPLETED.
+    ``listed``: the list shows it. ``lied``: it was called FAILED, and has COMPLETED.
     """
 
     job_id: str
@@ -33,7 +32,6 @@ class Job:
     refused: tuple[str, ...] = ()
     results: int = 0
     listed: bool = True
-    unheard: bool = False
     lied: bool = False
 
     @property
@@ -76,8 +74,6 @@ class Imaging:
         """See ImportService."""
         if self.fault:
             raise NO_ANSWER[self.fault]
-        for job in self.of(job_name):
-            self.jobs[job.job_id] = replace(job, unheard=job.unheard or not job.listed)
         shown = (job for job in self.of(job_name) if job.listed)
         return next((job.job_id for job in shown if job.status in statuses), None)
 

@@ -7,8 +7,7 @@ have run. There, with HealthImaging's events lost:
 - every batch and every job's record has ended, and the batch's counts add up;
 - every acknowledged instance is IMPORTED, DELETED or FAILED with a reason;
 - nothing is FAILED that the same batch has in a live image set. This is allowed where nobody could
-  know: HealthImaging called the job FAILED before, or it is the job of a start without an answer,
-  and the list did not show it when it was looked for.
+  know: HealthImaging called the job FAILED before.
 
 With its events delivered, that is not allowed either, and what is IMPORTED is in a live image set.
 In both cases, once everything FAILED has been retried, each instance is imported exactly once.
@@ -92,7 +91,9 @@ class Judge:
                 after = self._run(number, Process(task, (), cloud.minutes)).cloud
                 if after != number:
                     return after
-        return number
+        if cloud.waits_for_the_list():
+            cloud.pass_an_hour()
+        return self._number(cloud)
 
     def _told(self, number: int) -> int:
         """HealthImaging's events are delivered."""
@@ -182,7 +183,7 @@ def untrue(cloud: Cloud, *, are_told: bool, deletions: bool = True) -> Iterator[
     for uid, row in cloud.instances.rows.items():
         own = [job for each, job in live if each == uid and job.batch_id == row.batch_id]
         if row.state is InstanceState.FAILED:
-            known = [job for job in own if not (job.lied or job.unheard)]
+            known = [job for job in own if not job.lied]
             if own if are_told else known:
                 yield f"{uid} is FAILED, and HealthImaging has it"
         elif row.state is InstanceState.IMPORTED and are_told and deletions and not own:

@@ -11,8 +11,7 @@ What the model leaves out:
 - HealthImaging calls a job FAILED, somebody imports its instances again, and only then the job
   turns COMPLETED. It has lied to whoever asked, and the instances are imported twice: ``late``
   happens only before an instance was asked for again, by a retry or in a newer batch.
-- The list shows a job only after somebody has asked for its instances again: ``unlisted`` is not
-  for scopes with a second batch, which asks nobody about the first one's failure.
+- The list does not show a job for longer than RecordFailure waits for that.
 - Closing a batch (the event of its manifest, or recovery) is one step here.
 - Somebody deletes an image set before its import is recorded, and the event of that is lost: a copy
   that comes before the record does is its duplicate.
@@ -90,13 +89,10 @@ def tasks(cloud: Cloud, left: Scope) -> Iterator[tuple[Process, Scope]]:
             yield Process(execution_task(batch_id, stage), (), cloud.minutes), left
     if any(batch.state is BatchState.OPEN for batch in cloud.batches.rows.values()):
         yield Process(Task("recovery of", "what is open"), (), cloud.minutes), left
-    # The list shows a job, late, but before anybody asks for its instances again.
-    is_shown = all(job.listed for job in cloud.imaging.jobs.values())
-    again = _ended(cloud) if is_shown else []
     requests = [
         *(("events", Task("event of", job_id)) for job_id in cloud.imaging.jobs),
-        *(("retries", Task("retry of", batch_id)) for batch_id in again),
-        *(("forced", Task("forced retry of", batch_id)) for batch_id in again),
+        *(("retries", Task("retry of", batch_id)) for batch_id in _ended(cloud)),
+        *(("forced", Task("forced retry of", batch_id)) for batch_id in _ended(cloud)),
         *(("deletion_events", Task("event of image set", each)) for each in cloud.imaging.deleted),
     ]
     for name, task in requests:

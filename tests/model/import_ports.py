@@ -125,7 +125,7 @@ class _Port:
         return lambda *arguments: self._calls.call(self._port, name, found, *arguments)
 
 
-# Calls that change nothing; ``find`` leaves a mark for the judge.
+# Calls that change nothing.
 _READS = frozenset(
     ("get", "get_many", "by_study", "deleted", "read", "head", "list", "folders", "begin")
-) | {"look", "keeps"}
+) | {"find", "inventory", "look", "keeps"}

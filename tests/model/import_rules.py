@@ -34,6 +34,11 @@ def record_failure_unlooked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(failure, "lost_job", lambda *_: None)
 
 
+def list_believed(patch: pytest.MonkeyPatch) -> None:
+    """What the list of jobs does not show yet was not started."""
+    patch.setattr(failure, "may_be_unlisted", lambda *_: False)
+
+
 def no_mark(patch: pytest.MonkeyPatch) -> None:
     """A start is not marked before it is sent."""
     patch.setattr(MemoryBatches, "mark_start", lambda *_: True)

@@ -165,6 +165,18 @@ class Cloud:
             if is_done and batch.state is BatchState.IMPORTING:
                 yield batch_id
 
+    def waits_for_the_list(self) -> bool:
+        """RecordFailure waits until it shows what it has, which it does within the hour."""
+        stages = self.executions.values()
+        is_shown = all(job.listed for job in self.imaging.jobs.values())
+        return is_shown and any(stage.name == "record" and stage.tried for stage in stages)
+
+    def pass_an_hour(self) -> None:
+        """What has waited is tried again."""
+        self.minutes += 60
+        stages = self.executions.items()
+        self.executions = {batch_id: stage._replace(tried="") for batch_id, stage in stages}
+
     def admit(self, batch_id: str) -> None:
         """The event of the manifest; the batch's turn comes at once."""
         batch = self.batches.get(batch_id)

@@ -46,6 +46,7 @@ LOST = Scope(
 )  # fmt: skip
 # A start has no answer, and the list does not show its job at once.
 UNLISTED = Scope(unlisted=1, faults=2, kinds=STARTS, gives_up=1, retries=1, events=1)
+UNLISTED_AGAIN = Scope(unlisted=1, faults=2, kinds=STARTS, gives_up=1, again=SAME)
 # A job that was called FAILED turns COMPLETED.
 LATE = Scope(late=1, failing_jobs=1, stops=1, events=1, retries=1)
 # Two instances; the result files come one by one, and name a failure.
@@ -76,6 +77,7 @@ exhaustive = pytest.mark.exhaustive
         pytest.param(RETRYING, 500, id="retrying"),
         pytest.param(LOST, 500, id="lost"),
         pytest.param(UNLISTED, 500, id="unlisted"),
+        pytest.param(UNLISTED_AGAIN, 1_000, id="unlisted, sent again"),
         pytest.param(LATE, 5_000, id="late"),
         pytest.param(SLOW, 1_000, id="slow"),
         pytest.param(PARTIAL, 300, id="partial"),
@@ -97,6 +99,10 @@ exhaustive = pytest.mark.exhaustive
         ),
         pytest.param(LOST._replace(retries=1), 3_000, marks=exhaustive, id="lost, retried"),
         pytest.param(UNLISTED._replace(stops=1), 5_000, marks=exhaustive, id="unlisted, stopping"),
+        pytest.param(
+            UNLISTED_AGAIN._replace(faults=1, stops=1), 20_000, marks=exhaustive,
+            id="unlisted, sent again, stopping",
+        ),
         pytest.param(RETRIED._replace(stops=1), 20_000, marks=exhaustive, id="retried, stopping"),
         pytest.param(LATE._replace(events=2), 10_000, marks=exhaustive, id="late, told twice"),
         pytest.param(
@@ -116,8 +122,10 @@ def test_nothing_imported_is_called_failed_or_imported_twice(scope: Scope, world
     [
         (rules.record_failure_unasked, REFUSING, "1.1 is FAILED, and HealthImaging has it"),
         (rules.record_failure_unlooked, LOST, "1.1 is FAILED, and HealthImaging has it"),
+        (rules.list_believed, UNLISTED, "1.1 is FAILED, and HealthImaging has it"),
+        (rules.list_believed, UNLISTED_AGAIN, "1.1"),
         (rules.no_mark, LOST, "1.1 is imported twice"),
-        (rules.mark_cleared, UNLISTED, "failed=1"),
+        (rules.mark_cleared, UNLISTED, "1.1 is FAILED, and HealthImaging has it"),
         (rules.retry_unasked, LATE, "failed=1"),
         (rules.late_ignored, LATE, "failed=1"),
         (rules.failure_hides_import, LATE, "1.1 is FAILED, and HealthImaging has it"),

@@ -7,10 +7,11 @@ from typing import Any
 
 import structlog
 
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
-from chalicelib.imports.lost import lost_job
+from chalicelib.imports.lost import lost_job, may_be_unlisted
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
 from chalicelib.imports.salvage import Contents, contents, restore_manifest
@@ -53,6 +54,8 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
     job_id = (lost_job(batch, context) or batch.job_id) if batch else None
     job_id = job_id or event.get("job", {}).get("jobId")
+    if job_id is None and batch is not None and may_be_unlisted(batch, context.now):
+        raise ServiceUnavailable("the job of a start without an answer may not be listed yet")
     if job_id is None or job_id == execution.batch_id:
         return fail_import(execution, job_id or execution.batch_id, why, context)
     state = check_status(execution, job_id, context)

@@ -7,6 +7,7 @@ is its name: among those that run; then by the folder of its results; then among
 completed last, whose results may be on their way.
 """
 
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -16,6 +17,8 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.measures import report_unsettled
 from contract.records import BatchRecord, JobStatus
 
+# By how much the list of jobs lags behind their starts is on no page; nobody is in a hurry here.
+_LISTED = timedelta(minutes=15)
 _FOLDER = "-DicomImport-"
 _RUNNING, _COMPLETED = (JobStatus.SUBMITTED, JobStatus.IN_PROGRESS), (JobStatus.COMPLETED,)
 _log = structlog.get_logger()
@@ -41,6 +44,12 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
         _log.warning("lost_job_found", batch_id=batch.batch_id, job_id=job_id)
         context.stores.batches.attach_job(batch.batch_id, job_id)
     return job_id
+
+
+def may_be_unlisted(batch: BatchRecord, now: datetime) -> bool:
+    """Whether a start without an answer is so young that not to find its job tells nothing."""
+    asked_at = batch.start_asked_at
+    return batch.job_id is None and asked_at is not None and now - asked_at < _LISTED
 
 
 def _by_results(batch_id: str, datastore_id: str, context: ImportContext) -> str | None:

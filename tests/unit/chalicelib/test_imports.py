@@ -62,6 +62,7 @@ from tests.unit.chalicelib.builders import (
     summary,
 )
 
+LATER = NOW + timedelta(hours=1)
 FOLDER = f"s3://{RESULTS}/{BATCH}/{DATASTORE}-DicomImport-job1/"
 
 
@@ -293,7 +294,10 @@ def test_a_job_that_is_found_behind_the_recorded_failure_corrects_it(stores: Sto
     service = Forgetful()
     with pytest.raises(ServiceUnavailable):
         start(stores, service)
-    record_failure(EVENT, a_context(stores, service))  # the list does not show the job yet
+    with pytest.raises(ServiceUnavailable, match="may not be listed yet"):
+        record_failure(EVENT, a_context(stores, service, NOW + timedelta(minutes=14)))
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    record_failure(EVENT, a_context(stores, service, LATER))  # the list does not show it even now
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert (batch.state, batch.job_id) == (BatchState.FAILED, BATCH)

@@ -1,6 +1,7 @@
 """HealthImaging's events, as they come: early, late, twice, somebody else's."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.unit.chalicelib.builders import (
     DATASTORE,
     EVENT,
     EXECUTION,
+    NOW,
     RESULTS,
     FakeHealthImaging,
     a_context,
@@ -84,7 +86,7 @@ def test_the_event_of_a_job_that_nobody_knew_of_corrects_a_recorded_failure(
     service.faults = [ServiceUnavailable("no answer")]
     with pytest.raises(ServiceUnavailable):
         start_import(EXECUTION, a_context(stores, service))
-    record_failure(EVENT, a_context(stores, service))
+    record_failure(EVENT, a_context(stores, service, NOW + timedelta(hours=1)))
     keep_all_imported(stores, service)
     named = DETAIL | {"jobName": BATCH}
     assert notice(stores, service, named) is BatchState.FAILED  # GetDICOMImportJob has no name
