@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 from chalicelib import aws, wiring
 from chalicelib.events import announce
+from chalicelib.imports import lost
 from chalicelib.intake import dispatch
 from chalicelib.operations import dead_letters, setup
 from chalicelib.operations.quarantine import OperationRefused
@@ -65,6 +66,8 @@ _LAMBDAS = {
 _LOOK_AGAIN_SECONDS = 3
 # What crashed holding a lock or a batch is given up after that long; on AWS after minutes.
 _GIVEN_UP = timedelta(seconds=20)
+# HealthImaging's list shows a job at once here.
+_LISTED = timedelta(seconds=2)
 _LOOK_SECONDS = 1.0
 _SAY_SECONDS = 15.0
 # Longer than a long job and the wait behind it.
@@ -110,6 +113,7 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         enter = stack.enter_context
         enter(patch.multiple(dispatch, _HOLD=_GIVEN_UP, _STALLED=_GIVEN_UP))
         enter(patch.object(announce, "_HOLD", _GIVEN_UP))
+        enter(patch.object(lost, "_LISTED", _LISTED))
         enter(in_haste())
         options = CloudOptions(
             emulator=CALM_JOBS,

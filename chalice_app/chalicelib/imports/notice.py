@@ -72,7 +72,10 @@ def _job(detail: Mapping[str, Any], bucket: str, context: ImportContext) -> JobR
 def _lost(
     detail: Mapping[str, Any], job_id: str, bucket: str, context: ImportContext
 ) -> JobRecord | None:
-    """A job whose start was never answered, of a batch that was recorded as failed meanwhile."""
+    """A job that no record names, of a batch that was recorded as failed meanwhile.
+
+    Its start was never answered, or somebody has deleted its record.
+    """
     try:
         batch_id = parse_batch_id(str(detail.get("jobName")))
     except InvalidKey:
@@ -80,7 +83,7 @@ def _lost(
     batch = context.stores.batches.get(batch_id)
     if batch is None or batch.start_asked_at is None:
         return None
-    if batch.state not in ENDED or batch.job_id != batch_id:
+    if batch.state not in ENDED or batch.job_id not in (batch_id, job_id):
         return None  # the execution looks for it
     view = context.service.look(batch.datastore_id or context.settings.datastore_id, job_id)
     if view is None or view.job_name != batch_id:

@@ -11,6 +11,7 @@ from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.notice import import_noticed
 from chalicelib.imports.start import start_import
 from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryJobs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +95,18 @@ def test_the_event_of_a_job_that_nobody_knew_of_corrects_a_recorded_failure(
     service.view = replace(service.view, job_name=BATCH)
     assert notice(stores, service, DETAIL | {"jobName": 7}) is BatchState.FAILED
     assert notice(stores, service, named) is BatchState.IMPORTED
+
+
+def test_the_event_of_a_job_whose_record_is_gone_corrects_a_recorded_failure(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    service.view = ImportView(JobStatus.FAILED, FOLDER, "it broke")
+    assert notice(stores, service) is BatchState.FAILED
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.jobs.rows.clear()
+    keep_all_imported(stores, service)
+    service.view = replace(service.view, status=JobStatus.COMPLETED, job_name=BATCH)
+    assert notice(stores, service, DETAIL | {"jobName": BATCH}) is BatchState.IMPORTED
 
 
 def test_an_event_before_its_time_is_left_to_the_execution(
