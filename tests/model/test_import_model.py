@@ -100,7 +100,7 @@ exhaustive = pytest.mark.exhaustive
         pytest.param(LOST._replace(retries=1), 3_000, marks=exhaustive, id="lost, retried"),
         pytest.param(UNLISTED._replace(stops=1), 5_000, marks=exhaustive, id="unlisted, stopping"),
         pytest.param(
-            UNLISTED_AGAIN._replace(faults=1, stops=1), 20_000, marks=exhaustive,
+            UNLISTED_AGAIN._replace(faults=1, stops=1), 10_000, marks=exhaustive,
             id="unlisted, sent again, stopping",
         ),
         pytest.param(RETRIED._replace(stops=1), 20_000, marks=exhaustive, id="retried, stopping"),

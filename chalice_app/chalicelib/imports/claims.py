@@ -178,6 +178,6 @@ def _exists(key: str, files: Files) -> bool:
         files.head(key)
     except ObjectMissing:
         return False
-    except ObjectDenied:  # it is there, and HealthImaging may have read it by now
-        return True
+    except ObjectDenied:
+        pass  # it is there, and HealthImaging may have read it by now
     return True

@@ -1,5 +1,6 @@
 """A batch whose manifest cannot be read: its objects' keys and the ledger tell what was in it."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,8 @@ from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
 from chalicelib.imports.aside import INVALID_MANIFEST, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.listing import rebuilt
+from chalicelib.imports.listing import Rebuilt, rebuilt
+from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import MANIFESTS_PREFIX, batch_prefix, quarantine_key
@@ -45,23 +47,38 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
     found = rebuilt(execution.batch_id, context.files, context.now)
-    instances = found.manifest.instances if found.manifest else ()
+    own = _own_rows(execution.batch_id, found, context.stores.instances)
+    manifest = found.manifest and _as_registered(found.manifest, own)
+    instances = manifest.instances if manifest else ()
     listed = {each.sop_instance_uid for each in instances}
-    ledger = context.stores.instances
-    # From an index, which may lag behind the rows: only the UIDs of it are believed.
-    uids = [row.sop_instance_uid for study in found.studies for row in ledger.by_study(study)]
-    others = tuple(
-        row
-        for uid, row in sorted(ledger.get_many(uids).items())
-        if row.batch_id == execution.batch_id
-        and row.state in (InstanceState.RECEIVED, InstanceState.FAILED)
-        and uid not in listed
-    )
+    waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
+    others = tuple(row for uid, row in own.items() if uid not in listed and row.state in waiting)
     known = {each.key for each in instances} | {row.key for row in others}
     under = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]
     strays = [key for key in under if key not in known]
     move_all(context.files, strays, unlisted_key, _STRAY)
-    return Contents(found.manifest, True, others)
+    return Contents(manifest, True, others)
+
+
+def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[str, InstanceRecord]:
+    """The batch's rows of the studies that were found, by SOP Instance UID."""
+    # From an index, which may lag behind the rows: only the UIDs of it are believed.
+    uids = [row.sop_instance_uid for study in found.studies for row in ledger.by_study(study)]
+    rows = sorted(ledger.get_many(uids).items())
+    return {uid: row for uid, row in rows if row.batch_id == batch_id}
+
+
+def _as_registered(manifest: Manifest, own: Mapping[str, InstanceRecord]) -> Manifest:
+    """With the checksums that the rows have: a copy's may be of another algorithm."""
+    return replace(
+        manifest,
+        instances=tuple(
+            replace(each, checksum=own[each.sop_instance_uid].checksum)
+            if each.sop_instance_uid in own
+            else each
+            for each in manifest.instances
+        ),
+    )
 
 
 def restore_manifest(

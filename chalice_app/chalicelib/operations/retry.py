@@ -2,7 +2,6 @@
 
 from collections.abc import Set
 from dataclasses import replace
-from itertools import count
 
 import structlog
 
@@ -69,14 +68,15 @@ def _retried(
     batch_id: str, reason: str, operations: Operations, *, force: bool
 ) -> tuple[Entry | None, Entry, frozenset[str]]:
     """The last retry that was made, the one to be made next, and the UIDs of those before it."""
-    last, done = None, frozenset[str]()
-    for number in count(1):
-        subject = retry_subject(batch_id, number, force=force)
-        entry = operations.journal.get(subject)
-        if entry is None or not is_published(entry.batch_id, operations.files):
-            return last, entry or new_entry(subject, reason, operations.now), done
+    number, last, done = 1, None, frozenset[str]()
+    subject = retry_subject(batch_id, force=force)
+    while (entry := operations.journal.get(subject)) and is_published(
+        entry.batch_id, operations.files
+    ):
         last, done = entry, done | _finish(entry, batch_id, operations)
-    raise AssertionError("unreachable")
+        number += 1
+        subject = retry_subject(batch_id, number, force=force)
+    return last, entry or new_entry(subject, reason, operations.now), done
 
 
 def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
