@@ -37,6 +37,6 @@ step "make deploy ARGS=plan, with a file that is wrong" .ci/plan-refuses
 step "make test, exhaustive and under coverage" "$MAKE" test SUITE="--everything --coverage"
 step "coverage of at least 90 % of the branches" .venv/bin/coverage report --fail-under=90
 step "make fuzz" "$MAKE" fuzz
-step "make chaos" "$MAKE" chaos SECONDS=150
+step "make chaos SECONDS=150 SEED=1" "$MAKE" chaos SECONDS=150 SEED=1
 step "make validate" "$MAKE" validate
 step "make image-test" "$MAKE" image-test
