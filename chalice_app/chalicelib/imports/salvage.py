@@ -92,7 +92,7 @@ def restore_manifest(
     try:
         read_manifest(objects, execution.bucket, key)
     except ObjectMissing:
-        pass
+        pass  # nothing to put aside: it is written below
     except (InvalidManifest, ObjectUnavailable) as error:
         target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
         with suppress(ObjectMissing):

@@ -62,11 +62,6 @@ def complete(stores: Stores, service: FakeHealthImaging, *image_sets: str) -> No
 
 
 @pytest.fixture
-def service() -> FakeHealthImaging:
-    return FakeHealthImaging()
-
-
-@pytest.fixture
 def stores(service: FakeHealthImaging) -> Stores:
     """Two instances, imported into an image set each."""
     stores = memory_stores(a_manifest(2))

@@ -1,8 +1,6 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
@@ -28,20 +26,6 @@ STARTED = {
     "submittedAt": NOW,
 }
 REQUEST = ImportRequest(BATCH, DATASTORE, ROLE, "s3://dicom/x/", "s3://results/x/")
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    return boto3.client("medical-imaging", region_name="us-east-1")
-
-
-@pytest.fixture
-def answers(client: Any) -> Iterator[Stubber]:
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 def test_the_batchs_id_is_the_jobs_name_and_its_client_token(client: Any, answers: Stubber) -> None:

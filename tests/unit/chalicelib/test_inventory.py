@@ -3,11 +3,9 @@
 import gzip
 import io
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import boto3
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
@@ -21,20 +19,6 @@ from contract.records import Counts
 from tests.unit.chalicelib.builders import DATASTORE, NOW, a_manifest
 
 FIRST, SECOND = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    return boto3.client("medical-imaging", region_name="us-east-1")
-
-
-@pytest.fixture
-def answers(client: Any) -> Iterator[Stubber]:
-    with Stubber(client) as stubber:
-        yield stubber
-        stubber.assert_no_pending_responses()
 
 
 def metadata(*uids: str) -> bytes:

@@ -39,11 +39,6 @@ FOLDER = f"s3://{RESULTS}/{BATCH}/"
 
 
 @pytest.fixture
-def service() -> FakeHealthImaging:
-    return FakeHealthImaging()
-
-
-@pytest.fixture
 def stores(service: FakeHealthImaging) -> Stores:
     stores = memory_stores(a_manifest())
     start_import(EXECUTION, a_context(stores, service))

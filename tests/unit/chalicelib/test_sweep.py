@@ -52,11 +52,6 @@ ONE, TWO = (each.key for each in a_manifest().instances)
 
 
 @pytest.fixture
-def service() -> FakeHealthImaging:
-    return FakeHealthImaging()
-
-
-@pytest.fixture
 def stores() -> Stores:
     return memory_stores(a_manifest())
 

@@ -1,0 +1,236 @@
+"""RecordFailure: what has failed is recorded, and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+from chalicelib.errors import (
+    ImportRefused,
+    ImportThrottled,
+    ObjectDenied,
+    ResultsNotReady,
+    ServiceUnavailable,
+)
+from chalicelib.imports.aside import duplicate_key, failed_key, move_all
+from chalicelib.imports.failure import record_failure
+from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.status import check_status
+from chalicelib.stores import Stores
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from structlog.testing import capture_logs
+
+from contract.errors import ProductError
+from contract.records import BatchState, Counts, InstanceState, JobStatus
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    EVENT,
+    EXECUTION,
+    NEWER_BATCH,
+    FakeHealthImaging,
+    a_batch,
+    a_context,
+    a_manifest,
+    files_of,
+    memory_stores,
+    overwrite,
+)
+from tests.unit.chalicelib.steps import (
+    FOLDER,
+    Forgetful,
+    check,
+    completed,
+    fail,
+    start,
+    states,
+)
+
+
+def test_an_end_is_told_with_its_counts_once(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    with capture_logs() as told:
+        fail(stores)
+        fail(stores)
+    (line,) = [each for each in told if each["event"] == "import_ended"]
+    assert (line["ImportedInstances"], line["FailedInstances"]) == (0, 2)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "DicomStoreScp"
+
+
+def test_a_failed_job_is_left_to_record_failure(stores: Stores, service: FakeHealthImaging) -> None:
+    start(stores, service)
+    service.view = ImportView(JobStatus.FAILED, FOLDER, "INTERNAL_ERROR")
+    state = check(stores, service)
+    assert (state["status"], state["message"]) == ("FAILED", "HealthImaging: INTERNAL_ERROR")
+    fail(stores, "INTERNAL_ERROR")
+    job, batch = stores.jobs.get("job1"), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, job.counts) == (JobStatus.FAILED, Counts(2, failed=2))
+    assert job.message == "HealthImaging: INTERNAL_ERROR"
+    assert batch.state is BatchState.FAILED
+    assert states(stores) == [InstanceState.FAILED] * 2
+
+
+def test_an_import_that_never_got_a_job_is_recorded_under_its_batch(stores: Stores) -> None:
+    event = EVENT | {"error": {"Error": "ImportThrottled", "Cause": "{}"}}
+    record_failure(event, a_context(stores, FakeHealthImaging()))
+    job = stores.jobs.get(BATCH)
+    assert job is not None
+    assert (job.batch_id, job.job_status, job.counts.failed) == (BATCH, JobStatus.FAILED, 2)
+    assert job.study_instance_uid == "1.2"
+
+
+def test_a_batch_whose_failure_is_recorded_starts_nothing_any_more(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
+    assert start(stores, service)["jobId"] == BATCH
+    assert service.started == []
+    state = check_status(EXECUTION, BATCH, a_context(stores, service))
+    assert state["status"] == "FAILED"
+
+
+def test_a_failure_is_recorded_even_if_the_manifest_cannot_be_read() -> None:
+    stores = memory_stores()
+    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
+    job, batch = stores.jobs.get(BATCH), stores.batches.get(BATCH)
+    assert job is not None
+    assert batch is not None
+    assert (job.job_status, batch.state) == (JobStatus.FAILED, BatchState.FAILED)
+
+
+def test_a_recorded_end_stays(stores: Stores, service: FakeHealthImaging) -> None:
+    completed(stores, service)
+    check(stores, service)
+    kept = stores.jobs.get("job1")
+    fail(stores)
+    assert stores.jobs.get("job1") == kept
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+ERRORS = {
+    "results denied": ObjectDenied("GetObject: AccessDenied"),
+    "throttled by somebody else": ImportThrottled("GetDICOMImportJob is throttled"),
+    "a bug": KeyError("a bug"),
+    "late results": ResultsNotReady("not there yet"),
+    "asking is denied": ImportRefused("AccessDeniedException: no"),
+}
+
+
+@pytest.mark.fault("import-unanswered")
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_no_error_of_ours_fails_a_job_that_runs(
+    stores: Stores, service: FakeHealthImaging, error: Exception
+) -> None:
+    start(stores, service)
+    before = dict(stores.objects.bodies) if isinstance(stores.objects, MemoryObjects) else {}
+    event = EVENT | {"error": {"Error": type(error).__name__, "Cause": "{}"}}
+    state = record_failure(event, a_context(stores, service))
+    assert (state["status"], state["waitSeconds"]) == ("IN_PROGRESS", 15)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.state is BatchState.IMPORTING
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    assert isinstance(stores.objects, MemoryObjects)
+    assert stores.objects.bodies == before
+
+
+@pytest.mark.fault("import-unanswered")
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_no_error_of_ours_fails_a_job_that_completed(
+    stores: Stores, service: FakeHealthImaging, error: Exception
+) -> None:
+    completed(stores, service)
+    event = EVENT | {"error": {"Error": type(error).__name__, "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+@pytest.mark.fault("import-unanswered")
+@pytest.mark.parametrize(
+    "error",
+    [ImportThrottled("x"), ServiceUnavailable("x"), ImportRefused("AccessDeniedException: no")],
+)
+def test_a_failure_is_not_recorded_while_healthimaging_does_not_answer(
+    stores: Stores, service: FakeHealthImaging, error: ProductError
+) -> None:
+    start(stores, service)
+    service.faults = [error]
+    with pytest.raises(type(error)):
+        record_failure(EVENT, a_context(stores, service))
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    assert record_failure(EVENT, a_context(stores, service))["status"] == "IN_PROGRESS"
+
+
+def test_an_execution_of_an_open_batch_fails_without_touching_it() -> None:
+    stores = memory_stores()
+    assert isinstance(stores.batches, MemoryBatches)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.batches.rows[BATCH] = opened = a_batch(BatchState.OPEN)
+    stores.objects.bodies[BUCKET, a_manifest(1).instances[0].key] = b"acknowledged"
+    event = EVENT | {"error": {"Error": "ImportRefused", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, FakeHealthImaging()))["status"] == "FAILED"
+    assert stores.batches.get(BATCH) == opened
+    assert list(stores.objects.bodies.values()) == [b"acknowledged"]
+
+
+@pytest.mark.fault("object-denied")
+def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    one, two = (each.key for each in a_manifest(2).instances)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied.add((BUCKET, one))
+    fail(stores)
+    rows = list(stores.instances.by_study("1.2"))
+    assert [row.state for row in rows] == [InstanceState.FAILED] * 2
+    assert [row.key for row in rows] == [one, failed_key(two)]
+
+
+def test_what_was_imported_before_the_failure_stays_imported(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    overwrite(stores.instances, [replace(row, state=InstanceState.IMPORTED)])
+    fail(stores)
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.counts == Counts(2, imported=1, failed=1)
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_a_failure_of_a_batch_of_duplicates_leaves_nothing_that_failed(stores: Stores) -> None:
+    """Its start died behind their move, and was not tried again."""
+    keys = [each.key for each in a_manifest(2).instances]
+    move_all(files_of(stores), keys, duplicate_key, "another batch imports the same bytes")
+    record_failure(EVENT | {"error": {"Error": "Unknown"}}, a_context(stores, FakeHealthImaging()))
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.counts == Counts(2, imported=2, duplicates=2)
+    assert batch.state is BatchState.IMPORTED
+
+
+def test_an_instance_that_was_sent_again_keeps_its_newer_state(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    newer = replace(row, batch_id=NEWER_BATCH, state=InstanceState.RECEIVED)
+    overwrite(stores.instances, [newer])
+    fail(stores)
+    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == newer
+
+
+def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Stores) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.listed[BATCH] = "job1"
+    event = EVENT | {"error": {"Error": "ServiceUnavailable", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
