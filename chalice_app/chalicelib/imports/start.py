@@ -104,7 +104,7 @@ def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
 
 def _start(request: ImportRequest, batch: BatchRecord, context: ImportContext) -> str:
     batches = context.stores.batches
-    if not batches.mark_start(request.batch_id, context.now):
+    if not batches.mark_start(request.batch_id, context.now, batch.start_asked_at):
         raise ServiceUnavailable("somebody else has started or ended the batch's import")
     try:
         job_id = context.service.start(request)

@@ -49,6 +49,8 @@ _RESULTS_LATE = timedelta(minutes=15)
 _RESULTS_LOST = timedelta(days=1)
 # A job that has just been started may not be known everywhere yet.
 _UNKNOWN = timedelta(hours=1)
+# How the job of a batch in this state has ended, where the batch alone tells it.
+_END_OF = {BatchState.IMPORTED: JobStatus.COMPLETED, BatchState.FAILED: JobStatus.FAILED}
 _LOST = "the job left no result files, and HealthImaging's image sets have nothing of the batch"
 _NOT_KNOWN = "HealthImaging does not know the import job any more, and it left no result files"
 _NO_REASON = "HealthImaging gave no reason"
@@ -157,10 +159,13 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
 
 
 def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:
-    failed = batch.state is BatchState.FAILED
+    """A PARTIAL batch's may have completed or failed: it has not ended, so it is asked about."""
+    status = _END_OF.get(batch.state)
+    if status is None:
+        return job
     return replace(
         job,
-        job_status=JobStatus.FAILED if failed else JobStatus.COMPLETED,
+        job_status=status,
         counts=batch.counts,
         ended_at=batch.ended_at,
         message=batch.message,

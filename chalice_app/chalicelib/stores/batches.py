@@ -27,8 +27,11 @@ class BatchStore(Protocol):
         """Say which batch repeats this one; False if one does already."""
         ...
 
-    def mark_start(self, batch_id: str, at: datetime) -> bool:
-        """Say that its import job is being started; False if it has one or is not IMPORTING."""
+    def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
+        """Say that its import job is being started; the mark ``before`` it is the one that stands.
+
+        False if it has a job or is not IMPORTING, or if another start was marked meanwhile.
+        """
         ...
 
     def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:

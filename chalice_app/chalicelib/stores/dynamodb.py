@@ -133,9 +133,14 @@ class DynamoBatches:
             {"batchId": batch_id}, {"retriedAs": retried_as}, (), condition, {}
         )
 
-    def mark_start(self, batch_id: str, at: datetime) -> bool:
+    def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """See BatchStore."""
-        return self._mark(batch_id, "SET startAskedAt = :at", _STARTABLE, at=at)
+        expression = "SET startAskedAt = :at"
+        if before is None:
+            condition = f"{_STARTABLE} AND attribute_not_exists(startAskedAt)"
+            return self._mark(batch_id, expression, condition, at=at)
+        condition = f"{_STARTABLE} AND startAskedAt = :before"
+        return self._mark(batch_id, expression, condition, at=at, before=before)
 
     def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """See BatchStore."""

@@ -104,8 +104,11 @@ class MemoryBatches:
         self.rows[batch_id] = replace(known, retried_as=retried_as)
         return True
 
-    def mark_start(self, batch_id: str, at: datetime) -> bool:
+    def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """See BatchStore."""
+        known = self.rows.get(batch_id)
+        if known is None or known.start_asked_at != before:
+            return False
         return self._change_unstarted(batch_id, start_asked_at=at)
 
     def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:

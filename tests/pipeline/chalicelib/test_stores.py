@@ -217,9 +217,9 @@ def test_a_batch_moves_as_the_table_says(
 
 
 def test_a_start_is_marked_while_a_batch_has_no_job(stores: Stores) -> None:
-    assert not stores.batches.mark_start(BATCH, NOW)
+    assert not stores.batches.mark_start(BATCH, NOW, None)
     stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
-    assert not stores.batches.mark_start(BATCH, NOW)
+    assert not stores.batches.mark_start(BATCH, NOW, None)
     stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
     later = NOW + timedelta(seconds=1)
 
@@ -228,15 +228,18 @@ def test_a_start_is_marked_while_a_batch_has_no_job(stores: Stores) -> None:
         assert batch is not None
         return batch.start_asked_at
 
-    assert stores.batches.mark_start(BATCH, NOW)
+    assert not stores.batches.mark_start(BATCH, later, NOW)  # it has no mark
+    assert stores.batches.mark_start(BATCH, NOW, None)
     assert marked() == NOW
+    assert not stores.batches.mark_start(BATCH, later, None)  # another's came first
+    assert not stores.batches.mark_start(BATCH, later, later)
     assert not stores.batches.unmark_start(BATCH, later, None)  # another's
-    assert stores.batches.mark_start(BATCH, later)
+    assert stores.batches.mark_start(BATCH, later, NOW)
     assert stores.batches.unmark_start(BATCH, later, NOW)
     assert marked() == NOW
     assert stores.batches.unmark_start(BATCH, NOW, None)
     assert marked() is None
-    assert stores.batches.mark_start(BATCH, NOW)
+    assert stores.batches.mark_start(BATCH, NOW, None)
     assert stores.batches.attach_job(BATCH, "j1")
     assert not stores.batches.unmark_start(BATCH, NOW, None)
 

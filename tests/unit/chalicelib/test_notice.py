@@ -15,7 +15,7 @@ from chalicelib.stores.memory import MemoryJobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.records import BatchState, JobStatus
+from contract.records import BatchState, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
@@ -30,6 +30,7 @@ from tests.unit.chalicelib.builders import (
     keep_results,
     lines,
     memory_stores,
+    overwrite,
     success,
     summary,
 )
@@ -101,6 +102,35 @@ def test_the_event_of_a_job_whose_record_is_gone_corrects_a_recorded_failure(
     stores.jobs.rows.clear()
     keep_all_imported(stores, service)
     service.view = replace(service.view, status=JobStatus.COMPLETED, job_name=BATCH)
+    assert notice(stores, service, DETAIL | {"jobName": BATCH}) is BatchState.IMPORTED
+
+
+@pytest.mark.parametrize("cause", ["its start had no answer", "its record is gone"])
+def test_the_event_of_a_job_that_no_record_names_corrects_a_failure_in_part(
+    service: FakeHealthImaging, cause: str
+) -> None:
+    stores = memory_stores(a_manifest())
+    if cause == "its start had no answer":
+        service.faults = [ServiceUnavailable("no answer")]
+        with pytest.raises(ServiceUnavailable):
+            start_import(EXECUTION, a_context(stores, service))
+    else:
+        start_import(EXECUTION, a_context(stores, service))
+    one = next(iter(stores.instances.by_study("1.2")))
+    overwrite(stores.instances, [replace(one, state=InstanceState.IMPORTED)])
+    if cause == "its start had no answer":
+        record_failure(EVENT, a_context(stores, service, NOW + timedelta(hours=1)))
+    else:
+        service.view = ImportView(JobStatus.FAILED, FOLDER, "it broke")
+        notice(stores, service)
+        assert isinstance(stores.jobs, MemoryJobs)
+        stores.jobs.rows.clear()
+    keep_all_imported(stores, service)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.state is BatchState.PARTIAL
+    assert service.view is not None
+    service.view = replace(service.view, job_name=BATCH)
     assert notice(stores, service, DETAIL | {"jobName": BATCH}) is BatchState.IMPORTED
 
 

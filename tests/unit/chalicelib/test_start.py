@@ -164,6 +164,25 @@ def test_a_clear_no_to_a_second_start_says_nothing_of_the_first(stores: Stores) 
     assert len(service.started) == 2
 
 
+def test_a_start_beside_another_without_an_answer_does_not_take_its_mark(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = stores.batches.get(BATCH)
+    assert kept is not None
+    unmarked = replace(kept, state=BatchState.IMPORTING)
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.lost = ImportThrottled("the second")
+    with monkeypatch.context() as patch:  # the second has read the batch before the first's mark
+        patch.setattr("chalicelib.imports.start._admitted", lambda *_: unmarked)
+        with pytest.raises(ServiceUnavailable, match="somebody else"):
+            start(stores, service)
+    assert len(service.started) == 1
+    service.listed[BATCH] = "job1"
+    assert start(stores, service)["jobId"] == "job1"
+
+
 def test_nothing_is_moved_from_under_a_job_that_was_found(stores: Stores) -> None:
     service = Forgetful()
     with pytest.raises(ServiceUnavailable):

