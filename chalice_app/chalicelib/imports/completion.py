@@ -17,11 +17,11 @@ from chalicelib.imports.deletion import settle_deletions
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.inventory import Held, results_of
-from chalicelib.imports.listing import rebuilt
 from chalicelib.imports.measures import report_correction, report_end
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
 from chalicelib.imports.results import read_result_files, results_folder
 from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
+from chalicelib.imports.salvage import manifest_of_objects
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import read_manifest
@@ -124,7 +124,7 @@ def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
     try:
         return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable):
-        found = rebuilt(execution.batch_id, context.files, context.now).manifest
+        found, _ = manifest_of_objects(execution.batch_id, context)
         if found is None:
             raise
         return found

@@ -15,7 +15,7 @@ from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import MANIFESTS_PREFIX, batch_prefix, quarantine_key
-from contract.manifest import Manifest
+from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, InstanceRecord, InstanceState
 
 _STRAY = "the batch's manifest could not be read, and the object has no metadata of an instance"
@@ -46,9 +46,7 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
         return Contents(read_manifest(objects, execution.bucket, execution.manifest_key))
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
-    found = rebuilt(execution.batch_id, context.files, context.now)
-    own = _own_rows(execution.batch_id, found, context.stores.instances)
-    manifest = found.manifest and _as_registered(found.manifest, own)
+    manifest, own = manifest_of_objects(execution.batch_id, context)
     instances = manifest.instances if manifest else ()
     listed = {each.sop_instance_uid for each in instances}
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
@@ -58,6 +56,18 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
     strays = [key for key in under if key not in known]
     move_all(context.files, strays, unlisted_key, _STRAY)
     return Contents(manifest, True, others)
+
+
+def manifest_of_objects(
+    batch_id: str, context: ImportContext
+) -> tuple[Manifest | None, Mapping[str, InstanceRecord]]:
+    """The manifest that a batch's objects tell, and the batch's rows by SOP Instance UID.
+
+    None if no object of it is there and may be read. Raises ServiceUnavailable.
+    """
+    found = rebuilt(batch_id, context.files, context.now)
+    own = _own_rows(batch_id, found, context.stores.instances)
+    return found.manifest and _as_registered(found.manifest, own), own
 
 
 def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[str, InstanceRecord]:
@@ -70,15 +80,15 @@ def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[s
 
 def _as_registered(manifest: Manifest, own: Mapping[str, InstanceRecord]) -> Manifest:
     """With the checksums that the rows have: a copy's may be of another algorithm."""
-    return replace(
-        manifest,
-        instances=tuple(
-            replace(each, checksum=own[each.sop_instance_uid].checksum)
-            if each.sop_instance_uid in own
-            else each
-            for each in manifest.instances
-        ),
-    )
+
+    def registered(instance: ManifestInstance) -> ManifestInstance:
+        row = own.get(instance.sop_instance_uid)
+        # A batch may hold one SOP Instance UID in two studies; the row is of one of them.
+        if row is None or row.study_instance_uid != instance.study_instance_uid:
+            return instance
+        return replace(instance, checksum=row.checksum)
+
+    return replace(manifest, instances=tuple(map(registered, manifest.instances)))
 
 
 def restore_manifest(

@@ -49,6 +49,10 @@ _UNANSWERED = (
 _log = structlog.get_logger()
 
 
+class NothingToRepeat(OperationRefused):
+    """No instance that is asked for is there, and may be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operations:
     """What operations work with: what imports do, as they ask HealthImaging, and the journal."""
@@ -133,14 +137,14 @@ def is_published(batch_id: str, files: Files) -> bool:
 def publish(repeat: Repeat, operations: Operations) -> None:
     """Copy, open, commit; an object that may not be read is left where it is.
 
-    Raises OperationRefused if that is so of all, and ServiceUnavailable; the same call may then go
+    Raises NothingToRepeat if that is so of all, and ServiceUnavailable; the same call may then go
     on.
     """
     files, batch_id = operations.files, repeat.entry.batch_id
     copied = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
     entries = [each for each in copied if each is not None]
     if not entries:
-        raise OperationRefused("S3 lets no object of it be copied: restore it, or give access")
+        raise NothingToRepeat("S3 lets no object of it be copied: restore it, or give access")
     manifest = replace(
         repeat.manifest,
         batch_id=batch_id,

@@ -13,6 +13,7 @@ from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
 from chalicelib.operations.repeat import (
     Copy,
+    NothingToRepeat,
     Operations,
     Repeat,
     is_published,
@@ -39,13 +40,15 @@ def retry_subject(batch_id: str, number: int = 1, *, force: bool = False) -> str
 def retry_batch(
     batch_id: str, reason: str, operations: Operations, *, force: bool = False
 ) -> Entry:
-    """Make a new batch of a batch's failed instances; the same one however often it is asked.
+    """Make a new batch of a batch's failed instances; asked again, the same one is the answer.
 
-    What could not be read then, and can now, makes a further one. By ``force``, of all its
+    Only what could not be read then, and can now, makes a further one. By ``force``, of all its
     instances whose objects are there, to be imported whatever is imported. HealthImaging is asked
     about the batch's job first: what it has imported after all is recorded, and not retried. An
-    instance that was sent again since, in a newer batch, is left to that. Raises NotFound, and
-    OperationRefused where there is nothing to retry.
+    instance that was sent again since, in a newer batch, is left to that.
+
+    Raises NotFound; NothingToRepeat if there is nothing to retry and never was; OperationRefused
+    while the batch's job runs, or if what is needed cannot be read.
     """
     batch = operations.stores.batches.get(batch_id)
     if batch is None:
@@ -56,7 +59,7 @@ def retry_batch(
         manifest, copies = _repeatable(batch, done, operations, force=force)
         entry = operations.journal.begin(asked)
         publish(Repeat(entry, batch_id, manifest, copies, force), operations)
-    except OperationRefused:
+    except NothingToRepeat:
         if last is None:
             raise
         return last
@@ -93,7 +96,7 @@ def _repeatable(
     allowed = (*_RETRIABLE, BatchState.IMPORTED) if force else _RETRIABLE
     if batch.state not in allowed:
         either = " and ".join(allowed)
-        raise OperationRefused(f"the batch is {batch.state}; only {either} can be retried")
+        raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
     wanted = [each for each in manifest.instances if each.sop_instance_uid not in done]
     rows = operations.stores.instances.get_many(each.sop_instance_uid for each in wanted)
@@ -111,7 +114,7 @@ def _repeatable(
 
     copies = [each for each in in_threads(copy_of, wanted) if each]
     if not copies:
-        raise OperationRefused("no failed instance of the batch is there to be retried")
+        raise NothingToRepeat("no failed instance of the batch is there to be retried")
     return manifest, copies
 
 

@@ -44,7 +44,7 @@ class Files(Protocol):
         ...
 
     def head(self, key: str) -> StoredObject:
-        """What S3 says of the object; raises ObjectMissing."""
+        """What S3 says of the object; raises ObjectMissing or ObjectDenied."""
         ...
 
     def read(self, key: str, max_bytes: int) -> bytes:
@@ -54,7 +54,8 @@ class Files(Protocol):
     def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
         """Copy inside the bucket, whatever the size; returns what S3 computed of the copy.
 
-        Raises ObjectMissing, or ObjectChanged if the source is not the one that was read.
+        Raises ObjectMissing, ObjectDenied, or ObjectChanged if the source is not the one that was
+        read.
         """
         ...
 

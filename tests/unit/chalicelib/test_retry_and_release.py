@@ -530,6 +530,15 @@ def test_an_archived_object_stays_and_its_neighbours_are_retried(
     assert desk.keys("quarantine/") == []
 
 
+def test_a_further_retry_that_cannot_be_made_is_refused_and_not_answered_with_the_first() -> None:
+    desk = Desk()
+    desk.close(retry_batch(BATCH, WHY, desk.operations()).batch_id)
+    assert isinstance(desk.stores.objects, MemoryObjects)
+    desk.stores.objects.denied.add((BUCKET, manifest_key(BATCH)))
+    with pytest.raises(OperationRefused, match="manifest cannot be read"):
+        retry_batch(BATCH, WHY, desk.operations())
+
+
 def test_force_goes_on_where_results_do_not_come() -> None:
     desk = a_failed_batch(COMPLETED)
     with pytest.raises(OperationRefused, match="ResultsNotReady"):

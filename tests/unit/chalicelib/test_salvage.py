@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from chalicelib.errors import ObjectMissing
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all
+from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.start import start_import
@@ -21,8 +22,9 @@ from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
+from contract.checksums import Checksum, ChecksumAlgorithm
 from contract.errors import ContractError
-from contract.keys import manifest_key
+from contract.keys import InstanceKey, manifest_key
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
@@ -40,6 +42,7 @@ from tests.unit.chalicelib.builders import (
     keep_results,
     lines,
     memory_stores,
+    overwrite,
     success,
     summary,
 )
@@ -82,6 +85,24 @@ def another_batchs(stores: Stores) -> None:
 
 def denied(stores: Stores) -> None:
     objects_of(stores).denied.add((BUCKET, KEY))
+
+
+def test_a_manifest_made_of_objects_has_the_registered_checksums_of_the_same_study() -> None:
+    """A batch may hold one SOP Instance UID in two studies."""
+    stores = a_closed_batch()
+    gone(stores)
+    one, two, _ = MANIFEST.instances
+    elsewhere = InstanceKey(BATCH, "1.2.99", one.series_instance_uid, one.sop_instance_uid)
+    twin = replace(one, key=str(elsewhere), study_instance_uid="1.2.99")
+    objects_of(stores).bodies[BUCKET, twin.key] = b"the other study's"
+    keep_metadata(stores, twin)
+    rows = stores.instances.get_many([one.sop_instance_uid, two.sop_instance_uid])
+    registered = Checksum(ChecksumAlgorithm.CRC32C, "AAAAAA==")
+    overwrite(stores.instances, [replace(row, checksum=registered) for row in rows.values()])
+    found = manifest_of(EXECUTION, a_context(stores, FakeHealthImaging()))
+    checksums = {each.key: each.checksum for each in found.instances}
+    assert checksums[one.key] == checksums[two.key] == registered
+    assert checksums[twin.key] != registered
 
 
 UNREADABLE = [gone, damaged, another_batchs, denied]
