@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from chalicelib import threads
 from chalicelib.errors import ResultsNotReady
-from chalicelib.imports import claims, completion, failure, late, notice, start, status
+from chalicelib.imports import claims, completion, failure, late, notice, status
 from chalicelib.imports.execution import job_state
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
 from chalicelib.operations import retry
@@ -46,11 +46,9 @@ def no_mark(patch: pytest.MonkeyPatch) -> None:
 
 def mark_cleared(patch: pytest.MonkeyPatch) -> None:
     """A clear no to a second start takes away the mark of the first."""
-    real = start._start
-    forgetful = lambda request, batch, context: real(  # noqa: E731
-        request, replace(batch, start_asked_at=None), context
-    )
-    patch.setattr(start, "_start", forgetful)
+    real = MemoryBatches.unmark_start
+    forgetful = lambda store, batch_id, at, _: real(store, batch_id, at, None)  # noqa: E731
+    patch.setattr(MemoryBatches, "unmark_start", forgetful)
 
 
 def retry_unasked(patch: pytest.MonkeyPatch) -> None:
