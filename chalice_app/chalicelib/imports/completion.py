@@ -86,8 +86,11 @@ def _record(
 ) -> JobRecord:
     stores, now = context.stores, context.now
     batch = stores.batches.get(manifest.batch_id)
-    before = batch.counts if batch and batch.state in ENDED else None
-    _record_instances(manifest, results, job, context, is_late=before is not None)
+    known = _own_rows(manifest, results, context)
+    imported = {key: _as_outcome(row) for key, row in known.items() if ledger.was_imported(row)}
+    results = replace(results, outcomes={**results.outcomes, **imported})
+    is_late = batch is not None and batch.state in ENDED
+    _record_instances(manifest, results, known, job, context, is_late=is_late)
     _record_batch(execution, manifest, results.counts, job, batch, context)
     completed = replace(
         job,
@@ -106,6 +109,29 @@ def _record(
     elif job.counts != results.counts:
         report_correction(completed, job.counts, context.settings, now)
     return completed
+
+
+def _own_rows(
+    manifest: Manifest, results: Results, context: ImportContext
+) -> dict[str, InstanceRecord]:
+    """What the batch's rows say already of those that failed, by the keys in the manifest.
+
+    StartImportJob knows why HealthImaging never heard of some; and another job of the batch's may
+    have imported one.
+    """
+    failed = [each for each in manifest.instances if results.outcomes[each.key].reason is not None]
+    places = {place: each.key for each in failed for place in (each.key, failed_key(each.key))}
+    rows = context.stores.instances.get_many(each.sop_instance_uid for each in failed)
+    return {places[row.key]: row for row in rows.values() if row.key in places}
+
+
+def _as_outcome(row: InstanceRecord) -> Outcome:
+    return Outcome(
+        image_set_id=row.image_set_id,
+        image_set_version=row.image_set_version,
+        is_primary=row.is_primary,
+        warnings=row.warnings,
+    )
 
 
 def _supersede(batch_id: str, job: JobRecord, context: ImportContext) -> None:
@@ -131,13 +157,19 @@ def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
 
 
 def _record_instances(
-    manifest: Manifest, results: Results, job: JobRecord, context: ImportContext, *, is_late: bool
+    manifest: Manifest,
+    results: Results,
+    known: Mapping[str, InstanceRecord],
+    job: JobRecord,
+    context: ImportContext,
+    *,
+    is_late: bool,
 ) -> None:
     failed = {key for key, each in results.outcomes.items() if each.reason is not None}
     if is_late:
         bring_back(context.files, manifest.batch_id, results.outcomes.keys() - failed)
     stay = move_all(context.files, sorted(failed), failed_key, _FAILED)
-    rows = _rows(manifest, results.outcomes, job.job_id, context)
+    rows = _rows(manifest, results.outcomes, known, job.job_id, context.now)
     image_sets = {row.image_set_id: row.study_instance_uid for row in rows if row.image_set_id}
     in_threads(lambda each: context.stores.image_sets.note(*each), sorted(image_sets.items()))
     ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
@@ -175,23 +207,21 @@ def _record_batch(
 
 
 def _rows(
-    manifest: Manifest, outcomes: Mapping[str, Outcome], job_id: str, context: ImportContext
+    manifest: Manifest,
+    outcomes: Mapping[str, Outcome],
+    known: Mapping[str, InstanceRecord],
+    job_id: str,
+    now: datetime,
 ) -> list[InstanceRecord]:
-    """All but the duplicates', whose rows are those of the batches that imported them."""
-    silent = {key for key, each in outcomes.items() if each.reason == NOT_REPORTED}
-    known = context.stores.instances.get_many(
-        each.sop_instance_uid for each in manifest.instances if each.key in silent
-    )
-    # StartImportJob knows why HealthImaging never heard of some.
-    reasons = {
-        uid: row.reason
-        for uid, row in known.items()
-        if row.batch_id == manifest.batch_id and row.state is InstanceState.FAILED
-    }
+    """All but the duplicates', whose rows are those of the batches that imported them.
+
+    What is ``known`` to be imported keeps its row, and what failed before keeps its reason.
+    """
+    reasons = {key: row.reason for key, row in known.items()}
     return [
-        _row(manifest.batch_id, each, outcomes[each.key], job_id, context.now, reasons)
+        _row(manifest.batch_id, each, outcomes[each.key], job_id, now, reasons.get(each.key))
         for each in manifest.instances
-        if not outcomes[each.key].duplicate
+        if not outcomes[each.key].duplicate and not ledger.was_imported(known.get(each.key))
     ]
 
 
@@ -201,12 +231,12 @@ def _row(
     outcome: Outcome,
     job_id: str,
     now: datetime,
-    reasons: Mapping[str, str | None],
+    known_reason: str | None,
 ) -> InstanceRecord:
     if outcome.reason is not None:
         reason = outcome.reason
         if reason == NOT_REPORTED:
-            reason = reasons.get(instance.sop_instance_uid) or reason
+            reason = known_reason or reason
         return instance_row(
             batch_id, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
         )

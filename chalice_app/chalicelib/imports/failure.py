@@ -93,9 +93,10 @@ def fail_import(
         # Behind the batch's end: the event of its PUT must not close the batch again.
         restore_manifest(manifest, batch, execution, context)
     job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
-    ended = replace(
-        job, job_status=JobStatus.FAILED, counts=counts, ended_at=now, message=why.reason
-    )
+    # A job of HealthImaging's has failed, whatever is imported.
+    all_there = job_id == execution.batch_id and counts.imported and not counts.failed
+    status = JobStatus.COMPLETED if all_there else JobStatus.FAILED
+    ended = replace(job, job_status=status, counts=counts, ended_at=now, message=why.reason)
     stores.jobs.put(ended)
     report_end(ended, context.settings, now)
     return _answer(ended)
@@ -139,7 +140,7 @@ def _imported(manifest: Manifest, context: ImportContext) -> tuple[Set[str], Set
     imported = {
         row.key
         for row in known.values()
-        if row.batch_id == manifest.batch_id and row.state is InstanceState.IMPORTED
+        if row.batch_id == manifest.batch_id and ledger.was_imported(row)
     }
     listed = {each.key for each in manifest.instances}
     return imported, moved_duplicates(manifest, context.files) & listed - imported

@@ -13,12 +13,13 @@ import structlog
 from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files
+from chalicelib.stores.instances import was_imported
 from chalicelib.stores.objects import read_manifest
 from chalicelib.stores.outbox import Due, Outbox
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
 from contract.manifest import Manifest
-from contract.records import InstanceRecord, InstanceState
+from contract.records import InstanceRecord
 
 # What is begun within this ends within the function's 900 s.
 _WORK = timedelta(seconds=600)
@@ -44,10 +45,7 @@ def expirable(manifest: Manifest, rows: Mapping[str, InstanceRecord]) -> list[st
     """
 
     def is_imported(row: InstanceRecord | None) -> bool:
-        if row is None:
-            return False
-        was_imported = row.state in (InstanceState.IMPORTED, InstanceState.DELETED)
-        return was_imported or row.batch_id > manifest.batch_id
+        return row is not None and (was_imported(row) or row.batch_id > manifest.batch_id)
 
     return [each.key for each in manifest.instances if is_imported(rows.get(each.sop_instance_uid))]
 

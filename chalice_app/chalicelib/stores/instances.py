@@ -98,6 +98,11 @@ def same_bytes(one: Checksum, other: Checksum) -> bool | None:
     return one == other if one.algorithm is other.algorithm else None
 
 
+def was_imported(row: InstanceRecord | None) -> bool:
+    """Whether the row's batch has imported it, be it deleted by now."""
+    return row is not None and row.state in (InstanceState.IMPORTED, InstanceState.DELETED)
+
+
 def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
     if known is None:
         return True
@@ -106,11 +111,10 @@ def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
 
 def _is_better_known(known: InstanceRecord | None, row: InstanceRecord) -> bool:
     """Whether a failure comes too late: the batch is known to have imported the instance."""
-    imported = (InstanceState.IMPORTED, InstanceState.DELETED)
     return (
         known is not None
         and known.batch_id == row.batch_id
-        and known.state in imported
+        and was_imported(known)
         and row.state is InstanceState.FAILED
     )
 

@@ -188,17 +188,19 @@ def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
     assert [row.key for row in rows] == [one, failed_key(two)]
 
 
+@pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
 def test_what_was_imported_before_the_failure_stays_imported(
-    stores: Stores, service: FakeHealthImaging
+    stores: Stores, service: FakeHealthImaging, state: InstanceState
 ) -> None:
     start(stores, service)
     row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
-    overwrite(stores.instances, [replace(row, state=InstanceState.IMPORTED)])
+    overwrite(stores.instances, [replace(row, state=state)])
     fail(stores)
     job = stores.jobs.get("job1")
     assert job is not None
     assert job.counts == Counts(2, imported=1, failed=1)
-    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+    assert states(stores) == [state, InstanceState.FAILED]
+    assert [each.key for each in files_of(stores).list("instances/")] == [row.key]
 
 
 def test_a_failure_of_a_batch_of_duplicates_leaves_nothing_that_failed(stores: Stores) -> None:
@@ -210,6 +212,9 @@ def test_a_failure_of_a_batch_of_duplicates_leaves_nothing_that_failed(stores: S
     assert batch is not None
     assert batch.counts == Counts(2, imported=2, duplicates=2)
     assert batch.state is BatchState.IMPORTED
+    job = stores.jobs.get(BATCH)  # HealthImaging has none that could have failed
+    assert job is not None
+    assert job.job_status is JobStatus.COMPLETED
 
 
 def test_an_instance_that_was_sent_again_keeps_its_newer_state(

@@ -1,9 +1,11 @@
 """A recorded failure that HealthImaging's later answer corrects."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.aside import failed_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.late import ask_again
@@ -28,8 +30,10 @@ from tests.unit.chalicelib.builders import (
     FakeHealthImaging,
     a_context,
     a_manifest,
+    failed,
     keep_results,
     lines,
+    overwrite,
     success,
     summary,
 )
@@ -161,3 +165,31 @@ def test_a_job_that_is_found_behind_the_recorded_failure_corrects_it(stores: Sto
     assert (first.counts, second.counts) == (Counts(0), Counts(2, imported=2))
     assert first.message is not None
     assert "see job job1" in first.message
+
+
+@pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
+def test_a_second_jobs_failure_leaves_what_the_first_has_imported(
+    stores: Stores, service: FakeHealthImaging, state: InstanceState
+) -> None:
+    """Its start had no answer, and the batch was started again."""
+    completed(stores, service)
+    check(stores, service)
+    one, two = (each.key for each in a_manifest(2).instances)
+    row = replace(stores.instances.get_many(["1.2.3.1"])["1.2.3.1"], state=state)
+    overwrite(stores.instances, [row])
+    first = stores.jobs.get("job1")
+    assert first is not None
+    second = replace(first, job_id="job2", job_status=JobStatus.IN_PROGRESS, counts=Counts(2))
+    stores.jobs.create(second)
+    service.view = ImportView(JobStatus.COMPLETED, FOLDER.replace("job1", "job2"))
+    keep_results(
+        stores, job_id="job2", summary=summary(0, 2), failure=lines(failed(one), failed(two))
+    )
+    ended = ask(EXECUTION, second, a_context(stores, service, LATER))
+    assert ended.counts == Counts(2, imported=1, failed=1)
+    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == row
+    assert isinstance(stores.objects, MemoryObjects)
+    assert {key for _, key in stores.objects.bodies if key.endswith(".dcm")} == {
+        one,
+        failed_key(two),
+    }
