@@ -22,8 +22,8 @@ from chalicelib.errors import NotFound, ObjectUnavailable
 from chalicelib.operations.journal import Journal
 from chalicelib.operations.release import release_instance as release
 from chalicelib.operations.repeat import Operations
+from chalicelib.operations.retry import last_request
 from chalicelib.operations.retry import retry_batch as retry
-from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
 from chalicelib.stores.jobs import page
 from chalicelib.stores.objects import read_manifest
@@ -100,7 +100,7 @@ def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
     batch = stores.batches.get(parameters.batch_id(batch_id))
     if batch is None:
         raise NotFound("there is no batch of this id")
-    return repeated_batch_view(batch, journal.get(retry_subject(batch.batch_id)))
+    return repeated_batch_view(batch, last_request(batch, journal))
 
 
 def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:

@@ -19,7 +19,7 @@ from chalicelib.errors import ObjectMissing, ObjectUnavailable
 from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.intake.trigger import close_batch
 from chalicelib.metrics import embedded
-from chalicelib.operations.repeat import is_published
+from chalicelib.operations.repeat import has_manifest
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files, StoredObject
 from chalicelib.stores.objects import read_manifest
@@ -192,7 +192,7 @@ def _listed(batch_id: str, work: Reconciliation) -> frozenset[str]:
 def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | None:
     """The batch's record, which is made now if its manifest's event was lost."""
     batch = work.stores.batches.get(batch_id)
-    if batch is None and is_published(batch_id, work.files):
+    if batch is None and has_manifest(batch_id, work.files):
         key = manifest_key(batch_id)
         return close_batch(work.files.bucket, key, work.stores, work.now())
     return batch
@@ -210,7 +210,7 @@ def _is_uncommitted_copy(key: InstanceKey, files: Files) -> bool:
         is_copy = COPIED_FROM in files.head(str(key)).metadata
     except ObjectMissing:
         return True  # it is gone: nothing to answer for
-    return is_copy and not is_published(key.batch_id, files)
+    return is_copy and not has_manifest(key.batch_id, files)
 
 
 def _cursor(results: Files) -> str:

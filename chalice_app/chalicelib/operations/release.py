@@ -57,7 +57,7 @@ def release_instance(
         original = _named(key, sop_instance_uid)
     subject = release_subject(sop_instance_uid, original.batch_id, force=force)
     entry = operations.journal.get(subject)
-    if entry is None or not is_published(entry.batch_id, operations.files):
+    if entry is None or not is_published(entry.batch_id, operations):
         _settle(original.batch_id, operations, force=force)
         original = original if key else _ledgers(sop_instance_uid, operations, force=force)
         source = _find(key, original, operations)

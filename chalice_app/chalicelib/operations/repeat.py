@@ -125,7 +125,15 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
         ) from error
 
 
-def is_published(batch_id: str, files: Files) -> bool:
+def is_published(batch_id: str, operations: Operations) -> bool:
+    """Whether the batch has its manifest, or had one: it goes with its retention."""
+    batch = operations.stores.batches.get(batch_id)
+    if batch is not None and batch.state is not BatchState.OPEN:
+        return True
+    return has_manifest(batch_id, operations.files)
+
+
+def has_manifest(batch_id: str, files: Files) -> bool:
     """Whether the batch has its manifest."""
     try:
         files.head(manifest_key(batch_id))
@@ -151,7 +159,7 @@ def publish(repeat: Repeat, operations: Operations) -> None:
         closed_at=operations.now,
         instances=tuple(entries),
     )
-    operations.stores.batches.move(_opened(repeat, manifest, operations.now), BatchEvent.OPENED)
+    _open(repeat, manifest, operations)
     files.create(manifest_key(batch_id), manifest.to_json())
     _log.info(
         "batch_repeated", batch_id=batch_id, retry_of=repeat.old_batch_id, instances=len(entries)
@@ -172,6 +180,15 @@ def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:
         _log.warning("instance_not_repeated", batch_id=batch_id, why=str(error))
         return None
     return replace(copy.instance, key=key)
+
+
+def _open(repeat: Repeat, manifest: Manifest, operations: Operations) -> None:
+    batches = operations.stores.batches
+    if batches.move(_opened(repeat, manifest, operations.now), BatchEvent.OPENED):
+        return
+    known = batches.get(manifest.batch_id)
+    if known is None or known.state is not BatchState.OPEN:
+        raise ServiceUnavailable("somebody else has closed the batch meanwhile")
 
 
 def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:

@@ -1,7 +1,8 @@
 """A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import replace
+from itertools import count
 
 import structlog
 
@@ -9,7 +10,7 @@ from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.execution import Execution
-from chalicelib.operations.journal import Entry
+from chalicelib.operations.journal import Entry, Journal
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
 from chalicelib.operations.repeat import (
     Copy,
@@ -22,6 +23,7 @@ from chalicelib.operations.repeat import (
     settled,
 )
 from chalicelib.threads import in_threads
+from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import Manifest, ManifestInstance
@@ -35,6 +37,16 @@ def retry_subject(batch_id: str, number: int = 1, *, force: bool = False) -> str
     """The journal's name for the ``number``-th retry of a batch."""
     further = f":{number}" if number > 1 else ""
     return f"{'retry-forced' if force else 'retry'}:{batch_id}{further}"
+
+
+def last_request(batch: BatchRecord, journal: Journal) -> Entry | None:
+    """What was asked for when ``batch.retried_as`` was made."""
+    requests = (
+        entry
+        for force in (False, True)
+        for entry in _requests(batch.batch_id, journal, force=force)
+    )
+    return next((each for each in requests if each.batch_id == batch.retried_as), None)
 
 
 def retry_batch(
@@ -71,22 +83,40 @@ def _retried(
     batch_id: str, reason: str, operations: Operations, *, force: bool
 ) -> tuple[Entry | None, Entry, frozenset[str]]:
     """The last retry that was made, the one to be made next, and the UIDs of those before it."""
-    number, last, done = 1, None, frozenset[str]()
-    subject = retry_subject(batch_id, force=force)
-    while (entry := operations.journal.get(subject)) and is_published(
-        entry.batch_id, operations.files
-    ):
+    last, done = None, frozenset[str]()
+    requests = list(_requests(batch_id, operations.journal, force=force))
+    for entry in requests:
+        if not is_published(entry.batch_id, operations):
+            return last, entry, done
         last, done = entry, done | _finish(entry, batch_id, operations)
-        number += 1
-        subject = retry_subject(batch_id, number, force=force)
-    return last, entry or new_entry(subject, reason, operations.now), done
+    subject = retry_subject(batch_id, len(requests) + 1, force=force)
+    return last, new_entry(subject, reason, operations.now), done
+
+
+def _requests(batch_id: str, journal: Journal, *, force: bool) -> Iterator[Entry]:
+    for number in count(1):
+        entry = journal.get(retry_subject(batch_id, number, force=force))
+        if entry is None:
+            return
+        yield entry
 
 
 def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
-    """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs."""
-    keys = [InstanceKey.parse(each.key) for each in _manifest(entry.batch_id, operations).instances]
+    """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs.
+
+    Of a batch that has ended, and of which nothing is left to read, the ledger knows all.
+    """
+    batches = operations.stores.batches
+    batches.link_retry(batch_id, entry.batch_id)
+    try:
+        manifest = _manifest(entry.batch_id, operations)
+    except OperationRefused:
+        batch = batches.get(entry.batch_id)
+        if batch is None or batch.state not in ENDED:
+            raise
+        return frozenset()
+    keys = [InstanceKey.parse(each.key) for each in manifest.instances]
     operations.files.delete(failed_key(str(replace(key, batch_id=batch_id))) for key in keys)
-    operations.stores.batches.link_retry(batch_id, entry.batch_id)
     return frozenset(key.sop_instance_uid for key in keys)
 
 
@@ -123,7 +153,7 @@ def _manifest(batch_id: str, operations: Operations) -> Manifest:
         execution = Execution(batch_id, operations.files.bucket, manifest_key(batch_id))
         return manifest_of(execution, operations.imports)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
-        raise OperationRefused(f"the batch's manifest cannot be read: {error}") from None
+        raise OperationRefused(f"batch {batch_id}'s manifest cannot be read: {error}") from None
 
 
 def _has_failed(row: InstanceRecord | None, instance: ManifestInstance) -> bool:

@@ -24,7 +24,7 @@ class BatchStore(Protocol):
         ...
 
     def link_retry(self, batch_id: str, retried_as: str) -> bool:
-        """Say which batch repeats this one; False if one does already."""
+        """Say which batch repeats this one; False if it is the one that is known, or an older."""
         ...
 
     def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:

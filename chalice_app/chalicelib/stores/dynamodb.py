@@ -128,7 +128,8 @@ class DynamoBatches:
 
     def link_retry(self, batch_id: str, retried_as: str) -> bool:
         """See BatchStore."""
-        condition = "attribute_exists(batchId) AND attribute_not_exists(retriedAs)"
+        newest = "attribute_not_exists(retriedAs) OR retriedAs < :retriedAs"
+        condition = f"attribute_exists(batchId) AND ({newest})"
         return self._table.update(
             {"batchId": batch_id}, {"retriedAs": retried_as}, (), condition, {}
         )

@@ -99,7 +99,7 @@ class MemoryBatches:
     def link_retry(self, batch_id: str, retried_as: str) -> bool:
         """See BatchStore."""
         known = self.rows.get(batch_id)
-        if known is None or known.retried_as is not None:
+        if known is None or (known.retried_as or "") >= retried_as:
             return False
         self.rows[batch_id] = replace(known, retried_as=retried_as)
         return True

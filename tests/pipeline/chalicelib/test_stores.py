@@ -256,6 +256,19 @@ def test_a_batch_has_one_job(stores: Stores) -> None:
     assert batch.job_id == "j1"
 
 
+def test_a_batch_names_the_last_of_its_retries(stores: Stores) -> None:
+    first, last = (f"20261201T0{hour}0000Z-0123456789abcdef" for hour in (1, 2))
+    assert not stores.batches.link_retry(BATCH, first)
+    stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.CLOSED)
+    assert stores.batches.link_retry(BATCH, first)
+    assert stores.batches.link_retry(BATCH, last)
+    assert not stores.batches.link_retry(BATCH, last)
+    assert not stores.batches.link_retry(BATCH, first)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.retried_as == last
+
+
 def test_a_lease_is_taken_only_from_the_owner_and_end_that_were_read(stores: Stores) -> None:
     later = NOW + timedelta(seconds=60)
     read = replace(a_batch(BatchState.OPEN), owner="task", lease_expires_at=NOW)

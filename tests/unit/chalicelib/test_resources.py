@@ -16,6 +16,7 @@ from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.operations.journal import Entry, MemoryJournal
+from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import MAX_CONFLICTS
 from chalicelib.stores.jobs import Cursor
@@ -186,11 +187,22 @@ def test_an_instance_is_found_by_its_uid(stores: Stores) -> None:
         resources.get_instance(stores, "DOE^JOHN")
 
 
-def test_a_batch_tells_why_it_was_retried(stores: Stores) -> None:
+def test_a_batch_tells_which_retry_was_the_last_and_why_it_was_made(stores: Stores) -> None:
     journal = MemoryJournal()
+    retries = [BATCH.replace("0930", time) for time in ("0931", "0932", "0933")]
+    entries = [
+        Entry(retry_subject(BATCH, 1), retries[0], "the first", NOW),
+        Entry(retry_subject(BATCH, 2), retries[1], "the second", NOW),
+        Entry(retry_subject(BATCH, 1, force=True), retries[2], "by force", NOW),
+    ]
     assert resources.get_batch(stores, journal, BATCH)["state"] == "IMPORTING"
-    journal.begin(Entry(f"retry:{BATCH}", NEWER_BATCH, "why", NOW))
-    assert resources.get_batch(stores, journal, BATCH)["retryReason"] == "why"
+    for entry in entries:
+        before = resources.get_batch(stores, journal, BATCH)
+        journal.begin(entry)  # asked for, and not made yet
+        assert resources.get_batch(stores, journal, BATCH) == before
+        assert stores.batches.link_retry(BATCH, entry.batch_id)
+        view = resources.get_batch(stores, journal, BATCH)
+        assert (view["retriedAs"], view["retryReason"]) == (entry.batch_id, entry.reason)
     with pytest.raises(NotFound):
         resources.get_batch(stores, journal, NEWER_BATCH)
     with pytest.raises(BadParameter, match="batchId"):

@@ -1,0 +1,186 @@
+"""What retries and releases have in common: they ask first, and may die anywhere."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chalicelib.errors import (
+    ImportRefused,
+    ImportThrottled,
+    ServiceUnavailable,
+)
+from chalicelib.imports.aside import failed_key
+from chalicelib.operations.journal import Entry
+from chalicelib.operations.quarantine import OperationRefused
+from chalicelib.operations.repeat import Operations
+from chalicelib.operations.retry import retry_batch
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances
+
+from contract.batch_states import BatchEvent
+from contract.errors import ProductError
+from contract.keys import manifest_key
+from contract.records import BatchRecord, BatchState
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    failed,
+    keep_results,
+    lines,
+    summary,
+)
+from tests.unit.chalicelib.dying import Crash, Dying
+from tests.unit.chalicelib.repeat_desk import (
+    COMPLETED,
+    KEYS,
+    RUNNING,
+    WHY,
+    Desk,
+    a_failed_batch,
+    release,
+    repeat,
+    retry,
+)
+
+PORTS = ("files", "journal", "batches", "instances")
+
+
+def ports(desk: Desk, dying: str, dies_at: int | None) -> tuple[Operations, Dying]:
+    there = {
+        "files": desk.files,
+        "journal": desk.journal,
+        "batches": desk.stores.batches,
+        "instances": desk.stores.instances,
+    }
+    port = Dying(there[dying], dies_at)
+    return desk.operations(**{dying: port}), port
+
+
+def crashes(action: Any) -> list[tuple[str, int]]:
+    found = []
+    for name in PORTS:
+        operations, port = ports(Desk(), name, None)
+        action(operations)
+        found += [(name, number) for number in range(port.calls)]
+    return found
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize(("port", "dies_at"), crashes(retry))
+def test_a_retry_may_die_at_any_call(port: str, dies_at: int, is_closed: bool) -> None:
+    assert_survives(retry, port, dies_at, is_closed)
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize(("port", "dies_at"), crashes(release))
+def test_a_release_may_die_at_any_call(port: str, dies_at: int, is_closed: bool) -> None:
+    assert_survives(release, port, dies_at, is_closed)
+
+
+def assert_survives(action: Any, port: str, dies_at: int, is_closed: bool) -> None:
+    """``is_closed``: the manifest's event comes between the crash and the next try."""
+    desk, uncrashed = Desk(), Desk()
+    with pytest.raises(Crash):
+        action(ports(desk, port, dies_at)[0])
+    published = [key for key in desk.keys("batches/") if key != manifest_key(BATCH)]
+    closed_early = is_closed and published
+    if closed_early:
+        desk.close(published[0].removeprefix("batches/").removesuffix(".json"))
+    entry, expected = action(desk.operations()), action(uncrashed.operations())
+    if not closed_early:
+        desk.close(entry.batch_id)
+    uncrashed.close(expected.batch_id)
+    assert end_of(desk, entry) == end_of(uncrashed, expected)
+
+
+def end_of(desk: Desk, entry: Entry) -> Any:
+    assert isinstance(desk.stores.instances, MemoryInstances)
+    assert isinstance(desk.stores.batches, MemoryBatches)
+    rows, batches = desk.stores.instances.rows, desk.stores.batches.rows
+    return entry, desk.keys(""), desk.manifest(entry.batch_id), rows, batches
+
+
+def test_recovery_may_close_the_batch_of_a_retry_that_died_before_its_manifest() -> None:
+    """It was opened when all was copied: nothing is imported half."""
+    desk = Desk()
+    operations, _ = ports(desk, "batches", 1)
+    with pytest.raises(Crash):
+        retry(operations)
+    (opened,) = desk.stores.batches.by_state(BatchState.OPEN)
+    assert opened.retry_of == BATCH
+    assert len(desk.keys(f"instances/{opened.batch_id}/")) == 2
+    assert desk.stores.batches.move(opened, BatchEvent.CLOSED)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_was_made_of_a_batch_is_not_made_anew_under_it(force: bool) -> None:
+    """Its manifest is gone with its retention: what is copied there is imported by nobody."""
+    desk = a_failed_batch(COMPLETED)
+    keep_results(desk.stores, summary=summary(0, 4), failure=lines(*(failed(key) for key in KEYS)))
+    entry = retry_batch(BATCH, WHY, desk.operations(), force=force)
+    desk.close(entry.batch_id)
+    retried = desk.stores.batches.get(entry.batch_id)
+    assert retried is not None
+    assert isinstance(desk.stores.batches, MemoryBatches)
+    desk.stores.batches.rows[entry.batch_id] = replace(retried, state=BatchState.IMPORTED)
+    desk.files.delete([manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
+    again = retry_batch(BATCH, WHY, desk.operations(), force=force)
+    assert (again == entry) is not force  # by force, what is in the bucket is imported once more
+    assert desk.keys(f"instances/{entry.batch_id}/") == []
+    assert manifest_key(entry.batch_id) not in desk.keys("batches/")
+
+
+def test_a_release_is_not_made_anew_in_its_ended_batch() -> None:
+    desk = Desk()
+    entry = release(desk.operations())
+    desk.close(entry.batch_id)
+    desk.files.delete([manifest_key(entry.batch_id)])
+    desk.files.copy(desk.files.head(desk.row("1.2.3.1").key), failed_key(KEYS[0]), {})
+    assert release(desk.operations()) == entry
+    assert desk.keys("batches/") == [manifest_key(BATCH)]
+
+
+def test_a_batch_that_was_closed_meanwhile_is_not_written_over() -> None:
+    """By recovery, whose manifest has what was copied by then."""
+    desk = Desk()
+
+    class ClosedMeanwhile(MemoryBatches):
+        def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
+            if event is BatchEvent.OPENED:
+                super().move(batch, event)
+                super().move(batch, BatchEvent.CLOSED)
+            return super().move(batch, event)
+
+    assert isinstance(desk.stores.batches, MemoryBatches)
+    batches = ClosedMeanwhile()
+    batches.rows = desk.stores.batches.rows
+    with pytest.raises(ServiceUnavailable, match="closed the batch meanwhile"):
+        retry_batch(BATCH, WHY, desk.operations(batches=batches))
+    assert desk.keys("batches/") == [manifest_key(BATCH)]
+    assert len(desk.keys("quarantine/")) == 2
+
+
+@pytest.mark.parametrize("operation", ["retry", "release"])
+def test_nothing_is_imported_again_while_the_job_runs(operation: str) -> None:
+    desk = a_failed_batch(RUNNING)
+    with pytest.raises(OperationRefused, match="still runs"):
+        repeat(desk, operation)
+    assert desk.journal.entries == {}
+
+
+@pytest.mark.fault("import-unanswered")
+@pytest.mark.parametrize("operation", ["retry", "release"])
+@pytest.mark.parametrize(
+    ("fault", "answer"),
+    [
+        (ImportRefused("AccessDeniedException: no"), OperationRefused),
+        (ImportThrottled("later"), ServiceUnavailable),
+        (ServiceUnavailable("later"), ServiceUnavailable),
+    ],
+)
+def test_nothing_is_imported_again_before_healthimaging_has_answered(
+    operation: str, fault: ProductError, answer: type[Exception]
+) -> None:
+    desk = a_failed_batch(RUNNING)
+    desk.service.faults = [fault]
+    with pytest.raises(answer):
+        repeat(desk, operation)
+    assert desk.journal.entries == {}
