@@ -5,7 +5,7 @@ recorded otherwise before (a failure that turns out to be none) is corrected in 
 """
 
 from collections.abc import Mapping, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -77,6 +77,17 @@ def complete_without_results(
     return _record(execution, job, manifest, results, context)
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A job's end. ``known`` are the batch's own rows of what the results call failed, by key."""
+
+    execution: Execution
+    job: JobRecord
+    manifest: Manifest
+    results: Results
+    known: Mapping[str, InstanceRecord]
+
+
 def _record(
     execution: Execution,
     job: JobRecord,
@@ -84,31 +95,43 @@ def _record(
     results: Results,
     context: ImportContext,
 ) -> JobRecord:
-    stores, now = context.stores, context.now
-    batch = stores.batches.get(manifest.batch_id)
     known = _own_rows(manifest, results, context)
     imported = {key: _as_outcome(row) for key, row in known.items() if ledger.was_imported(row)}
     results = replace(results, outcomes={**results.outcomes, **imported})
-    is_late = batch is not None and batch.state in ENDED
-    _record_instances(manifest, results, known, job, context, is_late=is_late)
-    _record_batch(execution, manifest, results.counts, job, batch, context)
+    batch = _record_parts(_End(execution, job, manifest, results, known), context)
     completed = replace(
         job,
         job_status=JobStatus.COMPLETED,
         counts=results.counts,
         image_set_ids=results.image_set_ids,
-        ended_at=now,
+        ended_at=context.now,
         message=failures(results.counts),
     )
     if batch is not None and batch.batch_id != job.job_id:
         _supersede(batch.batch_id, completed, context)
-    if not stores.jobs.correct(completed):
+    if not context.stores.jobs.correct(completed):
         return completed  # another was quicker, and has told
     if job.job_status is not JobStatus.FAILED:
-        report_end(completed, context.settings, now)
+        report_end(completed, context.settings, context.now)
     elif job.counts != results.counts:
-        report_correction(completed, job.counts, context.settings, now)
+        report_correction(completed, job.counts, context.settings, context.now)
     return completed
+
+
+def _record_parts(end: _End, context: ImportContext) -> BatchRecord | None:
+    """The instances, then the batch, whose record before is returned.
+
+    Once more if a failure was recorded meanwhile: it has put the objects aside.
+    """
+    batches, batch_id = context.stores.batches, end.manifest.batch_id
+    batch = batches.get(batch_id)
+    is_late = batch is not None and batch.state in ENDED
+    _record_instances(end, context, is_late=is_late)
+    if not _record_batch(end, batch, context):
+        batch = batches.get(batch_id)
+        _record_instances(end, context, is_late=True)
+        _record_batch(end, batch, context)
+    return batch
 
 
 def _own_rows(
@@ -156,20 +179,13 @@ def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
         return found
 
 
-def _record_instances(
-    manifest: Manifest,
-    results: Results,
-    known: Mapping[str, InstanceRecord],
-    job: JobRecord,
-    context: ImportContext,
-    *,
-    is_late: bool,
-) -> None:
-    failed = {key for key, each in results.outcomes.items() if each.reason is not None}
+def _record_instances(end: _End, context: ImportContext, *, is_late: bool) -> None:
+    outcomes = end.results.outcomes
+    failed = {key for key, each in outcomes.items() if each.reason is not None}
     if is_late:
-        bring_back(context.files, manifest.batch_id, results.outcomes.keys() - failed)
+        bring_back(context.files, end.manifest.batch_id, outcomes.keys() - failed)
     stay = move_all(context.files, sorted(failed), failed_key, _FAILED)
-    rows = _rows(manifest, results.outcomes, known, job.job_id, context.now)
+    rows = _rows(end, context.now)
     image_sets = {row.image_set_id: row.study_instance_uid for row in rows if row.image_set_id}
     in_threads(lambda each: context.stores.image_sets.note(*each), sorted(image_sets.items()))
     ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
@@ -182,61 +198,45 @@ def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:
     return replace(row, key=failed_key(row.key))
 
 
-def _record_batch(
-    execution: Execution,
-    manifest: Manifest,
-    counts: Counts,
-    job: JobRecord,
-    known: BatchRecord | None,
-    context: ImportContext,
-) -> None:
+def _record_batch(end: _End, known: BatchRecord | None, context: ImportContext) -> bool:
+    """False if another has ended the batch since it was ``known``."""
+    counts = end.results.counts
     ended = replace(
-        closed_batch(manifest, execution.manifest_key, known),
+        closed_batch(end.manifest, end.execution.manifest_key, known),
         counts=counts,
-        job_id=job.job_id,
+        job_id=end.job.job_id,
         ended_at=context.now,
         message=failures(counts),
     )
     if known is None or known.state not in ENDED:
-        context.stores.batches.move(ended, ending(counts))
-    elif known.counts != counts and counts.imported:
+        return context.stores.batches.move(ended, ending(counts))
+    if known.counts != counts and counts.imported:
         found = BatchEvent.FOUND_PARTLY_IMPORTED if counts.failed else BatchEvent.FOUND_IMPORTED
         message = failures(counts) or _CORRECTED
         corrected = replace(ended, corrected_at=context.now, message=message)
         context.stores.batches.move(corrected, found)
+    return True
 
 
-def _rows(
-    manifest: Manifest,
-    outcomes: Mapping[str, Outcome],
-    known: Mapping[str, InstanceRecord],
-    job_id: str,
-    now: datetime,
-) -> list[InstanceRecord]:
+def _rows(end: _End, now: datetime) -> list[InstanceRecord]:
     """All but the duplicates', whose rows are those of the batches that imported them.
 
-    What is ``known`` to be imported keeps its row, and what failed before keeps its reason.
+    What is known to be imported keeps its row, and what failed before keeps its reason.
     """
-    reasons = {key: row.reason for key, row in known.items()}
+    outcomes = end.results.outcomes
     return [
-        _row(manifest.batch_id, each, outcomes[each.key], job_id, now, reasons.get(each.key))
-        for each in manifest.instances
-        if not outcomes[each.key].duplicate and not ledger.was_imported(known.get(each.key))
+        _row(end, each, outcomes[each.key], now)
+        for each in end.manifest.instances
+        if not outcomes[each.key].duplicate and not ledger.was_imported(end.known.get(each.key))
     ]
 
 
-def _row(
-    batch_id: str,
-    instance: ManifestInstance,
-    outcome: Outcome,
-    job_id: str,
-    now: datetime,
-    known_reason: str | None,
-) -> InstanceRecord:
+def _row(end: _End, instance: ManifestInstance, outcome: Outcome, now: datetime) -> InstanceRecord:
+    batch_id, job_id = end.manifest.batch_id, end.job.job_id
     if outcome.reason is not None:
-        reason = outcome.reason
-        if reason == NOT_REPORTED:
-            reason = known_reason or reason
+        reason, known = outcome.reason, end.known.get(instance.key)
+        if reason == NOT_REPORTED and known is not None:
+            reason = known.reason or reason
         return instance_row(
             batch_id, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
         )

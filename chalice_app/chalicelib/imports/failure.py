@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.aside import failed_key, move_all
+from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
@@ -121,29 +121,34 @@ def _fail_instances(
         for row in found.others
     ]  # fmt: skip
     total, kept, duplicates = len(rows), 0, 0
-    if found.manifest is not None:
-        imported, aside = _imported(found.manifest, context)
+    if found.manifest is None:
+        ledger.record(context.stores.instances, rows)
+    else:
+        listed = {each.key for each in found.manifest.instances}
+        imported = _imported(found.manifest, context)
+        aside = moved_duplicates(found.manifest, context.files) & listed - imported
         failed = [each for each in found.manifest.instances if each.key not in imported | aside]
         rows += _failed_rows(found.manifest.batch_id, failed, job_id, why, context)
-        total += len(found.manifest.instances)
-        duplicates = len(aside)
-        kept = len(found.manifest.instances) - len(failed)
-    ledger.record(context.stores.instances, rows)
+        ledger.record(context.stores.instances, rows)
+        # What was recorded as imported meanwhile stays so, and its objects go back.
+        late = _imported(found.manifest, context) - aside - imported
+        if late:
+            bring_back(context.files, found.manifest.batch_id, late)
+        total, duplicates = total + len(listed), len(aside)
+        kept = len(imported | late) + duplicates
     if found.is_rebuilt and batch is not None:
         total = max(total, batch.counts.instances)
     return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates)
 
 
-def _imported(manifest: Manifest, context: ImportContext) -> tuple[Set[str], Set[str]]:
-    """The keys of what this batch has imported, and of its copies of what others have."""
+def _imported(manifest: Manifest, context: ImportContext) -> Set[str]:
+    """The keys of what this batch is known to have imported."""
     known = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
-    imported = {
+    return {
         row.key
         for row in known.values()
         if row.batch_id == manifest.batch_id and ledger.was_imported(row)
     }
-    listed = {each.key for each in manifest.instances}
-    return imported, moved_duplicates(manifest, context.files) & listed - imported
 
 
 def _failed_rows(
