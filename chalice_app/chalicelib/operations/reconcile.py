@@ -145,19 +145,16 @@ def _examine(page: list[StoredObject], work: Reconciliation, report: Report) -> 
     known = [key for key in keys.values() if key is not None]
     rows = work.stores.instances.get_many(key.sop_instance_uid for key in known)
     batches = {batch_id: _batch(batch_id, work) for batch_id in {key.batch_id for key in known}}
-    look = _Look(work, {})
-    leftovers = []
+    look = _Look(work, report.older_than, {})
     for text, key in keys.items():
         verdict = Verdict.STRANGE_KEY
         if key is not None:
             row = rows.get(key.sop_instance_uid)
             verdict = look.again(key, judge(key, batches[key.batch_id], row))
         report.verdicts[verdict] += 1
-        if verdict is Verdict.LEFTOVER:
-            leftovers.append(text)
-        elif verdict is not Verdict.ACCOUNTED and len(report.listed) < MAX_LISTED:
+        known_or_gone = verdict in (Verdict.ACCOUNTED, Verdict.LEFTOVER)
+        if not known_or_gone and len(report.listed) < MAX_LISTED:
             report.listed.append((text, verdict))
-    work.files.delete(leftovers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +162,30 @@ class _Look:
     """The second look at an object; ``manifests`` are the keys that those read so far list."""
 
     work: Reconciliation
+    older_than: datetime
     manifests: dict[str, frozenset[str]]
 
     def again(self, key: InstanceKey, verdict: Verdict) -> Verdict:
-        if verdict is Verdict.NO_BATCH and _is_uncommitted_copy(key, self.work.files):
-            return Verdict.LEFTOVER
+        if verdict is Verdict.NO_BATCH:
+            return self._of_no_batch(key)
         if verdict is Verdict.SUPERSEDED:
             return Verdict.ACCOUNTED if self._is_listed(key) else Verdict.NOT_LISTED
         return verdict
+
+    def _of_no_batch(self, key: InstanceKey) -> Verdict:
+        """A leftover is deleted here: its batch may still be made, with copies made again."""
+        files, batch_id = self.work.files, key.batch_id
+        try:
+            found = files.head(str(key))
+        except ObjectMissing:
+            return Verdict.LEFTOVER  # it is gone: nothing to answer for
+        is_new = found.modified_at > self.older_than
+        if is_new or self.work.stores.batches.get(batch_id) or has_manifest(batch_id, files):
+            return Verdict.ACCOUNTED
+        if COPIED_FROM not in found.metadata:
+            return Verdict.NO_BATCH
+        files.delete([str(key)])
+        return Verdict.LEFTOVER
 
     def _is_listed(self, key: InstanceKey) -> bool:
         if key.batch_id not in self.manifests:
@@ -203,14 +216,6 @@ def _instance_key(key: str) -> InstanceKey | None:
         return InstanceKey.parse(key)
     except InvalidKey:
         return None
-
-
-def _is_uncommitted_copy(key: InstanceKey, files: Files) -> bool:
-    try:
-        is_copy = COPIED_FROM in files.head(str(key)).metadata
-    except ObjectMissing:
-        return True  # it is gone: nothing to answer for
-    return is_copy and not has_manifest(key.batch_id, files)
 
 
 def _cursor(results: Files) -> str:

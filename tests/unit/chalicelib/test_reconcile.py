@@ -1,6 +1,7 @@
 """Reconciliation over the in-memory twins."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from chalicelib.operations.reconcile import (
     reconcile,
 )
 from chalicelib.stores import Stores
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
@@ -143,6 +145,40 @@ def test_a_copy_that_nobody_committed_is_removed_and_one_that_is_committed_is_no
     report = reconcile(a_reconciliation(stores))
     assert (report.unaccounted, report.verdicts[Verdict.LEFTOVER]) == (0, 1)
     assert (BUCKET, KEY) not in stores.objects.bodies
+
+
+@pytest.mark.parametrize("made", ["a record", "a manifest", "new copies"])
+def test_a_copy_whose_batch_is_made_while_the_walk_is_on_stays(made: str) -> None:
+    stores = memory_stores(manifest := a_manifest(2))
+    first, second = (each.key for each in manifest.instances)
+    assert isinstance(stores.objects, MemoryObjects)
+    assert isinstance(stores.batches, MemoryBatches)
+    batches, objects, copied = stores.batches, stores.objects, set[str]()
+    for key in (first, second):
+        objects.metadata[BUCKET, key] = {COPIED_FROM: "x"}
+    batches.rows = {}
+    files_of(stores).delete([manifest_key(BATCH)])
+
+    class Meanwhile(MemoryFiles):
+        """The batch is made while the first copy is deleted."""
+
+        def delete(self, keys: Iterable[str]) -> None:
+            super().delete(keys)
+            if made == "a record":
+                batches.rows[BATCH] = a_batch(BatchState.OPEN)
+            elif made == "a manifest":
+                self.put(manifest_key(BATCH), manifest.to_json())
+            else:
+                copied.add(second)
+
+        def head(self, key: str) -> StoredObject:
+            found = super().head(key)
+            return replace(found, modified_at=TWO_DAYS_ON) if key in copied else found
+
+    work = replace(a_reconciliation(stores), files=Meanwhile(objects, BUCKET))
+    report = reconcile(work)
+    assert report.verdicts == {Verdict.LEFTOVER: 1, Verdict.ACCOUNTED: 1}
+    assert (BUCKET, second) in objects.bodies
 
 
 def test_what_is_younger_than_the_limit_is_not_looked_at() -> None:
