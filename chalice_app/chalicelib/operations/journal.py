@@ -4,8 +4,10 @@ Entries are items of the batch table under keys that are no batch ids, without a
 no index.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from chalicelib.stores.table import Table
@@ -25,6 +27,11 @@ class Entry:
     requested_at: datetime
 
 
+def numbered(subject: str, number: int) -> str:
+    """The name of the ``number``-th request for the same."""
+    return subject if number == 1 else f"{subject}:{number}"
+
+
 class Journal(Protocol):
     """Entries by subject."""
 
@@ -35,6 +42,15 @@ class Journal(Protocol):
     def get(self, subject: str) -> Entry | None:
         """The entry, or None."""
         ...
+
+
+def entries(subject: str, journal: Journal) -> Iterator[Entry]:
+    """All requests for the same, the first one first."""
+    for number in count(1):
+        entry = journal.get(numbered(subject, number))
+        if entry is None:
+            return
+        yield entry
 
 
 class DynamoJournal:

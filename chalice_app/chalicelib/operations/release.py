@@ -1,5 +1,6 @@
 """One instance out of quarantine, into a batch of its own."""
 
+import hashlib
 from dataclasses import replace
 
 from chalicelib.errors import BadParameter, NotFound, ObjectDenied, ObjectMissing
@@ -17,9 +18,8 @@ from chalicelib.operations.repeat import (
     Copy,
     Operations,
     Repeat,
-    is_published,
-    new_entry,
     publish,
+    requests,
     settled,
 )
 from chalicelib.stores.files import StoredObject
@@ -32,9 +32,15 @@ from contract.records import InstanceState
 _RELEASABLE = (InstanceState.FAILED, InstanceState.QUARANTINED)
 
 
-def release_subject(sop_instance_uid: str, batch_id: str, *, force: bool = False) -> str:
-    """The journal's name for the release of an instance that was put aside from a batch."""
-    return f"release{'-forced' if force else ''}:{sop_instance_uid}:{batch_id}"
+def release_subject(
+    sop_instance_uid: str, batch_id: str, key: str | None = None, *, force: bool = False
+) -> str:
+    """The journal's name for the release of an instance that was put aside from a batch.
+
+    ``key``: of this object, whatever else of the batch has the UID.
+    """
+    which = "" if key is None else f":{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return f"release{'-forced' if force else ''}:{sop_instance_uid}:{batch_id}{which}"
 
 
 def release_instance(
@@ -55,16 +61,15 @@ def release_instance(
         original = _ledgers(sop_instance_uid, operations, force=force)
     else:
         original = _named(key, sop_instance_uid)
-    subject = release_subject(sop_instance_uid, original.batch_id, force=force)
-    entry = operations.journal.get(subject)
-    if entry is None or not is_published(entry.batch_id, operations):
+    subject = release_subject(sop_instance_uid, original.batch_id, key, force=force)
+    made, asked = requests(subject, reason, operations)
+    if not made:
         _settle(original.batch_id, operations, force=force)
         original = original if key else _ledgers(sop_instance_uid, operations, force=force)
         source = _find(key, original, operations)
-        asked = new_entry(subject, reason, operations.now)
-        entry = _publish(asked, source, original, operations, force=force)
+        made = [_publish(asked, source, original, operations, force=force)]
     operations.files.delete([key or failed_key(str(original))])
-    return entry
+    return made[-1]
 
 
 def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:

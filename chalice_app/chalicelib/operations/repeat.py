@@ -25,7 +25,7 @@ from chalicelib.errors import (
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.late import ask_again
 from chalicelib.intake.drops import COPIED_FROM
-from chalicelib.operations.journal import Entry, Journal
+from chalicelib.operations.journal import Entry, Journal, entries, numbered
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files, ObjectChanged, StoredObject
@@ -46,6 +46,7 @@ _UNANSWERED = (
     ResultsNotReady,
     ResultsNotUnderstood,
 )
+_MADE_MEANWHILE = "somebody else has made the batch meanwhile"
 _log = structlog.get_logger()
 
 
@@ -125,6 +126,22 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
         ) from error
 
 
+def requests(subject: str, reason: str, operations: Operations) -> tuple[list[Entry], Entry]:
+    """Those whose batches were made, the first one first; and the one to be made next.
+
+    One whose batch recovery found empty has made nothing, and is followed by another.
+    """
+    made: list[Entry] = []
+    known = list(entries(subject, operations.journal))
+    for entry in known:
+        if not is_published(entry.batch_id, operations):
+            return made, entry
+        batch = operations.stores.batches.get(entry.batch_id)
+        if batch is None or batch.state is not BatchState.QUARANTINED:
+            made.append(entry)
+    return made, new_entry(numbered(subject, len(known) + 1), reason, operations.now)
+
+
 def is_published(batch_id: str, operations: Operations) -> bool:
     """Whether the batch has its manifest, or had one: it goes with its retention."""
     batch = operations.stores.batches.get(batch_id)
@@ -149,20 +166,22 @@ def publish(repeat: Repeat, operations: Operations) -> None:
     on.
     """
     files, batch_id = operations.files, repeat.entry.batch_id
+    if is_published(batch_id, operations):
+        raise ServiceUnavailable(_MADE_MEANWHILE)
     copied = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
-    entries = [each for each in copied if each is not None]
-    if not entries:
+    instances = tuple(each for each in copied if each is not None)
+    if not instances:
         raise NothingToRepeat("S3 lets no object of it be copied: restore it, or give access")
     manifest = replace(
         repeat.manifest,
         batch_id=batch_id,
         closed_at=operations.now,
-        instances=tuple(entries),
+        instances=instances,
     )
     _open(repeat, manifest, operations)
     files.create(manifest_key(batch_id), manifest.to_json())
     _log.info(
-        "batch_repeated", batch_id=batch_id, retry_of=repeat.old_batch_id, instances=len(entries)
+        "batch_repeated", batch_id=batch_id, retry_of=repeat.old_batch_id, instances=len(instances)
     )
 
 
@@ -188,7 +207,7 @@ def _open(repeat: Repeat, manifest: Manifest, operations: Operations) -> None:
         return
     known = batches.get(manifest.batch_id)
     if known is None or known.state is not BatchState.OPEN:
-        raise ServiceUnavailable("somebody else has closed the batch meanwhile")
+        raise ServiceUnavailable(_MADE_MEANWHILE)
 
 
 def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:

@@ -1,8 +1,6 @@
 """A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
 
-from collections.abc import Iterator, Set
-from dataclasses import replace
-from itertools import count
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -10,16 +8,15 @@ from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.execution import Execution
-from chalicelib.operations.journal import Entry, Journal
+from chalicelib.operations.journal import Entry, Journal, entries
 from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
 from chalicelib.operations.repeat import (
     Copy,
     NothingToRepeat,
     Operations,
     Repeat,
-    is_published,
-    new_entry,
     publish,
+    requests,
     settled,
 )
 from chalicelib.threads import in_threads
@@ -33,20 +30,28 @@ _log = structlog.get_logger()
 _RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
 
 
-def retry_subject(batch_id: str, number: int = 1, *, force: bool = False) -> str:
-    """The journal's name for the ``number``-th retry of a batch."""
-    further = f":{number}" if number > 1 else ""
-    return f"{'retry-forced' if force else 'retry'}:{batch_id}{further}"
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The retries that were made: their batches, and the instances that their manifests list."""
+
+    batch_ids: frozenset[str]
+    sop_instance_uids: frozenset[str]
+
+
+class _ManifestGone(OperationRefused):
+    """Nothing tells any more what the batch had."""
+
+
+def retry_subject(batch_id: str, *, force: bool = False) -> str:
+    """The journal's name for a batch's retry."""
+    return f"{'retry-forced' if force else 'retry'}:{batch_id}"
 
 
 def last_request(batch: BatchRecord, journal: Journal) -> Entry | None:
     """What was asked for when ``batch.retried_as`` was made."""
-    requests = (
-        entry
-        for force in (False, True)
-        for entry in _requests(batch.batch_id, journal, force=force)
-    )
-    return next((each for each in requests if each.batch_id == batch.retried_as), None)
+    subjects = [retry_subject(batch.batch_id, force=force) for force in (False, True)]
+    asked = (entry for subject in subjects for entry in entries(subject, journal))
+    return next((each for each in asked if each.batch_id == batch.retried_as), None)
 
 
 def retry_batch(
@@ -65,52 +70,34 @@ def retry_batch(
     batch = operations.stores.batches.get(batch_id)
     if batch is None:
         raise NotFound("there is no batch of this id")
-    last, asked, done = _retried(batch_id, reason, operations, force=force)
+    made, asked = requests(retry_subject(batch_id, force=force), reason, operations)
+    before = _Before(
+        frozenset(each.batch_id for each in made),
+        frozenset().union(*(_finish(each, batch_id, operations) for each in made)),
+    )
     try:
         batch = settled(batch, operations, force=force)
-        manifest, copies = _repeatable(batch, done, operations, force=force)
+        manifest, copies = _repeatable(batch, before, operations, force=force)
         entry = operations.journal.begin(asked)
         publish(Repeat(entry, batch_id, manifest, copies, force), operations)
     except NothingToRepeat:
-        if last is None:
+        if not made:
             raise
-        return last
+        return made[-1]
     _finish(entry, batch_id, operations)
     return entry
-
-
-def _retried(
-    batch_id: str, reason: str, operations: Operations, *, force: bool
-) -> tuple[Entry | None, Entry, frozenset[str]]:
-    """The last retry that was made, the one to be made next, and the UIDs of those before it."""
-    last, done = None, frozenset[str]()
-    requests = list(_requests(batch_id, operations.journal, force=force))
-    for entry in requests:
-        if not is_published(entry.batch_id, operations):
-            return last, entry, done
-        last, done = entry, done | _finish(entry, batch_id, operations)
-    subject = retry_subject(batch_id, len(requests) + 1, force=force)
-    return last, new_entry(subject, reason, operations.now), done
-
-
-def _requests(batch_id: str, journal: Journal, *, force: bool) -> Iterator[Entry]:
-    for number in count(1):
-        entry = journal.get(retry_subject(batch_id, number, force=force))
-        if entry is None:
-            return
-        yield entry
 
 
 def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
     """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs.
 
-    Of a batch that has ended, and of which nothing is left to read, the ledger knows all.
+    Of a batch that has ended, and of which nothing is left to read, the ledger tells.
     """
     batches = operations.stores.batches
     batches.link_retry(batch_id, entry.batch_id)
     try:
         manifest = _manifest(entry.batch_id, operations)
-    except OperationRefused:
+    except _ManifestGone:
         batch = batches.get(entry.batch_id)
         if batch is None or batch.state not in ENDED:
             raise
@@ -121,18 +108,21 @@ def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[st
 
 
 def _repeatable(
-    batch: BatchRecord, done: Set[str], operations: Operations, *, force: bool
+    batch: BatchRecord, before: _Before, operations: Operations, *, force: bool
 ) -> tuple[Manifest, list[Copy]]:
     allowed = (*_RETRIABLE, BatchState.IMPORTED) if force else _RETRIABLE
     if batch.state not in allowed:
         either = " and ".join(allowed)
         raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
-    wanted = [each for each in manifest.instances if each.sop_instance_uid not in done]
+    uids = before.sop_instance_uids
+    wanted = [each for each in manifest.instances if each.sop_instance_uid not in uids]
     rows = operations.stores.instances.get_many(each.sop_instance_uid for each in wanted)
 
     def copy_of(instance: ManifestInstance) -> Copy | None:
         row = rows.get(instance.sop_instance_uid)
+        if row is not None and row.batch_id in before.batch_ids:
+            return None
         if not (_waits_nowhere(row) if force else _has_failed(row, instance)):
             return None
         try:
@@ -152,8 +142,10 @@ def _manifest(batch_id: str, operations: Operations) -> Manifest:
     try:
         execution = Execution(batch_id, operations.files.bucket, manifest_key(batch_id))
         return manifest_of(execution, operations.imports)
-    except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
+    except ObjectDenied as error:
         raise OperationRefused(f"batch {batch_id}'s manifest cannot be read: {error}") from None
+    except (InvalidKey, InvalidManifest, ObjectUnavailable) as error:
+        raise _ManifestGone(f"batch {batch_id}'s manifest cannot be read: {error}") from None
 
 
 def _has_failed(row: InstanceRecord | None, instance: ManifestInstance) -> bool:

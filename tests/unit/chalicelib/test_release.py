@@ -128,3 +128,18 @@ def test_a_duplicate_is_released_by_force_from_where_it_was_put() -> None:
     move_all(desk.files, [KEYS[0]], duplicate_key, "another batch imports the same bytes")
     entry = release_instance("1.2.3.1", WHY, None, desk.operations(), force=True)
     assert len(desk.keys(f"instances/{entry.batch_id}/")) == 1
+
+
+def test_another_object_of_the_same_uid_and_batch_is_another_release() -> None:
+    desk = Desk()
+    first = release(desk.operations())
+    desk.close(first.batch_id)
+    other = str(InstanceKey(BATCH, "1.2", "1.2.9", "1.2.3.1"))
+    source = desk.files.head(desk.row("1.2.3.1").key)
+    metadata = {**source.metadata, "series-instance-uid": "1.2.9"}
+    desk.files.copy(source, unlisted_key(other), metadata)
+    second = release_instance("1.2.3.1", WHY, unlisted_key(other), desk.operations())
+    assert second.batch_id != first.batch_id
+    (instance,) = desk.manifest(second.batch_id).instances
+    assert instance.series_instance_uid == "1.2.9"
+    assert desk.keys(f"instances/{second.batch_id}/") == [instance.key]

@@ -10,11 +10,12 @@ from chalicelib.errors import (
     ServiceUnavailable,
 )
 from chalicelib.imports.aside import failed_key
-from chalicelib.operations.journal import Entry
+from chalicelib.operations.journal import Entry, MemoryJournal
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances
+from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.batch_states import BatchEvent
 from contract.errors import ProductError
@@ -35,6 +36,7 @@ from tests.unit.chalicelib.repeat_desk import (
     WHY,
     Desk,
     a_failed_batch,
+    an_imported_batch,
     release,
     repeat,
     retry,
@@ -98,12 +100,22 @@ def end_of(desk: Desk, entry: Entry) -> Any:
     return entry, desk.keys(""), desk.manifest(entry.batch_id), rows, batches
 
 
-def test_recovery_may_close_the_batch_of_a_retry_that_died_before_its_manifest() -> None:
+def dies_before_its_manifest(desk: Desk, action: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(*_: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFiles, "create", create)
+        with pytest.raises(Crash):
+            action(desk.operations())
+
+
+def test_recovery_may_close_the_batch_of_a_retry_that_died_before_its_manifest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It was opened when all was copied: nothing is imported half."""
     desk = Desk()
-    operations, _ = ports(desk, "batches", 1)
-    with pytest.raises(Crash):
-        retry(operations)
+    dies_before_its_manifest(desk, retry, monkeypatch)
     (opened,) = desk.stores.batches.by_state(BatchState.OPEN)
     assert opened.retry_of == BATCH
     assert len(desk.keys(f"instances/{opened.batch_id}/")) == 2
@@ -152,7 +164,7 @@ def test_a_batch_that_was_closed_meanwhile_is_not_written_over() -> None:
     assert isinstance(desk.stores.batches, MemoryBatches)
     batches = ClosedMeanwhile()
     batches.rows = desk.stores.batches.rows
-    with pytest.raises(ServiceUnavailable, match="closed the batch meanwhile"):
+    with pytest.raises(ServiceUnavailable, match="made the batch meanwhile"):
         retry_batch(BATCH, WHY, desk.operations(batches=batches))
     assert desk.keys("batches/") == [manifest_key(BATCH)]
     assert len(desk.keys("quarantine/")) == 2
@@ -184,3 +196,41 @@ def test_nothing_is_imported_again_before_healthimaging_has_answered(
     with pytest.raises(answer):
         repeat(desk, operation)
     assert desk.journal.entries == {}
+
+
+@pytest.mark.parametrize("action", [retry, release])
+def test_a_batch_that_recovery_found_empty_is_made_anew_under_another_name(
+    action: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody deleted the copies: the originals are all there is."""
+    desk = Desk()
+    dies_before_its_manifest(desk, action, monkeypatch)
+    (opened,) = desk.stores.batches.by_state(BatchState.OPEN)
+    desk.files.delete(desk.keys(f"instances/{opened.batch_id}/"))
+    assert desk.stores.batches.move(opened, BatchEvent.QUARANTINED)
+    entry = action(desk.operations())
+    assert entry.batch_id != opened.batch_id
+    assert desk.keys(f"instances/{entry.batch_id}/") == [
+        each.key for each in desk.manifest(entry.batch_id).instances
+    ]
+    assert action(desk.operations()) == entry
+
+
+def test_what_is_made_meanwhile_is_not_copied_again() -> None:
+    desk = an_imported_batch()
+
+    class Slow(MemoryJournal):
+        def begin(self, _: Entry) -> Entry:
+            made = by_force(desk.operations())
+            desk.close(made.batch_id)
+            desk.files.delete(desk.keys(f"instances/{made.batch_id}/"))
+            return made
+
+    with pytest.raises(ServiceUnavailable, match="made the batch meanwhile"):
+        by_force(desk.operations(journal=Slow()))
+    (made,) = desk.journal.entries.values()
+    assert desk.keys(f"instances/{made.batch_id}/") == []
+
+
+def by_force(operations: Operations) -> Entry:
+    return retry_batch(BATCH, WHY, operations, force=True)

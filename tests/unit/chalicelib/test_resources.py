@@ -15,7 +15,7 @@ from chalicelib.imports.outcome import MAX_WARNINGS
 from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
-from chalicelib.operations.journal import Entry, MemoryJournal
+from chalicelib.operations.journal import Entry, MemoryJournal, numbered
 from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import MAX_CONFLICTS
@@ -191,9 +191,9 @@ def test_a_batch_tells_which_retry_was_the_last_and_why_it_was_made(stores: Stor
     journal = MemoryJournal()
     retries = [BATCH.replace("0930", time) for time in ("0931", "0932", "0933")]
     entries = [
-        Entry(retry_subject(BATCH, 1), retries[0], "the first", NOW),
-        Entry(retry_subject(BATCH, 2), retries[1], "the second", NOW),
-        Entry(retry_subject(BATCH, 1, force=True), retries[2], "by force", NOW),
+        Entry(retry_subject(BATCH), retries[0], "the first", NOW),
+        Entry(numbered(retry_subject(BATCH), 2), retries[1], "the second", NOW),
+        Entry(retry_subject(BATCH, force=True), retries[2], "by force", NOW),
     ]
     assert resources.get_batch(stores, journal, BATCH)["state"] == "IMPORTING"
     for entry in entries:

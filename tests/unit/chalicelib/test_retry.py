@@ -8,6 +8,7 @@ from chalicelib.errors import (
     NotFound,
 )
 from chalicelib.imports.aside import failed_key
+from chalicelib.imports.rows import instance_row
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
@@ -24,6 +25,7 @@ from tests.unit.chalicelib.builders import (
     failed,
     keep_results,
     lines,
+    overwrite,
     success,
     summary,
 )
@@ -233,3 +235,33 @@ def test_a_retry_whose_manifest_cannot_be_read_is_named() -> None:
     desk.stores.objects.denied.add((BUCKET, manifest_key(entry.batch_id)))
     with pytest.raises(OperationRefused, match=entry.batch_id):
         retry_batch(BATCH, WHY, desk.operations())
+
+
+def a_forced_retry_that_ended() -> tuple[Desk, Entry]:
+    desk = an_imported_batch()
+    entry = retry_batch(BATCH, WHY, desk.operations(), force=True)
+    desk.close(entry.batch_id)
+    batch = desk.stores.batches.get(entry.batch_id)
+    assert batch is not None
+    assert isinstance(desk.stores.batches, MemoryBatches)
+    desk.stores.batches.rows[entry.batch_id] = replace(batch, state=BatchState.IMPORTED)
+    rows = [
+        instance_row(entry.batch_id, each, InstanceState.IMPORTED, LATER)
+        for each in desk.manifest(entry.batch_id).instances
+    ]
+    overwrite(desk.stores.instances, rows)
+    return desk, entry
+
+
+def test_a_forced_retry_whose_manifest_is_gone_is_not_made_twice() -> None:
+    desk, entry = a_forced_retry_that_ended()
+    desk.files.delete([manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
+    assert retry_batch(BATCH, WHY, desk.operations(), force=True) == entry
+
+
+def test_a_forced_retry_whose_manifest_is_denied_is_not_made_twice() -> None:
+    desk, entry = a_forced_retry_that_ended()
+    assert isinstance(desk.stores.objects, MemoryObjects)
+    desk.stores.objects.denied.add((BUCKET, manifest_key(entry.batch_id)))
+    with pytest.raises(OperationRefused, match=entry.batch_id):
+        retry_batch(BATCH, WHY, desk.operations(), force=True)
