@@ -5,7 +5,7 @@ recorded otherwise before (a failure that turns out to be none) is corrected in 
 """
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -85,7 +85,7 @@ class _End:
     job: JobRecord
     manifest: Manifest
     results: Results
-    known: Mapping[str, InstanceRecord]
+    known: Mapping[str, InstanceRecord] = field(default_factory=dict)
 
 
 def _record(
@@ -95,43 +95,52 @@ def _record(
     results: Results,
     context: ImportContext,
 ) -> JobRecord:
-    known = _own_rows(manifest, results, context)
-    imported = {key: _as_outcome(row) for key, row in known.items() if ledger.was_imported(row)}
-    results = replace(results, outcomes={**results.outcomes, **imported})
-    batch = _record_parts(_End(execution, job, manifest, results, known), context)
+    end, batch = _record_parts(_End(execution, job, manifest, results), context)
+    counts = end.results.counts
     completed = replace(
         job,
         job_status=JobStatus.COMPLETED,
-        counts=results.counts,
+        counts=counts,
         image_set_ids=results.image_set_ids,
         ended_at=context.now,
-        message=failures(results.counts),
+        message=failures(counts),
     )
-    if batch is not None and batch.batch_id != job.job_id:
-        _supersede(batch.batch_id, completed, context)
+    if batch is not None:
+        supersede(batch.batch_id, job.job_id, context)
     if not context.stores.jobs.correct(completed):
         return completed  # another was quicker, and has told
     if job.job_status is not JobStatus.FAILED:
         report_end(completed, context.settings, context.now)
-    elif job.counts != results.counts:
+    elif job.counts != counts:
         report_correction(completed, job.counts, context.settings, context.now)
     return completed
 
 
-def _record_parts(end: _End, context: ImportContext) -> BatchRecord | None:
-    """The instances, then the batch, whose record before is returned.
+def _record_parts(end: _End, context: ImportContext) -> tuple[_End, BatchRecord | None]:
+    """The instances, then the batch; returns what was recorded, and the batch before.
 
-    Once more if a failure was recorded meanwhile: it has put the objects aside.
+    Once more if another has ended the batch meanwhile: a failure, which has put the objects aside,
+    or another job of the batch's.
     """
     batches, batch_id = context.stores.batches, end.manifest.batch_id
     batch = batches.get(batch_id)
+    merged = _beside_own_rows(end, context)
     is_late = batch is not None and batch.state in ENDED
-    _record_instances(end, context, is_late=is_late)
-    if not _record_batch(end, batch, context):
+    _record_instances(merged, context, is_late=is_late)
+    if not _record_batch(merged, batch, context):
         batch = batches.get(batch_id)
-        _record_instances(end, context, is_late=True)
-        _record_batch(end, batch, context)
-    return batch
+        merged = _beside_own_rows(end, context)
+        _record_instances(merged, context, is_late=True)
+        _record_batch(merged, batch, context)
+    return merged, batch
+
+
+def _beside_own_rows(end: _End, context: ImportContext) -> _End:
+    """The end, where what another job of the batch's has imported has not failed."""
+    known = _own_rows(end.manifest, end.results, context)
+    imported = {key: _as_outcome(row) for key, row in known.items() if ledger.was_imported(row)}
+    results = replace(end.results, outcomes={**end.results.outcomes, **imported})
+    return replace(end, results=results, known=known)
 
 
 def _own_rows(
@@ -157,11 +166,11 @@ def _as_outcome(row: InstanceRecord) -> Outcome:
     )
 
 
-def _supersede(batch_id: str, job: JobRecord, context: ImportContext) -> None:
-    """The record of an import that was thought never to have got a job."""
-    known = context.stores.jobs.get(batch_id)
+def supersede(batch_id: str, job_id: str, context: ImportContext) -> None:
+    """Correct the record of an import that was thought never to have got a job."""
+    known = context.stores.jobs.get(batch_id) if job_id != batch_id else None
     if known is not None and known.counts.instances:
-        message = f"HealthImaging had started the import after all: see job {job.job_id}"
+        message = f"HealthImaging had started the import after all: see job {job_id}"
         context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
 
 
@@ -210,7 +219,8 @@ def _record_batch(end: _End, known: BatchRecord | None, context: ImportContext) 
     )
     if known is None or known.state not in ENDED:
         return context.stores.batches.move(ended, ending(counts))
-    if known.counts != counts and counts.imported:
+    is_jobs = known.job_id in (end.job.job_id, None)
+    if counts.imported and (known.counts != counts or not is_jobs):
         found = BatchEvent.FOUND_PARTLY_IMPORTED if counts.failed else BatchEvent.FOUND_IMPORTED
         message = failures(counts) or _CORRECTED
         corrected = replace(ended, corrected_at=context.now, message=message)

@@ -9,6 +9,7 @@ import structlog
 
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
+from chalicelib.imports.completion import supersede
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
@@ -36,6 +37,7 @@ from contract.records import (
 _FAILED = "the batch's import failed; the ledger has the reason"
 _log = structlog.get_logger()
 _NOT_CLOSED = "the batch is not closed yet, and nothing of it was changed"
+_HAS_JOB = "the batch has an import job by now, which is to be asked about"
 _NOT_KNOWN = "unknown"  # an AE title, where not even the manifest could be read
 
 
@@ -61,6 +63,8 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     state = check_status(execution, job_id, context)
     if state["status"] != JobStatus.FAILED:
         _log.warning("failure_of_a_job_that_has_none", batch_id=execution.batch_id, why=why.error)
+        if state["status"] == JobStatus.COMPLETED:  # an earlier try may have died half way
+            _yield_to(job_id, contents(execution, context).manifest, context)
         return state
     return fail_import(execution, job_id, job_failure(state.get("message")), context)
 
@@ -77,6 +81,8 @@ def fail_import(
     batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
     if known is not None and known.job_status.ended:
         return _answer(known)
+    if job_id == execution.batch_id and _has_job(batch):
+        raise ServiceUnavailable(_HAS_JOB)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     found = contents(execution, context)
@@ -93,13 +99,41 @@ def fail_import(
         # Behind the batch's end: the event of its PUT must not close the batch again.
         restore_manifest(manifest, batch, execution, context)
     job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
-    # A job of HealthImaging's has failed, whatever is imported.
-    all_there = job_id == execution.batch_id and counts.imported and not counts.failed
-    status = JobStatus.COMPLETED if all_there else JobStatus.FAILED
-    ended = replace(job, job_status=status, counts=counts, ended_at=now, message=why.reason)
+    ended = _ended(job, counts, why, now)
     stores.jobs.put(ended)
+    latest = stores.batches.get(execution.batch_id)
+    if latest is not None and latest.job_id not in (None, job_id):
+        _yield_to(latest.job_id, manifest, context)
+    if job_id == execution.batch_id and _has_job(latest):
+        raise ServiceUnavailable(_HAS_JOB)
     report_end(ended, context.settings, now)
     return _answer(ended)
+
+
+def _ended(job: JobRecord, counts: Counts, why: Failure, now: datetime) -> JobRecord:
+    """A job of HealthImaging's has failed, whatever is imported."""
+    all_there = job.job_id == job.batch_id and counts.imported and not counts.failed
+    status = JobStatus.COMPLETED if all_there else JobStatus.FAILED
+    return replace(job, job_status=status, counts=counts, ended_at=now, message=why.reason)
+
+
+def _has_job(batch: BatchRecord | None) -> bool:
+    return batch is not None and batch.job_id not in (None, batch.batch_id)
+
+
+def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) -> None:
+    """Another job has ended the batch: what it does not call failed goes back."""
+    if manifest is None:
+        return
+    supersede(manifest.batch_id, job_id, context)
+    rows = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
+    failed = {
+        row.sop_instance_uid
+        for row in rows.values()
+        if row.batch_id == manifest.batch_id and row.state is InstanceState.FAILED
+    }
+    back = [each for each in manifest.instances if each.sop_instance_uid not in failed]
+    bring_back(context.files, manifest.batch_id, {each.key for each in back})
 
 
 def _answer(job: JobRecord) -> dict[str, Any]:
@@ -130,12 +164,12 @@ def _fail_instances(
         failed = [each for each in found.manifest.instances if each.key not in imported | aside]
         rows += _failed_rows(found.manifest.batch_id, failed, job_id, why, context)
         ledger.record(context.stores.instances, rows)
-        # What was recorded as imported meanwhile stays so, and its objects go back.
-        late = _imported(found.manifest, context) - aside - imported
-        if late:
-            bring_back(context.files, found.manifest.batch_id, late)
+        # What was recorded as imported meanwhile, or before an earlier try, stays so.
+        imported = _imported(found.manifest, context) - aside
+        if imported:
+            bring_back(context.files, found.manifest.batch_id, imported)
         total, duplicates = total + len(listed), len(aside)
-        kept = len(imported | late) + duplicates
+        kept = len(imported) + duplicates
     if found.is_rebuilt and batch is not None:
         total = max(total, batch.counts.instances)
     return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates)

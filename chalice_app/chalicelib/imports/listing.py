@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chalicelib.errors import ObjectDenied, ObjectMissing
+from chalicelib.errors import ObjectDenied, ObjectMissing, ServiceUnavailable
 from chalicelib.imports.aside import IMPORT_FAILED
 from chalicelib.stores.files import Files, StoredObject
 from chalicelib.threads import in_threads
@@ -54,10 +54,12 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
     """From all objects of a batch, wherever they were moved.
 
     An object that may not be read, or has no metadata, is in no manifest; its study is told by its
-    key. Raises ServiceUnavailable.
+    key. Raises ServiceUnavailable, also while somebody moves them: one on its way is in no list.
     """
     stands = _places_of(batch_id, files)
     read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))
+    if _places_of(batch_id, files) != stands:
+        raise ServiceUnavailable("the batch's objects were moved while they were listed")
     found = [each for each in read if each is not None]
     return Rebuilt(recovered_manifest(batch_id, found, now) if found else None, _studies(stands))
 

@@ -1,20 +1,17 @@
 """A recorded failure that HealthImaging's later answer corrects."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key
-from chalicelib.imports.execution import Failure
-from chalicelib.imports.failure import fail_import, record_failure
+from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.late import ask_again
 from chalicelib.imports.status import ask
 from chalicelib.stores import Stores
-from chalicelib.stores.instances import Change
-from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory import MemoryBatches, MemoryJobs, MemoryObjects
 from structlog.testing import capture_logs
 
 from contract.records import (
@@ -196,67 +193,3 @@ def test_a_second_jobs_failure_leaves_what_the_first_has_imported(
         one,
         failed_key(two),
     }
-
-
-class Meanwhile(MemoryInstances):
-    """Somebody else does something before the first write."""
-
-    action: Callable[[], object] | None = None
-
-    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
-        if self.action is not None:
-            action, self.action = self.action, None
-            action()
-        return super().swap_many(changes)
-
-
-def meanwhile(stores: Stores, action: Callable[[Stores], object]) -> Stores:
-    assert isinstance(stores.instances, MemoryInstances)
-    instances = Meanwhile()
-    instances.rows = stores.instances.rows
-    instances.action = lambda: action(stores)
-    return replace(stores, instances=instances)
-
-
-def both_imported(stores: Stores, service: FakeHealthImaging) -> None:
-    start(stores, service)
-    service.view = ImportView(JobStatus.COMPLETED, FOLDER)
-    keys = (each.key for each in a_manifest(2).instances)
-    keep_results(stores, summary=summary(2), success=lines(*map(success, keys)))
-
-
-def assert_both_imported(stores: Stores) -> None:
-    batch = stores.batches.get(BATCH)
-    assert batch is not None
-    assert (batch.state, batch.counts) == (BatchState.IMPORTED, Counts(2, imported=2))
-    rows = list(stores.instances.by_study("1.2"))
-    assert [row.state for row in rows] == [InstanceState.IMPORTED] * 2
-    assert isinstance(stores.objects, MemoryObjects)
-    assert {key for _, key in stores.objects.bodies if key.endswith(".dcm")} == {
-        row.key for row in rows
-    }
-
-
-def test_a_failure_that_is_recorded_while_a_success_is_does_not_stand(
-    stores: Stores, service: FakeHealthImaging
-) -> None:
-    """A RecordFailure that saw no job, beside an execution that has one."""
-    both_imported(stores, service)
-
-    def record(others: Stores) -> None:
-        fail_import(EXECUTION, BATCH, Failure("Unknown", "it broke"), a_context(others, service))
-
-    check(meanwhile(stores, record), service)
-    assert_both_imported(stores)
-
-
-def test_a_success_that_is_recorded_while_a_failure_is_stands(
-    stores: Stores, service: FakeHealthImaging
-) -> None:
-    both_imported(stores, service)
-    other = meanwhile(stores, lambda others: check(others, service))
-    fail_import(EXECUTION, BATCH, Failure("Unknown", "it broke"), a_context(other, service))
-    assert_both_imported(stores)
-    job = stores.jobs.get(BATCH)
-    assert job is not None
-    assert (job.job_status, job.counts) == (JobStatus.COMPLETED, Counts(2, imported=2))
