@@ -136,12 +136,9 @@ class DynamoBatches:
 
     def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """See BatchStore."""
-        expression = "SET startAskedAt = :at"
-        if before is None:
-            condition = f"{_STARTABLE} AND attribute_not_exists(startAskedAt)"
-            return self._mark(batch_id, expression, condition, at=at)
-        condition = f"{_STARTABLE} AND startAskedAt = :before"
-        return self._mark(batch_id, expression, condition, at=at, before=before)
+        times = {"at": at} if before is None else {"at": at, "before": before}
+        stands = "startAskedAt = :before" if before else "attribute_not_exists(startAskedAt)"
+        return self._mark(batch_id, "SET startAskedAt = :at", f"{_STARTABLE} AND {stands}", **times)
 
     def unmark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """See BatchStore."""

@@ -23,7 +23,7 @@ from contract.manifest import CloseReason, Manifest
 from contract.metadata import from_metadata
 from contract.part10 import Header
 from tests.unit.chalicelib.builders import BATCH, BUCKET, NOW, files_of, memory_stores, outbox_of
-from tests.unit.chalicelib.dying import Crash, Dying
+from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.contract.test_part10 import meta
 from tests.unit.store_scp.builders import SOP_INSTANCE, STUDY, data_set, element
 
@@ -261,7 +261,7 @@ def a_full_dropbox() -> Cloud:
 def run_with_a_crash(dies_at: int, between: Any) -> Cloud:
     cloud = a_full_dropbox()
     with pytest.raises(Crash):
-        collect(cloud.box(Dying(files_of(cloud.stores), dies_at)))
+        collect(cloud.box(Calls({dies_at: die}).port(files_of(cloud.stores))))
     cloud.lock = MemoryLock()  # its time is over
     between(cloud)
     collect(cloud.box())
@@ -270,9 +270,9 @@ def run_with_a_crash(dies_at: int, between: Any) -> Cloud:
 
 def number_of_calls() -> int:
     cloud = a_full_dropbox()
-    counting = Dying(files_of(cloud.stores))
-    collect(cloud.box(counting))
-    return counting.calls
+    calls = Calls()
+    collect(cloud.box(calls.port(files_of(cloud.stores))))
+    return calls.number
 
 
 @pytest.mark.parametrize("dies_at", range(number_of_calls()))

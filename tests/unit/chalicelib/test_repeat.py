@@ -28,7 +28,7 @@ from tests.unit.chalicelib.builders import (
     lines,
     summary,
 )
-from tests.unit.chalicelib.dying import Crash, Dying
+from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.chalicelib.repeat_desk import (
     COMPLETED,
     KEYS,
@@ -45,23 +45,22 @@ from tests.unit.chalicelib.repeat_desk import (
 PORTS = ("files", "journal", "batches", "instances")
 
 
-def ports(desk: Desk, dying: str, dies_at: int | None) -> tuple[Operations, Dying]:
+def watched(desk: Desk, name: str, calls: Calls) -> Operations:
     there = {
         "files": desk.files,
         "journal": desk.journal,
         "batches": desk.stores.batches,
         "instances": desk.stores.instances,
     }
-    port = Dying(there[dying], dies_at)
-    return desk.operations(**{dying: port}), port
+    return desk.operations(**{name: calls.port(there[name])})
 
 
 def crashes(action: Any) -> list[tuple[str, int]]:
     found = []
     for name in PORTS:
-        operations, port = ports(Desk(), name, None)
-        action(operations)
-        found += [(name, number) for number in range(port.calls)]
+        desk, calls = Desk(), Calls()
+        action(watched(desk, name, calls))
+        found += [(name, number) for number in range(calls.number)]
     return found
 
 
@@ -81,7 +80,7 @@ def assert_survives(action: Any, port: str, dies_at: int, is_closed: bool) -> No
     """``is_closed``: the manifest's event comes between the crash and the next try."""
     desk, uncrashed = Desk(), Desk()
     with pytest.raises(Crash):
-        action(ports(desk, port, dies_at)[0])
+        action(watched(desk, port, Calls({dies_at: die})))
     published = [key for key in desk.keys("batches/") if key != manifest_key(BATCH)]
     closed_early = is_closed and published
     if closed_early:

@@ -3,8 +3,8 @@
 What HealthImaging has is IMPORTED, with its object in place, and batch and jobs add up to it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -45,47 +45,9 @@ from tests.unit.chalicelib.builders import (
     success,
     summary,
 )
-from tests.unit.chalicelib.dying import Crash
+from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.chalicelib.in_turn import InTurn
 from tests.unit.chalicelib.steps import FOLDER, LATER, start
-
-Step = Callable[[], object]
-
-
-@dataclass
-class Calls:
-    """Counts the calls to all ports of a step; what happens right behind some of them."""
-
-    then: Mapping[int, Step] = field(default_factory=dict)
-    number: int = 0
-
-    def end(self) -> None:
-        self.number += 1
-        if self.number in self.then:
-            self.then[self.number]()
-
-    def port(self, port: object) -> Any:
-        return Port(port, self)
-
-
-class Port:
-    """Stands before any port."""
-
-    def __init__(self, port: object, calls: Calls) -> None:
-        self._port = port
-        self._calls = calls
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-
-        def call(*arguments: Any) -> Any:
-            answer = method(*arguments)
-            # A list is as old as its call, though the product reads it as it goes.
-            answer = list(answer) if name in ("list", "by_study") else answer
-            self._calls.end()
-            return answer
-
-        return call
 
 
 class OutOfDate:
@@ -192,11 +154,7 @@ def calls_of(run: Callable[[Calls], object]) -> range:
     calls = Calls()
     run(calls)
     assert calls.number > 10
-    return range(1, calls.number + 1)
-
-
-def die() -> None:
-    raise Crash
+    return range(calls.number)
 
 
 @pytest.fixture(autouse=True)
