@@ -146,6 +146,12 @@ def a_finished_job(world: World) -> Any:
     return step(A, job=job)
 
 
+def a_finished_job_without_a_manifest(world: World) -> Any:
+    event = a_finished_job(world)
+    world.remove(manifest_key(A))
+    return event
+
+
 def a_failed_import(world: World) -> Any:
     world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")])
     world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
@@ -348,6 +354,7 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "dispatch_imports": ("dispatch_imports", two_waiting_batches),
     "start_import_job": ("start_import_job", an_admitted_batch),
     "check_status": ("check_status", a_finished_job),
+    "check_status no manifest": ("check_status", a_finished_job_without_a_manifest),
     "record_failure": ("record_failure", a_failed_import),
     "record_failure no manifest": ("record_failure", a_failed_import_without_a_manifest),
     "on_image_set_event": ("on_image_set_event", a_deleted_image_set),
