@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 # days, in an order that no page tells.
 _JOBS_IN_A_PAGE = 50
 _MAX_JOBS = 2_000
+# https://docs.aws.amazon.com/healthimaging/latest/APIReference/CommonErrors.html
+_PERMANENT = {
+    "AccessDeniedException": ImportRefused,
+    "ResourceNotFoundException": ImportUnknown,
+    "ValidationException": ImportRefused,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,8 @@ class HealthImaging:
 def errors() -> Iterator[None]:
     """Raises ImportThrottled, ImportQuotaExceeded, ServiceUnavailable or ImportRefused.
 
-    An ImportRefused is an ImportUnknown where HealthImaging does not know what was asked for.
+    An ImportRefused is an ImportUnknown where HealthImaging does not know what was asked for. What
+    is not known to be permanent is a ServiceUnavailable: it is tried again.
 
     ImportRefused keeps AWS's message: it speaks of roles, buckets and patterns, not of patients.
     """
@@ -184,13 +191,12 @@ def errors() -> Iterator[None]:
     except ParamValidationError as error:
         raise ImportRefused(f"the request is malformed: {error}") from error
     except ClientError as error:
-        if error_code(error) == "ConflictException":
-            # A clientToken that was used with other parameters, say: there may be a job.
-            raise ServiceUnavailable(f"{error.operation_name} conflicts with another") from error
-        message = f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
-        if error_code(error) == "ResourceNotFoundException":
-            raise ImportUnknown(message) from error
-        raise ImportRefused(message) from error
+        code = error_code(error)
+        if code not in _PERMANENT:
+            # ConflictException, say: a clientToken that was used with other parameters has a job.
+            raise ServiceUnavailable(f"{error.operation_name} failed: {code}") from error
+        message = f"{code}: {error.response.get('Error', {}).get('Message', '')}"
+        raise _PERMANENT[code](message) from error
 
 
 @contextmanager

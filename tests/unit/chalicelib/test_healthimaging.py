@@ -144,6 +144,10 @@ def test_a_list_that_is_throttled_says_nothing(client: Any, answers: Stubber) ->
         ("AccessDeniedException", 403, ImportRefused),
         ("ResourceNotFoundException", 404, ImportRefused),
         ("ConflictException", 409, ServiceUnavailable),
+        # What is not known to be permanent may work later.
+        ("UnrecognizedClientException", 403, ServiceUnavailable),
+        ("InvalidSignatureException", 403, ServiceUnavailable),
+        ("SomethingNewException", 400, ServiceUnavailable),
     ],
 )
 def test_each_of_awss_errors_becomes_one_the_state_machine_knows(
