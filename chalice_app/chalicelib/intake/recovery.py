@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectMissing
+from chalicelib.errors import ObjectDenied
 from chalicelib.imports.aside import move_all, unlisted_key
 from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
 from chalicelib.intake.trigger import close_batch
 from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
-from chalicelib.stores.files import Files
+from chalicelib.stores.files import Files, has_manifest
 from chalicelib.stores.objects import read_manifest
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
@@ -94,7 +94,7 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
     # It expires at once: the grace is time enough for a recovery, too.
     if not batches.take_lease(batch, OWNER, recovery.now):
         return False  # its owner, or another recovery, was quicker
-    if _has_manifest(batch.batch_id, recovery.files):
+    if has_manifest(batch.batch_id, recovery.files):
         # The event of its PUT closes the batch; here, in case that was lost.
         key = manifest_key(batch.batch_id)
         close_batch(recovery.files.bucket, key, recovery.stores, recovery.now)
@@ -109,14 +109,6 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
         empty = replace(batch, message=_EMPTY, ended_at=recovery.now)
         batches.move(empty, BatchEvent.QUARANTINED)
     _log.warning("batch_recovered", batch_id=batch.batch_id, instances=len(found))
-    return True
-
-
-def _has_manifest(batch_id: str, files: Files) -> bool:
-    try:
-        files.head(manifest_key(batch_id))
-    except ObjectMissing:
-        return False
     return True
 
 
@@ -136,7 +128,7 @@ def _without_earlier_parts(
     """The next part's number, and what is in none that a recovery before this one committed."""
     rest = {each.instance.key: each for each in found}
     number = 1
-    while _has_manifest(part_id(batch_id, number), recovery.files):
+    while has_manifest(part_id(batch_id, number), recovery.files):
         key = manifest_key(part_id(batch_id, number))
         part = read_manifest(recovery.stores.objects, recovery.files.bucket, key)
         copied = {under(batch_id, each).key for each in part.instances} & rest.keys()

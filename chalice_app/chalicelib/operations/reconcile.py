@@ -16,16 +16,16 @@ from typing import Any
 import structlog
 
 from chalicelib.errors import ObjectMissing, ObjectUnavailable
+from chalicelib.imports.aside import INVALID_MANIFEST
 from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.intake.trigger import close_batch
 from chalicelib.metrics import embedded
-from chalicelib.operations.repeat import has_manifest
 from chalicelib.stores import Stores
-from chalicelib.stores.files import Files, StoredObject
+from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.stores.objects import read_manifest
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
-from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key
+from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key, quarantine_key
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 from contract.times import to_iso
 
@@ -173,7 +173,10 @@ class _Look:
         return verdict
 
     def _of_no_batch(self, key: InstanceKey) -> Verdict:
-        """A leftover is deleted here: its batch may still be made, with copies made again."""
+        """Deletes a leftover, whose batch nobody makes any more (``operations.repeat``).
+
+        The copies of a batch whose manifest was put aside as invalid may be the only ones.
+        """
         files, batch_id = self.work.files, key.batch_id
         try:
             found = files.head(str(key))
@@ -182,7 +185,8 @@ class _Look:
         is_new = found.modified_at > self.older_than
         if is_new or self.work.stores.batches.get(batch_id) or has_manifest(batch_id, files):
             return Verdict.ACCOUNTED
-        if COPIED_FROM not in found.metadata:
+        invalid = quarantine_key(INVALID_MANIFEST, f"{batch_id}.json")
+        if COPIED_FROM not in found.metadata or any(files.list(invalid)):
             return Verdict.NO_BATCH
         files.delete([str(key)])
         return Verdict.LEFTOVER

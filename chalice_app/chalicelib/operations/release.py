@@ -37,7 +37,7 @@ def release_subject(
 ) -> str:
     """The journal's name for the release of an instance that was put aside from a batch.
 
-    ``key``: of this object, whatever else of the batch has the UID.
+    With ``key``, it is for that one object: the batch may have others of this UID.
     """
     which = "" if key is None else f":{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return f"release{'-forced' if force else ''}:{sop_instance_uid}:{batch_id}{which}"
@@ -101,7 +101,8 @@ def _ledgers(sop_instance_uid: str, operations: Operations, *, force: bool) -> I
     if row is None:
         raise NotFound("no instance of this UID has reached the import pipeline")
     key = batch_key(row.key)
-    if row.state in _RELEASABLE:
+    # What was deleted after a release is not what that release was asked for.
+    if row.state in _RELEASABLE or (force and row.state is InstanceState.DELETED):
         return key
     batch = operations.stores.batches.get(row.batch_id)
     if batch and batch.retry_of:  # the row may be what an earlier call with this very request made

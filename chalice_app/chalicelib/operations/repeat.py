@@ -28,7 +28,7 @@ from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.operations.journal import Entry, Journal, entries, numbered
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
-from chalicelib.stores.files import Files, ObjectChanged, StoredObject
+from chalicelib.stores.files import Files, ObjectChanged, StoredObject, has_manifest
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.errors import InvalidManifest
@@ -38,6 +38,8 @@ from contract.records import BatchRecord, BatchState, Counts
 
 # Between the record and the manifest is one call.
 _LEASE = timedelta(seconds=60)
+# Shorter, by more than a request can last, than the least RECONCILE_AFTER_HOURS.
+_GOES_ON = timedelta(minutes=30)
 _OWNER = "operator"
 _UNANSWERED = (
     ImportRefused,
@@ -127,36 +129,27 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
 
 
 def requests(subject: str, reason: str, operations: Operations) -> tuple[list[Entry], Entry]:
-    """Those whose batches were made, the first one first; and the one to be made next.
+    """The requests whose batches were made, the oldest first; and the one to be made next.
 
-    One whose batch recovery found empty has made nothing, and is followed by another.
+    One whose batch recovery found empty has made nothing. Nor has one that died before its batch
+    was opened: reconciliation deletes its copies some day, so only a young one goes on.
     """
     made: list[Entry] = []
     known = list(entries(subject, operations.journal))
     for entry in known:
-        if not is_published(entry.batch_id, operations):
-            return made, entry
         batch = operations.stores.batches.get(entry.batch_id)
-        if batch is None or batch.state is not BatchState.QUARANTINED:
-            made.append(entry)
+        if _is_published(entry.batch_id, batch, operations.files):
+            if batch is None or batch.state is not BatchState.QUARANTINED:
+                made.append(entry)
+        elif batch is not None or operations.now - entry.requested_at < _GOES_ON:
+            return made, entry
     return made, new_entry(numbered(subject, len(known) + 1), reason, operations.now)
 
 
-def is_published(batch_id: str, operations: Operations) -> bool:
-    """Whether the batch has its manifest, or had one: it goes with its retention."""
-    batch = operations.stores.batches.get(batch_id)
-    if batch is not None and batch.state is not BatchState.OPEN:
-        return True
-    return has_manifest(batch_id, operations.files)
-
-
-def has_manifest(batch_id: str, files: Files) -> bool:
-    """Whether the batch has its manifest."""
-    try:
-        files.head(manifest_key(batch_id))
-    except ObjectMissing:
-        return False
-    return True
+def _is_published(batch_id: str, batch: BatchRecord | None, files: Files) -> bool:
+    """Whether the batch has its manifest, or had one: S3 deletes it after its retention."""
+    is_closed = batch is not None and batch.state is not BatchState.OPEN
+    return is_closed or has_manifest(batch_id, files)
 
 
 def publish(repeat: Repeat, operations: Operations) -> None:
@@ -166,7 +159,7 @@ def publish(repeat: Repeat, operations: Operations) -> None:
     on.
     """
     files, batch_id = operations.files, repeat.entry.batch_id
-    if is_published(batch_id, operations):
+    if _is_published(batch_id, operations.stores.batches.get(batch_id), files):
         raise ServiceUnavailable(_MADE_MEANWHILE)
     copied = in_threads(lambda copy: _copy(copy, batch_id, files), list(repeat.copies))
     instances = tuple(each for each in copied if each is not None)

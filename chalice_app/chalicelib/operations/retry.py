@@ -49,6 +49,8 @@ def retry_subject(batch_id: str, *, force: bool = False) -> str:
 
 def last_request(batch: BatchRecord, journal: Journal) -> Entry | None:
     """What was asked for when ``batch.retried_as`` was made."""
+    if batch.retried_as is None:
+        return None
     subjects = [retry_subject(batch.batch_id, force=force) for force in (False, True)]
     asked = (entry for subject in subjects for entry in entries(subject, journal))
     return next((each for each in asked if each.batch_id == batch.retried_as), None)
@@ -80,7 +82,7 @@ def retry_batch(
         manifest, copies = _repeatable(batch, before, operations, force=force)
         entry = operations.journal.begin(asked)
         publish(Repeat(entry, batch_id, manifest, copies, force), operations)
-    except NothingToRepeat:
+    except (NothingToRepeat, _ManifestGone):
         if not made:
             raise
         return made[-1]
@@ -91,7 +93,7 @@ def retry_batch(
 def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
     """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs.
 
-    Of a batch that has ended, and of which nothing is left to read, the ledger tells.
+    None, if the new batch has ended and its manifest and objects are gone: then the rows tell.
     """
     batches = operations.stores.batches
     batches.link_retry(batch_id, entry.batch_id)

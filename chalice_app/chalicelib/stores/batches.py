@@ -24,13 +24,13 @@ class BatchStore(Protocol):
         ...
 
     def link_retry(self, batch_id: str, retried_as: str) -> bool:
-        """Say which batch repeats this one; False if it is the one that is known, or an older."""
+        """Say which batch repeats this one; False if this one, or a newer, is recorded already."""
         ...
 
     def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
-        """Say that its import job is being started; the mark ``before`` it is the one that stands.
+        """Say that its import job is being started, if the record still has the mark ``before``.
 
-        False if it has a job or is not IMPORTING, or if another start was marked meanwhile.
+        None is no mark. False also if the batch has a job or is not IMPORTING.
         """
         ...
 

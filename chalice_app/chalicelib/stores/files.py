@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.errors import ObjectUnavailable
+from chalicelib.errors import ObjectMissing, ObjectUnavailable
 from contract.checksums import Checksum
+from contract.keys import manifest_key
 
 # S3 copies up to 5 GiB in one call, and beyond that part by part.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
@@ -85,3 +86,12 @@ class Files(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no error. Raises ObjectDenied."""
         ...
+
+
+def has_manifest(batch_id: str, files: Files) -> bool:
+    """Whether the batch has its manifest. Raises ObjectDenied and ServiceUnavailable."""
+    try:
+        files.head(manifest_key(batch_id))
+    except ObjectMissing:
+        return False
+    return True

@@ -230,3 +230,14 @@ def test_the_metric_is_what_cloudwatch_reads() -> None:
     values = line["UnaccountedObjects"], line["ExaminedObjects"], line["RemovedLeftovers"]
     assert values == (2, 8, 1)
     assert line["_aws"]["Timestamp"] == 1795599000000
+
+
+@pytest.mark.parametrize("body", [b"not json", b"{}"])
+def test_copies_whose_manifest_is_none_may_be_the_only_ones(body: bytes) -> None:
+    """Those of a dropbox batch, say, whose drops are deleted behind the manifest."""
+    stores = a_stored_batch(None, None)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.metadata[BUCKET, KEY] = {COPIED_FROM: "x"}
+    files_of(stores).put(manifest_key(BATCH), body)
+    assert findings(stores) == [(KEY, "no-batch")]
+    assert (BUCKET, KEY) in stores.objects.bodies

@@ -8,6 +8,7 @@ from chalicelib.errors import (
     NotFound,
 )
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
+from chalicelib.imports.rows import instance_row
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
 from chalicelib.stores.memory import MemoryObjects
@@ -32,6 +33,7 @@ from tests.unit.chalicelib.repeat_desk import (
     release,
     repeat,
 )
+from tests.unit.chalicelib.steps import LATER
 
 
 def test_a_release_is_a_batch_of_one() -> None:
@@ -143,3 +145,16 @@ def test_another_object_of_the_same_uid_and_batch_is_another_release() -> None:
     (instance,) = desk.manifest(second.batch_id).instances
     assert instance.series_instance_uid == "1.2.9"
     assert desk.keys(f"instances/{second.batch_id}/") == [instance.key]
+
+
+def test_what_was_deleted_after_a_forced_release_can_be_released_once_more() -> None:
+    desk = an_imported_batch()
+    first = release_instance("1.2.3.1", WHY, None, desk.operations(), force=True)
+    desk.close(first.batch_id)
+    (imported,) = desk.manifest(first.batch_id).instances
+    row = instance_row(first.batch_id, imported, InstanceState.DELETED, LATER, reason="deleted")
+    overwrite(desk.stores.instances, [row])
+    second = release_instance("1.2.3.1", "again", None, desk.operations(), force=True)
+    assert (second.batch_id == first.batch_id, second.reason) == (False, "again")
+    desk.close(second.batch_id)
+    assert release_instance("1.2.3.1", WHY, None, desk.operations(), force=True) == second

@@ -1,6 +1,7 @@
 """What retries and releases have in common: they ask first, and may die anywhere."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.batch_states import BatchEvent
 from contract.errors import ProductError
-from contract.keys import manifest_key
+from contract.keys import InstanceKey, manifest_key
 from contract.records import BatchRecord, BatchState
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -233,3 +234,25 @@ def test_what_is_made_meanwhile_is_not_copied_again() -> None:
 
 def by_force(operations: Operations) -> Entry:
     return retry_batch(BATCH, WHY, operations, force=True)
+
+
+@pytest.mark.parametrize("action", [retry, release])
+@pytest.mark.parametrize(("minutes", "goes_on"), [(29, True), (31, False)])
+def test_a_request_that_died_with_its_copies_goes_on_only_while_they_are_young(
+    monkeypatch: pytest.MonkeyPatch, action: Any, minutes: int, goes_on: bool
+) -> None:
+    """Reconciliation may be deleting older ones at this very moment."""
+    desk = Desk()
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryBatches, "move", lambda *_: die())
+        with pytest.raises(Crash):
+            action(desk.operations())
+    (died,) = {InstanceKey.parse(key).batch_id for key in desk.keys("instances/")} - {BATCH}
+    operations = desk.operations()
+    later = replace(operations.imports, now=operations.now + timedelta(minutes=minutes))
+    operations = replace(operations, imports=later)
+    entry = action(operations)
+    assert (entry.batch_id == died) == goes_on
+    listed = {each.key for each in desk.manifest(entry.batch_id).instances}
+    assert listed == set(desk.keys(f"instances/{entry.batch_id}/"))
+    assert action(operations) == entry

@@ -265,3 +265,11 @@ def test_a_forced_retry_whose_manifest_is_denied_is_not_made_twice() -> None:
     desk.stores.objects.denied.add((BUCKET, manifest_key(entry.batch_id)))
     with pytest.raises(OperationRefused, match=entry.batch_id):
         retry_batch(BATCH, WHY, desk.operations(), force=True)
+
+
+def test_a_retry_is_the_same_one_though_nothing_is_left_of_the_old_batch() -> None:
+    desk = Desk()
+    first = retry_batch(BATCH, WHY, desk.operations())
+    desk.close(first.batch_id)
+    desk.files.delete([manifest_key(BATCH), *desk.keys(f"instances/{BATCH}/")])
+    assert retry_batch(BATCH, WHY, desk.operations()) == first
