@@ -129,6 +129,11 @@ class BatchRecord:
     forced: bool = False
     corrected_at: datetime | None = None
 
+    @property
+    def import_job_id(self) -> str | None:
+        """HealthImaging's job; None also for a batch that ended without, under its own id."""
+        return None if self.job_id == self.batch_id else self.job_id
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:

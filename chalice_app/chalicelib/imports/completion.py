@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from chalicelib.errors import ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import settle_deletions
@@ -66,7 +66,7 @@ def complete_without_results(
     None, and nothing recorded, if there is nothing of the batch in them. Raises the errors of
     ``imports.healthimaging``, too.
     """
-    manifest = manifest_of(execution, context)
+    manifest = manifest_of(execution, context, though_denied=True)
     held: dict[str, Held] = {}
     for study in sorted({each.study_instance_uid for each in manifest.instances}):
         held |= context.service.inventory(job.datastore_id, study)
@@ -137,13 +137,13 @@ def _record_parts(end: _End, context: ImportContext) -> tuple[_End, BatchRecord 
 
 def _beside_own_rows(end: _End, context: ImportContext) -> _End:
     """The end, where what another job of the batch's has imported has not failed."""
-    known = _own_rows(end.manifest, end.results, context)
+    known = _known_failures(end.manifest, end.results, context)
     imported = {key: _as_outcome(row) for key, row in known.items() if ledger.was_imported(row)}
     results = replace(end.results, outcomes={**end.results.outcomes, **imported})
     return replace(end, results=results, known=known)
 
 
-def _own_rows(
+def _known_failures(
     manifest: Manifest, results: Results, context: ImportContext
 ) -> dict[str, InstanceRecord]:
     """What the batch's rows say already of those that failed, by the keys in the manifest.
@@ -174,14 +174,20 @@ def supersede(batch_id: str, job_id: str, context: ImportContext) -> None:
         context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
 
 
-def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
+def manifest_of(
+    execution: Execution, context: ImportContext, *, though_denied: bool = False
+) -> Manifest:
     """The batch's manifest; or what its objects tell, should that be gone by now.
 
-    Raises InvalidManifest, InvalidKey or ObjectUnavailable if there are no objects either.
+    ``though_denied``: also if S3 denies it. Raises InvalidManifest, InvalidKey or ObjectUnavailable
+    if there are no objects either, and ObjectDenied.
     """
+    unreadable = (InvalidKey, InvalidManifest, ObjectUnavailable)
     try:
         return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
-    except (InvalidKey, InvalidManifest, ObjectUnavailable):
+    except (*unreadable, ObjectDenied) as error:
+        if isinstance(error, ObjectDenied) and not though_denied:
+            raise
         found, _ = manifest_of_objects(execution.batch_id, context)
         if found is None:
             raise

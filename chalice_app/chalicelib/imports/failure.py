@@ -7,9 +7,9 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ServiceUnavailable
+from chalicelib.errors import ObjectUnavailable, ServiceUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
-from chalicelib.imports.completion import supersede
+from chalicelib.imports.completion import manifest_of, supersede
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
@@ -22,6 +22,7 @@ from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import instances as ledger
 from contract.batch_states import ENDED, BatchEvent
+from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import batch_prefix
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import (
@@ -37,7 +38,6 @@ from contract.records import (
 _FAILED = "the batch's import failed; the ledger has the reason"
 _log = structlog.get_logger()
 _NOT_CLOSED = "the batch is not closed yet, and nothing of it was changed"
-_HAS_JOB = "the batch has an import job by now, which is to be asked about"
 _NOT_KNOWN = "unknown"  # an AE title, where not even the manifest could be read
 
 
@@ -54,17 +54,17 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = batch.datastore_id or context.settings.datastore_id
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
-    job_id = (lost_job(batch, context) or batch.job_id) if batch else None
-    job_id = job_id or event.get("job", {}).get("jobId")
-    if job_id is None and batch is not None and may_be_unlisted(batch, context.now):
-        raise ServiceUnavailable("the job of a start without an answer may not be listed yet")
-    if job_id is None or job_id == execution.batch_id:
-        return fail_import(execution, job_id or execution.batch_id, why, context)
+    job_id = (lost_job(batch, context) or batch.import_job_id) if batch else None
+    job_id = job_id or event.get("job", {}).get("jobId") or execution.batch_id
+    if job_id == execution.batch_id:
+        if batch is not None and may_be_unlisted(batch, context.now):
+            raise ServiceUnavailable("the job of a start without an answer may not be listed yet")
+        return fail_import(execution, job_id, why, context)
     state = check_status(execution, job_id, context)
     if state["status"] != JobStatus.FAILED:
-        _log.warning("failure_of_a_job_that_has_none", batch_id=execution.batch_id, why=why.error)
+        _log.warning("job_has_not_failed", batch_id=execution.batch_id, why=why.error)
         if state["status"] == JobStatus.COMPLETED:  # an earlier try may have died half way
-            _yield_to(job_id, contents(execution, context).manifest, context)
+            _yield_to(job_id, _manifest(execution, context), context)
         return state
     return fail_import(execution, job_id, job_failure(state.get("message")), context)
 
@@ -81,8 +81,7 @@ def fail_import(
     batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
     if known is not None and known.job_status.ended:
         return _answer(known)
-    if job_id == execution.batch_id and _has_job(batch):
-        raise ServiceUnavailable(_HAS_JOB)
+    _refuse_if_started(execution, job_id, batch, batch)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     found = contents(execution, context)
@@ -94,6 +93,7 @@ def fail_import(
         replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
         ending(counts) if counts.imported else BatchEvent.FAILED,
     )
+    _refuse_if_started(execution, job_id, stores.batches.get(execution.batch_id), batch)
     manifest = found.manifest
     if manifest is not None and found.is_rebuilt:
         # Behind the batch's end: the event of its PUT must not close the batch again.
@@ -102,38 +102,49 @@ def fail_import(
     ended = _ended(job, counts, why, now)
     stores.jobs.put(ended)
     latest = stores.batches.get(execution.batch_id)
-    if latest is not None and latest.job_id not in (None, job_id):
-        _yield_to(latest.job_id, manifest, context)
-    if job_id == execution.batch_id and _has_job(latest):
-        raise ServiceUnavailable(_HAS_JOB)
+    other = latest.import_job_id if latest else None
+    if other not in (None, job_id):
+        _yield_to(other, manifest, context)
+    _refuse_if_started(execution, job_id, latest, batch)
     report_end(ended, context.settings, now)
     return _answer(ended)
 
 
+def _refuse_if_started(
+    execution: Execution, job_id: str, latest: BatchRecord | None, read: BatchRecord | None
+) -> None:
+    """A failure without a job does not stand where a job was started since the batch was read.
+
+    ``latest`` is the batch as it is now. The next try looks for that job. Raises
+    ServiceUnavailable.
+    """
+    if job_id != execution.batch_id or latest is None:
+        return
+    asked_at = read.start_asked_at if read else None
+    if latest.import_job_id is not None or latest.start_asked_at != asked_at:
+        raise ServiceUnavailable("the batch's import was started meanwhile")
+
+
 def _ended(job: JobRecord, counts: Counts, why: Failure, now: datetime) -> JobRecord:
-    """A job of HealthImaging's has failed, whatever is imported."""
+    """FAILED, if HealthImaging had the job. Where there was none and nothing failed, COMPLETED."""
     all_there = job.job_id == job.batch_id and counts.imported and not counts.failed
     status = JobStatus.COMPLETED if all_there else JobStatus.FAILED
     return replace(job, job_status=status, counts=counts, ended_at=now, message=why.reason)
 
 
-def _has_job(batch: BatchRecord | None) -> bool:
-    return batch is not None and batch.job_id not in (None, batch.batch_id)
-
-
 def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) -> None:
-    """Another job has ended the batch: what it does not call failed goes back."""
-    if manifest is None:
-        return
-    supersede(manifest.batch_id, job_id, context)
-    rows = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
-    failed = {
-        row.sop_instance_uid
-        for row in rows.values()
-        if row.batch_id == manifest.batch_id and row.state is InstanceState.FAILED
-    }
-    back = [each for each in manifest.instances if each.sop_instance_uid not in failed]
-    bring_back(context.files, manifest.batch_id, {each.key for each in back})
+    """Another job has ended the batch: what it has imported is moved back under the prefix."""
+    if manifest is not None:
+        supersede(manifest.batch_id, job_id, context)
+        bring_back(context.files, manifest.batch_id, _imported(manifest, context))
+
+
+def _manifest(execution: Execution, context: ImportContext) -> Manifest | None:
+    """None if neither it nor any object is left to move."""
+    try:
+        return manifest_of(execution, context, though_denied=True)
+    except (InvalidKey, InvalidManifest, ObjectUnavailable):
+        return None
 
 
 def _answer(job: JobRecord) -> dict[str, Any]:

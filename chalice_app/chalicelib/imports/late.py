@@ -19,8 +19,8 @@ def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     Raises ImportRunning if its job has not ended, and the errors of ``imports.status.ask`` where
     HealthImaging does not answer.
     """
-    job_id = lost_job(batch, context) or batch.job_id
-    if job_id is None or job_id == batch.batch_id:
+    job_id = lost_job(batch, context) or batch.import_job_id
+    if job_id is None:
         return batch
     bucket = context.files.bucket
     execution = Execution(batch.batch_id, bucket, manifest_key(batch.batch_id))

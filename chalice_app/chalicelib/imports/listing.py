@@ -54,7 +54,7 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
     """From all objects of a batch, wherever they were moved.
 
     An object that may not be read, or has no metadata, is in no manifest; its study is told by its
-    key. Raises ServiceUnavailable, also while somebody moves them: one on its way is in no list.
+    key. Raises ServiceUnavailable, also if objects are moved meanwhile: the lists may miss one.
     """
     stands = _places_of(batch_id, files)
     read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))

@@ -4,7 +4,7 @@ The clientToken leads a repeated start to the same job, for as long as HealthIma
 no page tells how long that is. So a start is marked in the batch's record before it is sent, and
 the mark goes with a clear answer. Where it stands, the job is looked for by the batch's id, which
 is its name: among those that run; then by the folder of its results; then among those that have
-completed last, whose results may be on their way.
+completed, whose results may be on their way.
 """
 
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
 
     Raises the errors of ``imports.healthimaging``, and ObjectDenied.
     """
-    if batch.start_asked_at is None or batch.job_id not in (None, batch.batch_id):
+    if batch.start_asked_at is None or batch.import_job_id is not None:
         return None
     datastore_id = batch.datastore_id or context.settings.datastore_id
     try:
@@ -49,7 +49,7 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
 def may_be_unlisted(batch: BatchRecord, now: datetime) -> bool:
     """Whether a start without an answer is so young that not to find its job tells nothing."""
     asked_at = batch.start_asked_at
-    return batch.job_id is None and asked_at is not None and now - asked_at < _LISTED
+    return batch.import_job_id is None and asked_at is not None and now - asked_at < _LISTED
 
 
 def _by_results(batch_id: str, datastore_id: str, context: ImportContext) -> str | None:

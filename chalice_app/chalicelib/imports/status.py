@@ -26,6 +26,7 @@ from chalicelib.errors import (
     ImportRefused,
     ObjectDenied,
     ObjectTooLarge,
+    ObjectUnavailable,
     ResultsNotReady,
     ResultsNotUnderstood,
     ServiceUnavailable,
@@ -38,10 +39,18 @@ from chalicelib.imports.measures import report_unsettled
 from chalicelib.imports.rows import closed_batch
 from chalicelib.imports.start import import_request, new_job
 from contract.batch_states import ENDED, BatchEvent
+from contract.errors import InvalidKey, InvalidManifest, ProductError
 from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 
 # What needs a person: no repetition changes it.
-_BLOCKED = (ImportRefused, ObjectDenied, ResultsNotUnderstood)
+_BLOCKED = (
+    ImportRefused,
+    InvalidKey,
+    InvalidManifest,
+    ObjectDenied,
+    ObjectUnavailable,
+    ResultsNotUnderstood,
+)
 # Why a job's result files could not be read.
 _NO_RESULTS = (ResultsNotReady, ResultsNotUnderstood, ObjectDenied, ObjectTooLarge)
 # HealthImaging writes them with the job's end, or seconds behind it.
@@ -92,8 +101,10 @@ def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobReco
             return _unknown(execution, job, context)
         if view.status is JobStatus.COMPLETED:
             return _completed(execution, job, view, context)
-    except _BLOCKED as error:
-        report_unsettled(job.batch_id, type(error).__name__, context.settings, context.now)
+    except ProductError as error:
+        is_told = isinstance(error, ResultsNotReady)
+        if isinstance(error, _BLOCKED) or (_is_overdue(job, context) and not is_told):
+            report_unsettled(job.batch_id, type(error).__name__, context.settings, context.now)
         raise
     if view.status is JobStatus.FAILED:
         message = f"HealthImaging: {view.message or _NO_REASON}"
@@ -101,9 +112,13 @@ def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobReco
     return _still_running(job, view, context)
 
 
-def _still_running(job: JobRecord, view: ImportView, context: ImportContext) -> JobRecord:
+def _is_overdue(job: JobRecord, context: ImportContext) -> bool:
     age = (context.now - job.submitted_at).total_seconds()
-    if age > context.settings.import_max_age_seconds:
+    return age > context.settings.import_max_age_seconds
+
+
+def _still_running(job: JobRecord, view: ImportView, context: ImportContext) -> JobRecord:
+    if _is_overdue(job, context):
         report_unsettled(job.batch_id, "overdue", context.settings, context.now)
     running = replace(job, job_status=view.status)
     if running != job:
@@ -159,13 +174,16 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
 
 
 def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:
-    """A PARTIAL batch's may have completed or failed: it has not ended, so it is asked about."""
+    """PARTIAL does not say how a job ended: it has not, so that HealthImaging is asked.
+
+    Only where the batch ended without a job is there nobody to ask.
+    """
     status = _END_OF.get(batch.state)
-    if status is None:
+    if status is None and job.job_id != job.batch_id:
         return job
     return replace(
         job,
-        job_status=status,
+        job_status=status or JobStatus.FAILED,
         counts=batch.counts,
         ended_at=batch.ended_at,
         message=batch.message,

@@ -13,11 +13,13 @@ from chalicelib.errors import (
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.rows import instance_row
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from structlog.testing import capture_logs
 
+from contract.checksums import Checksum
 from contract.errors import ProductError
 from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
@@ -26,11 +28,14 @@ from tests.unit.chalicelib.builders import (
     EVENT,
     EXECUTION,
     NEWER_BATCH,
+    NOW,
     FakeHealthImaging,
     a_batch,
     a_context,
     a_manifest,
+    an_instance,
     files_of,
+    keep_metadata,
     memory_stores,
     overwrite,
 )
@@ -239,3 +244,48 @@ def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Store
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
+@pytest.mark.parametrize("is_checked", [True, False], ids=["checked before", "not checked"])
+def test_what_has_failed_stays_in_quarantine_though_a_newer_batch_has_its_row(
+    stores: Stores, service: FakeHealthImaging, is_checked: bool
+) -> None:
+    """Under the batch's prefix, expire_objects would delete it: HealthImaging never had it."""
+    completed(stores, service)
+    _, two = a_manifest(2).instances
+    newer = replace(
+        an_instance(two.sop_instance_uid, NEWER_BATCH), checksum=Checksum.of(b"other bytes")
+    )
+    overwrite(stores.instances, [instance_row(NEWER_BATCH, newer, InstanceState.RECEIVED, NOW)])
+    if is_checked:
+        check(stores, service)
+    assert record_failure(EVENT, a_context(stores, service))["status"] == JobStatus.COMPLETED
+    assert isinstance(stores.objects, MemoryObjects)
+    standing = {key for _, key in stores.objects.bodies if two.sop_instance_uid in key}
+    assert standing == {failed_key(two.key)}
+
+
+def test_a_failure_of_a_completed_job_moves_nothing_of_it(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    """Its manifest is gone, and an object's metadata: somebody has copied it over itself."""
+    completed(stores, service)
+    one, two = a_manifest(2).instances
+    keep_metadata(stores, two)
+    check(stores, service)
+    assert isinstance(stores.objects, MemoryObjects)
+    del stores.objects.bodies[BUCKET, EXECUTION.manifest_key]
+    before = set(stores.objects.bodies)
+    assert record_failure(EVENT, a_context(stores, service))["status"] == JobStatus.COMPLETED
+    assert set(stores.objects.bodies) == before
+    assert (BUCKET, one.key) in before
+
+
+def test_a_failure_of_a_completed_job_of_which_nothing_is_left_is_answered(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    check(stores, service)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.bodies.clear()
+    assert record_failure(EVENT, a_context(stores, service))["status"] == JobStatus.COMPLETED

@@ -4,6 +4,7 @@ What HealthImaging has is IMPORTED, with its object in place, and batch and jobs
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import combinations
@@ -16,6 +17,7 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Failure
 from chalicelib.imports.failure import fail_import, record_failure
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
@@ -235,3 +237,38 @@ def test_two_jobs_that_end_at_once_do_not_fail_what_the_other_has_imported() -> 
         world.check(Calls({number: partial(world.check_job, "job2", Calls())}))
         world.check_job("job2", Calls())
         world.assert_batch(number)
+
+
+def a_batch_without_a_job() -> World:
+    stores = memory_stores(a_manifest(2))
+    for each in a_manifest(2).instances:
+        keep_metadata(stores, each)
+    return World(stores, FakeHealthImaging(), 2)
+
+
+def start_late(world: World) -> None:
+    """A StartImportJob that was given up, and goes on; its job is listed at once, and completes."""
+    with suppress(ServiceUnavailable):
+        start_import(EXECUTION, a_context(world.stores, world.service, LATER))
+    if world.service.started:
+        world.service.listed[BATCH] = "job1"
+        world.service.view = ImportView(JobStatus.COMPLETED, FOLDER)
+        keys = (each.key for each in a_manifest(2).instances)
+        keep_results(world.stores, summary=summary(2), success=lines(*map(success, keys)))
+
+
+def test_a_failure_does_not_stand_where_a_job_is_started_meanwhile() -> None:
+    def fail(world: World, calls: Calls) -> Any:
+        try:
+            return record_failure(EVENT, world.context(calls))
+        except ServiceUnavailable:
+            return record_failure(EVENT, world.context(Calls()))
+
+    for number in calls_of(partial(fail, a_batch_without_a_job())):
+        world = a_batch_without_a_job()
+        state = fail(world, Calls({number: partial(start_late, world)}))
+        if world.service.started:
+            assert state["status"] == JobStatus.COMPLETED, number
+            world.assert_told(number)
+        else:
+            assert state["status"] == JobStatus.FAILED, number

@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import pytest
 from chalicelib.errors import (
+    ImportRefused,
+    ImportThrottled,
     ObjectDenied,
+    ObjectMissing,
     ResultsNotReady,
     ResultsNotUnderstood,
     ServiceUnavailable,
@@ -14,6 +17,7 @@ from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.inventory import LOST, Held
 from chalicelib.imports.results import results_folder
+from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryJobs, MemoryObjects
 from structlog.testing import capture_logs
@@ -21,12 +25,15 @@ from structlog.testing import capture_logs
 from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
+    BUCKET,
     EVENT,
+    EXECUTION,
     NOW,
     RESULTS,
     FakeHealthImaging,
     a_context,
     a_manifest,
+    keep_metadata,
     keep_results,
     lines,
     success,
@@ -272,3 +279,59 @@ def test_results_that_nobody_understands_for_a_day_are_taken_from_the_image_sets
     service.held = {"1.2.3.2": HELD}
     assert check(stores, service, A_DAY + 1)["status"] == "COMPLETED"
     assert states(stores) == [InstanceState.FAILED, InstanceState.IMPORTED]
+
+
+def test_a_manifest_that_is_denied_for_a_day_is_made_of_the_objects(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    for each in a_manifest(2).instances:
+        keep_metadata(stores, each)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.denied.add((BUCKET, EXECUTION.manifest_key))
+    service.held = {"1.2.3.1": HELD}
+    with pytest.raises(ObjectDenied):
+        check(stores, service, A_DAY - 1)
+    assert check(stores, service, A_DAY + 1)["status"] == "COMPLETED"
+    assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
+
+
+def test_a_completed_job_of_which_neither_manifest_nor_object_is_left_is_told_of(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    completed(stores, service)
+    assert isinstance(stores.objects, MemoryObjects)
+    for key in [key for bucket, key in stores.objects.bodies if bucket == BUCKET]:
+        del stores.objects.bodies[BUCKET, key]
+    with capture_logs() as told, pytest.raises(ObjectMissing):
+        check(stores, service)
+    assert unsettled(told) == ["ObjectMissing"]
+
+
+@pytest.mark.fault("import-unanswered")
+@pytest.mark.parametrize(("seconds", "why"), [(A_DAY - 1, []), (A_DAY + 1, ["ImportThrottled"])])
+def test_a_job_that_cannot_be_asked_about_is_told_of_once_it_is_overdue(
+    stores: Stores, service: FakeHealthImaging, seconds: int, why: list[str]
+) -> None:
+    start(stores, service)
+    service.faults = [ImportThrottled("GetDICOMImportJob is throttled")]
+    with capture_logs() as told, pytest.raises(ImportThrottled):
+        check(stores, service, seconds)
+    assert unsettled(told) == why
+
+
+def test_a_batch_that_ended_in_part_without_a_job_asks_about_none(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    """RecordFailure died before it wrote the job's record; the execution is started again."""
+    assert isinstance(stores.batches, MemoryBatches)
+    counts = Counts(2, imported=1, failed=1, duplicates=1)
+    stores.batches.rows[BATCH] = replace(
+        stores.batches.rows[BATCH], state=BatchState.PARTIAL, job_id=BATCH, counts=counts
+    )
+    service.faults = [ImportRefused("ValidationException: jobId")]
+    state = check_status(EXECUTION, BATCH, a_context(stores, service))
+    assert state["status"] == JobStatus.FAILED
+    job = stores.jobs.get(BATCH)
+    assert job is not None
+    assert job.counts == counts
