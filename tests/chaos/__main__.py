@@ -13,7 +13,7 @@ from contract.records import InstanceState
 from tests.chaos.facts import Evidence
 from tests.chaos.ledger import Answer
 from tests.chaos.run import Outcome, run
-from tests.chaos.verdict import late_objects, violations
+from tests.chaos.verdict import late_objects, unretried, violations
 
 
 @click.command()
@@ -34,6 +34,7 @@ def main(seconds: float, seed: int | None) -> None:
     broken = [
         *(("behind the storm", each) for each in violations(outcome.evidence)),
         *(("behind the retries", each) for each in violations(outcome.evidence_after)),
+        *(("behind the retries", each) for each in unretried(outcome.retries.refused)),
     ]
     for when, each in broken:
         _say(f"VIOLATION (seed {seed}, {when}) {each}")
@@ -56,8 +57,9 @@ def _report(outcome: Outcome) -> None:
     _tell(outcome.evidence)
     for when, retries in (("early ", outcome.early_retries), ("", outcome.retries)):
         _say(f"Behind {len(retries.repeated)} {when}retries:")
-        for reason, count in Counter(retries.refused.values()).most_common():
-            _say(f"  {count} refused: {reason}")
+        for what, reasons in (("needless", retries.needless), ("refused", retries.refused)):
+            for reason, count in Counter(reasons.values()).most_common():
+                _say(f"  {count} {what}: {reason}")
     _tell(outcome.evidence_after)
     if not outcome.settled:
         _say("Not everything came to an end.")

@@ -114,6 +114,7 @@ class Promise(StrEnum):
     MISCOUNTED = "batch whose counts are wrong"
     ORPHAN = "object that nobody accounts for"
     OPEN_UPLOAD = "multipart upload left open"
+    NOT_RETRIED = "retry refused though nothing stands in its way"
     TASK_DIED = "receiver ended by itself"
 
 

@@ -23,6 +23,7 @@ from chalicelib.intake import dispatch
 from chalicelib.operations import dead_letters, setup
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.reconcile import reconcile
+from chalicelib.operations.repeat import NothingToRepeat
 from chalicelib.operations.retry import retry_batch
 
 from contract.errors import ProductError
@@ -79,9 +80,13 @@ _FAILED = (BatchState.FAILED, BatchState.PARTIAL)
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """What became of the batches that had failed: the new batches, or why there is none."""
+    """What became of the batches that had failed: the new batches, or why there is none.
+
+    ``needless`` are those of which nothing was left to retry, each with what the product said.
+    """
 
     repeated: Mapping[str, str] = field(default_factory=dict)
+    needless: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def beyond(self, earlier: "Retries") -> "Retries":
@@ -201,18 +206,20 @@ def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
 
 def _retry(batches: Iterable[BatchRecord]) -> Retries:
     """Each batch that has failed, or some of it."""
-    repeated, refused = {}, {}
+    repeated, needless, refused = {}, {}, {}
     for batch in batches:
         if batch.state in _FAILED:
             try:
                 entry = retry_batch(batch.batch_id, "chaos", setup.operations())
+            except NothingToRepeat as answer:
+                needless[batch.batch_id] = str(answer)
             except OperationRefused as refusal:
                 refused[batch.batch_id] = str(refusal)
             except ProductError as error:
                 refused[batch.batch_id] = f"{type(error).__name__}: {error}"
             else:
                 repeated[batch.batch_id] = entry.batch_id
-    return Retries(repeated, refused)
+    return Retries(repeated, needless, refused)
 
 
 def _reconcile() -> frozenset[str]:

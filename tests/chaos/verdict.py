@@ -1,7 +1,7 @@
 """Whether a run kept every promise. Pure: evidence in, violations out."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from chalicelib.events.quiet import ended_at
@@ -42,6 +42,11 @@ def late_objects(evidence: Evidence) -> list[str]:
     S3. It was not acknowledged in that batch, and reconciliation reports it.
     """
     return [each.key for each in evidence.objects if _is_late(each, evidence)]
+
+
+def unretried(refused: Mapping[str, str]) -> list[Violation]:
+    """Retries, by the batch, that were refused when all jobs had ended and all could be read."""
+    return [Violation(Promise.NOT_RETRIED, *each) for each in sorted(refused.items())]
 
 
 def _acknowledged(evidence: Evidence) -> Iterator[Violation]:

@@ -114,7 +114,8 @@ def _repeatable(
 ) -> tuple[Manifest, list[Copy]]:
     allowed = (*_RETRIABLE, BatchState.IMPORTED) if force else _RETRIABLE
     if batch.state not in allowed:
-        either = " and ".join(allowed)
+        *others, last = allowed
+        either = f"{', '.join(others)} or {last}"
         raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
     uids = before.sop_instance_uids

@@ -140,7 +140,7 @@ def test_only_what_healthimaging_has_not_imported_after_all_is_retried() -> None
 
 def test_by_force_all_of_an_imported_batch_is_repeated_and_imported_again() -> None:
     desk = an_imported_batch()
-    with pytest.raises(OperationRefused, match="only PARTIAL and FAILED"):
+    with pytest.raises(OperationRefused, match="only PARTIAL or FAILED"):
         retry_batch(BATCH, WHY, desk.operations())
     entry = retry_batch(BATCH, WHY, desk.operations(), force=True)
     assert retry_batch(BATCH, "again", desk.operations(), force=True) == entry

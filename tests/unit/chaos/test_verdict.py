@@ -21,7 +21,7 @@ from contract.records import (
 )
 from tests.chaos.facts import Copy, Evidence, Promise, ServiceJob, StoredObject, Told
 from tests.chaos.ledger import Sent
-from tests.chaos.verdict import late_objects, violations
+from tests.chaos.verdict import late_objects, unretried, violations
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 BATCH, OTHER = (f"20261123T09300{digit}Z-0001020304050607" for digit in range(2))
@@ -365,3 +365,9 @@ def test_an_open_upload_is_found() -> None:
 
 def test_a_receiver_that_ended_by_itself_is_found() -> None:
     assert found(replace(a_good_run(), tasks_died=1)) == {Promise.TASK_DIED}
+
+
+def test_a_retry_that_was_refused_is_found() -> None:
+    (found,) = unretried({"B": "nobody can say"})
+    assert (found.promise, found.subject) == (Promise.NOT_RETRIED, "B")
+    assert unretried({}) == []
