@@ -29,7 +29,13 @@ class Entry:
 
 def numbered(subject: str, number: int) -> str:
     """The name of the ``number``-th request for the same."""
-    return subject if number == 1 else f"{subject}:{number}"
+    return subject if number == 1 else f"{subject}#{number}"
+
+
+def following(subject: str) -> str:
+    """The name of the request after the one of this name."""
+    first, _, number = subject.partition("#")
+    return numbered(first, int(number or 1) + 1)
 
 
 class Journal(Protocol):

@@ -173,7 +173,7 @@ class _Look:
         return verdict
 
     def _of_no_batch(self, key: InstanceKey) -> Verdict:
-        """Deletes a leftover, whose batch nobody makes any more (``operations.repeat``).
+        """Deletes a leftover. A retry or release does not go on with copies as old as these.
 
         The copies of a batch whose manifest was put aside as invalid may be the only ones.
         """

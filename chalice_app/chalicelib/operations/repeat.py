@@ -25,20 +25,26 @@ from chalicelib.errors import (
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.late import ask_again
 from chalicelib.intake.drops import COPIED_FROM
-from chalicelib.operations.journal import Entry, Journal, entries, numbered
+from chalicelib.operations.journal import Entry, Journal, entries, following, numbered
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files, ObjectChanged, StoredObject, has_manifest
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.errors import InvalidManifest
-from contract.keys import BATCH_ENTROPY_BYTES, InstanceKey, manifest_key, new_batch_id
+from contract.keys import (
+    BATCH_ENTROPY_BYTES,
+    InstanceKey,
+    batch_prefix,
+    manifest_key,
+    new_batch_id,
+)
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, BatchState, Counts
 
 # Between the record and the manifest is one call.
 _LEASE = timedelta(seconds=60)
-# Shorter, by more than a request can last, than the least RECONCILE_AFTER_HOURS.
+# This and the longest request are less than an hour, the smallest RECONCILE_AFTER_HOURS.
 _GOES_ON = timedelta(minutes=30)
 _OWNER = "operator"
 _UNANSWERED = (
@@ -131,8 +137,8 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
 def requests(subject: str, reason: str, operations: Operations) -> tuple[list[Entry], Entry]:
     """The requests whose batches were made, the oldest first; and the one to be made next.
 
-    One whose batch recovery found empty has made nothing. Nor has one that died before its batch
-    was opened: reconciliation deletes its copies some day, so only a young one goes on.
+    One whose batch recovery found empty has made nothing. One that has not opened its batch yet is
+    gone on with; but an old one is not, whose copies reconciliation may be deleting.
     """
     made: list[Entry] = []
     known = list(entries(subject, operations.journal))
@@ -141,9 +147,15 @@ def requests(subject: str, reason: str, operations: Operations) -> tuple[list[En
         if _is_published(entry.batch_id, batch, operations.files):
             if batch is None or batch.state is not BatchState.QUARANTINED:
                 made.append(entry)
-        elif batch is not None or operations.now - entry.requested_at < _GOES_ON:
+        elif batch is not None or not _is_given_up(entry, operations):
             return made, entry
     return made, new_entry(numbered(subject, len(known) + 1), reason, operations.now)
+
+
+def _is_given_up(entry: Entry, operations: Operations) -> bool:
+    """Whether the request's copies are so old that reconciliation may be deleting them."""
+    is_old = operations.now - entry.requested_at >= _GOES_ON
+    return is_old and any(operations.files.list(batch_prefix(entry.batch_id)))
 
 
 def _is_published(batch_id: str, batch: BatchRecord | None, files: Files) -> bool:
@@ -171,6 +183,8 @@ def publish(repeat: Repeat, operations: Operations) -> None:
         closed_at=operations.now,
         instances=instances,
     )
+    if operations.journal.get(following(repeat.entry.subject)):
+        raise ServiceUnavailable(_MADE_MEANWHILE)  # this request was given up as too old
     _open(repeat, manifest, operations)
     files.create(manifest_key(batch_id), manifest.to_json())
     _log.info(

@@ -38,6 +38,7 @@ from tests.unit.chalicelib.repeat_desk import (
     Desk,
     a_failed_batch,
     an_imported_batch,
+    archived,
     release,
     repeat,
     retry,
@@ -236,6 +237,13 @@ def by_force(operations: Operations) -> Entry:
     return retry_batch(BATCH, WHY, operations, force=True)
 
 
+def at(desk: Desk, minutes: float, journal: MemoryJournal | None = None) -> Operations:
+    """The desk, so long after its first request."""
+    operations = desk.operations(journal=journal)
+    later = operations.now + timedelta(minutes=minutes)
+    return replace(operations, imports=replace(operations.imports, now=later))
+
+
 @pytest.mark.parametrize("action", [retry, release])
 @pytest.mark.parametrize(("minutes", "goes_on"), [(29, True), (31, False)])
 def test_a_request_that_died_with_its_copies_goes_on_only_while_they_are_young(
@@ -248,11 +256,35 @@ def test_a_request_that_died_with_its_copies_goes_on_only_while_they_are_young(
         with pytest.raises(Crash):
             action(desk.operations())
     (died,) = {InstanceKey.parse(key).batch_id for key in desk.keys("instances/")} - {BATCH}
-    operations = desk.operations()
-    later = replace(operations.imports, now=operations.now + timedelta(minutes=minutes))
-    operations = replace(operations, imports=later)
-    entry = action(operations)
+    entry = action(at(desk, minutes))
     assert (entry.batch_id == died) == goes_on
     listed = {each.key for each in desk.manifest(entry.batch_id).instances}
     assert listed == set(desk.keys(f"instances/{entry.batch_id}/"))
-    assert action(operations) == entry
+    assert action(at(desk, minutes)) == entry
+
+
+@pytest.mark.parametrize("action", [retry, release])
+def test_a_request_that_was_given_up_as_too_old_makes_no_second_batch(action: Any) -> None:
+    """It goes on after all: somebody's laptop slept."""
+    desk, made = Desk(), list[Entry]()
+    before = desk.keys("instances/")
+
+    class Sleeping(MemoryJournal):
+        def get(self, subject: str) -> Entry | None:
+            if desk.keys("instances/") != before and not made:  # it has copied, and opened nothing
+                desk.journal.entries = self.entries
+                made.append(action(at(desk, 31)))
+            return super().get(subject)
+
+    with pytest.raises(ServiceUnavailable, match="meanwhile"):
+        action(at(desk, 0, Sleeping()))
+    assert desk.keys("batches/") == sorted(map(manifest_key, (BATCH, made[0].batch_id)))
+
+
+def test_requests_that_copy_nothing_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    archived(monkeypatch, *desk.keys("quarantine/"))
+    for hours in range(3):
+        with pytest.raises(OperationRefused):
+            retry(at(desk, 60 * hours))
+    assert len(desk.journal.entries) == 1
