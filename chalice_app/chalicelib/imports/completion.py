@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectUnavailable
+from chalicelib.errors import ObjectUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import settle_deletions
@@ -66,7 +66,7 @@ def complete_without_results(
     None, and nothing recorded, if there is nothing of the batch in them. Raises the errors of
     ``imports.healthimaging``, too.
     """
-    manifest = manifest_of(execution, context, though_denied=True)
+    manifest = manifest_of(execution, context)
     held: dict[str, Held] = {}
     for study in sorted({each.study_instance_uid for each in manifest.instances}):
         held |= context.service.inventory(job.datastore_id, study)
@@ -174,20 +174,15 @@ def supersede(batch_id: str, job_id: str, context: ImportContext) -> None:
         context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
 
 
-def manifest_of(
-    execution: Execution, context: ImportContext, *, though_denied: bool = False
-) -> Manifest:
+def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
     """The batch's manifest; or what its objects tell, should that be gone by now.
 
-    ``though_denied``: also if S3 denies it. Raises InvalidManifest, InvalidKey or ObjectUnavailable
-    if there are no objects either, and ObjectDenied.
+    Raises ObjectDenied: it may be whole. Raises InvalidManifest, InvalidKey or ObjectUnavailable if
+    there are no objects either.
     """
-    unreadable = (InvalidKey, InvalidManifest, ObjectUnavailable)
     try:
         return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
-    except (*unreadable, ObjectDenied) as error:
-        if isinstance(error, ObjectDenied) and not though_denied:
-            raise
+    except (InvalidKey, InvalidManifest, ObjectUnavailable):
         found, _ = manifest_of_objects(execution.batch_id, context)
         if found is None:
             raise

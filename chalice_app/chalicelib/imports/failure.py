@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectUnavailable, ServiceUnavailable
+from chalicelib.errors import ObjectDenied, ObjectUnavailable, ServiceUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.completion import manifest_of, supersede
 from chalicelib.imports.context import ImportContext
@@ -59,7 +59,8 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     if job_id == execution.batch_id:
         if batch is not None and may_be_unlisted(batch, context.now):
             raise ServiceUnavailable("the job of a start without an answer may not be listed yet")
-        return fail_import(execution, job_id, why, context)
+        looked_for = batch.start_asked_at if batch else None
+        return fail_import(execution, job_id, why, context, looked_for)
     state = check_status(execution, job_id, context)
     if state["status"] != JobStatus.FAILED:
         _log.warning("job_has_not_failed", batch_id=execution.batch_id, why=why.error)
@@ -70,18 +71,23 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
 
 
 def fail_import(
-    execution: Execution, job_id: str, why: Failure, context: ImportContext
+    execution: Execution,
+    job_id: str,
+    why: Failure,
+    context: ImportContext,
+    looked_for: datetime | None = None,
 ) -> dict[str, Any]:
     """Write the failure into the instances, then the batch, then the job. Safe to repeat.
 
     An import that never got a job id is recorded under its batch's id. A job that has ended
-    already keeps its end. HealthImaging must have been asked. Raises ServiceUnavailable.
+    already keeps its end. HealthImaging must have been asked; where there is no job, for that of
+    the start that was marked at ``looked_for``. Raises ServiceUnavailable.
     """
     stores, now = context.stores, context.now
     batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
     if known is not None and known.job_status.ended:
         return _answer(known)
-    _refuse_if_started(execution, job_id, batch, batch)
+    _refuse_if_started(execution, job_id, batch, looked_for)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     found = contents(execution, context)
@@ -93,7 +99,7 @@ def fail_import(
         replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
         ending(counts) if counts.imported else BatchEvent.FAILED,
     )
-    _refuse_if_started(execution, job_id, stores.batches.get(execution.batch_id), batch)
+    _refuse_if_started(execution, job_id, stores.batches.get(execution.batch_id), looked_for)
     manifest = found.manifest
     if manifest is not None and found.is_rebuilt:
         # Behind the batch's end: the event of its PUT must not close the batch again.
@@ -102,34 +108,40 @@ def fail_import(
     ended = _ended(job, counts, why, now)
     stores.jobs.put(ended)
     latest = stores.batches.get(execution.batch_id)
-    other = latest.import_job_id if latest else None
-    if other not in (None, job_id):
-        _yield_to(other, manifest, context)
-    _refuse_if_started(execution, job_id, latest, batch)
+    _yield(latest, job_id, manifest, context)
+    _refuse_if_started(execution, job_id, latest, looked_for)
     report_end(ended, context.settings, now)
     return _answer(ended)
 
 
 def _refuse_if_started(
-    execution: Execution, job_id: str, latest: BatchRecord | None, read: BatchRecord | None
+    execution: Execution, job_id: str, latest: BatchRecord | None, looked_for: datetime | None
 ) -> None:
-    """A failure without a job does not stand where a job was started since the batch was read.
+    """A failure without a job does not stand where a job was started since one was looked for.
 
     ``latest`` is the batch as it is now. The next try looks for that job. Raises
     ServiceUnavailable.
     """
     if job_id != execution.batch_id or latest is None:
         return
-    asked_at = read.start_asked_at if read else None
-    if latest.import_job_id is not None or latest.start_asked_at != asked_at:
+    if latest.import_job_id is not None or latest.start_asked_at != looked_for:
         raise ServiceUnavailable("the batch's import was started meanwhile")
 
 
 def _ended(job: JobRecord, counts: Counts, why: Failure, now: datetime) -> JobRecord:
-    """FAILED, if HealthImaging had the job. Where there was none and nothing failed, COMPLETED."""
+    """FAILED; or COMPLETED, where HealthImaging had no job and nothing failed."""
     all_there = job.job_id == job.batch_id and counts.imported and not counts.failed
     status = JobStatus.COMPLETED if all_there else JobStatus.FAILED
     return replace(job, job_status=status, counts=counts, ended_at=now, message=why.reason)
+
+
+def _yield(
+    latest: BatchRecord | None, job_id: str, manifest: Manifest | None, context: ImportContext
+) -> None:
+    """Another job than ``job_id`` may have ended the batch meanwhile."""
+    other = latest.import_job_id if latest else None
+    if other is not None and other != job_id:
+        _yield_to(other, manifest, context)
 
 
 def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) -> None:
@@ -140,10 +152,10 @@ def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) ->
 
 
 def _manifest(execution: Execution, context: ImportContext) -> Manifest | None:
-    """None if neither it nor any object is left to move."""
+    """None if nobody can tell what was in the batch."""
     try:
-        return manifest_of(execution, context, though_denied=True)
-    except (InvalidKey, InvalidManifest, ObjectUnavailable):
+        return manifest_of(execution, context)
+    except (InvalidKey, InvalidManifest, ObjectDenied, ObjectUnavailable):
         return None
 
 

@@ -30,7 +30,10 @@ _MAX_JOBS = 2_000
 # https://docs.aws.amazon.com/healthimaging/latest/APIReference/CommonErrors.html
 _PERMANENT = {
     "AccessDeniedException": ImportRefused,
+    "NotAuthorized": ImportRefused,
+    "OptInRequired": ImportRefused,
     "ResourceNotFoundException": ImportUnknown,
+    "ValidationError": ImportRefused,
     "ValidationException": ImportRefused,
 }
 

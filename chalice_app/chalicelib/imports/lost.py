@@ -15,6 +15,7 @@ import structlog
 from chalicelib.errors import ImportRefused, ObjectDenied
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.measures import report_unsettled
+from contract.errors import ProductError
 from contract.records import BatchRecord, JobStatus
 
 # By how much the list of jobs lags behind their starts is on no page; nobody is in a hurry here.
@@ -37,8 +38,12 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
         # In the order of a job's life: one that goes on meanwhile is met later, never missed.
         job_id = find(_RUNNING) or _by_results(batch.batch_id, datastore_id, context)
         job_id = job_id or find(_COMPLETED)
-    except (ImportRefused, ObjectDenied) as error:
-        report_unsettled(batch.batch_id, type(error).__name__, context.settings, context.now)
+    except ProductError as error:
+        is_overdue = context.now - batch.start_asked_at > timedelta(
+            seconds=context.settings.import_max_age_seconds
+        )
+        if is_overdue or isinstance(error, (ImportRefused, ObjectDenied)):
+            report_unsettled(batch.batch_id, type(error).__name__, context.settings, context.now)
         raise
     if job_id is not None:
         _log.warning("lost_job_found", batch_id=batch.batch_id, job_id=job_id)

@@ -85,9 +85,14 @@ def check_status(execution: Execution, job_id: str, context: ImportContext) -> d
 def job_of(execution: Execution, job_id: str, context: ImportContext) -> JobRecord:
     """The job's record, made again if it is gone.
 
-    Raises InvalidManifest, InvalidKey or ObjectUnavailable if nothing is left to make it of.
+    Raises InvalidManifest, InvalidKey or ObjectUnavailable if nothing is left to make it of, and
+    ObjectDenied.
     """
-    return context.stores.jobs.get(job_id) or _recorded_again(execution, job_id, context)
+    try:
+        return context.stores.jobs.get(job_id) or _recorded_again(execution, job_id, context)
+    except _BLOCKED as error:
+        report_unsettled(execution.batch_id, type(error).__name__, context.settings, context.now)
+        raise
 
 
 def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobRecord:
@@ -102,7 +107,7 @@ def ask(execution: Execution, job: JobRecord, context: ImportContext) -> JobReco
         if view.status is JobStatus.COMPLETED:
             return _completed(execution, job, view, context)
     except ProductError as error:
-        is_told = isinstance(error, ResultsNotReady)
+        is_told = isinstance(error, ResultsNotReady) or job.job_status.ended
         if isinstance(error, _BLOCKED) or (_is_overdue(job, context) and not is_told):
             report_unsettled(job.batch_id, type(error).__name__, context.settings, context.now)
         raise
@@ -168,13 +173,15 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     since = batch.admitted_at or batch.closed_at or context.now
     job = new_job(manifest, execution, request, job_id, since)
     if batch.state in ENDED:
+        if batch.job_id != job_id:
+            return job  # the batch ended without it: what HealthImaging says of it is recorded
         job = _ended_as(batch, job)
     stores.jobs.create(job)
     return job
 
 
 def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:
-    """PARTIAL does not say how a job ended: it has not, so that HealthImaging is asked.
+    """PARTIAL does not say how the job ended: it is recorded as running, to be asked about.
 
     Only where the batch ended without a job is there nobody to ask.
     """

@@ -136,7 +136,9 @@ def a_failed_batch_without_an_answer(world: World) -> str:
     """HealthImaging's list did not show the job when the failure was recorded."""
     a_start_without_an_answer(world)
     execution, why = Execution.parse(step(A)), Failure("x", "y")
-    fail_import(execution, A, why, wiring.import_context())
+    batch = wiring.stores().batches.get(A)
+    assert batch is not None
+    fail_import(execution, A, why, wiring.import_context(), batch.start_asked_at)
     return A
 
 

@@ -1,6 +1,7 @@
 """RecordFailure: what has failed is recorded, and nothing else."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from chalicelib.errors import (
@@ -47,6 +48,7 @@ from tests.unit.chalicelib.steps import (
     fail,
     start,
     states,
+    unsettled,
 )
 
 
@@ -281,11 +283,28 @@ def test_a_failure_of_a_completed_job_moves_nothing_of_it(
     assert (BUCKET, one.key) in before
 
 
-def test_a_failure_of_a_completed_job_of_which_nothing_is_left_is_answered(
-    stores: Stores, service: FakeHealthImaging
+@pytest.mark.parametrize("spoilt", ["gone", "denied"])
+def test_a_failure_of_a_completed_job_of_which_nothing_can_be_read_is_answered(
+    stores: Stores, service: FakeHealthImaging, spoilt: str
 ) -> None:
     completed(stores, service)
     check(stores, service)
     assert isinstance(stores.objects, MemoryObjects)
-    stores.objects.bodies.clear()
+    if spoilt == "gone":
+        stores.objects.bodies.clear()
+    stores.objects.denied = set(stores.objects.bodies)
     assert record_failure(EVENT, a_context(stores, service))["status"] == JobStatus.COMPLETED
+
+
+def test_a_job_that_cannot_be_looked_for_is_told_of_once_its_start_is_a_day_old(
+    stores: Stores,
+) -> None:
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.faults = [ImportThrottled("ListDICOMImportJobs is throttled")] * 2
+    for days, why in ((0.9, []), (1.1, ["ImportThrottled"])):
+        later = a_context(stores, service, NOW + timedelta(days=days))
+        with capture_logs() as told, pytest.raises(ImportThrottled):
+            record_failure(EVENT, later)
+        assert unsettled(told) == why

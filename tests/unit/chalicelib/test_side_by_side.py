@@ -6,6 +6,7 @@ What HealthImaging has is IMPORTED, with its object in place, and batch and jobs
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -99,9 +100,14 @@ class World:
         assert isinstance(self.stores.batches, MemoryBatches)
         context = self.context(calls, batches=OutOfDate(self.stores.batches))
         try:
-            fail_import(EXECUTION, BATCH, Failure("Unknown", "it broke"), context)
+            why, looked_for = Failure("Unknown", "it broke"), self.asked_at()
+            fail_import(EXECUTION, BATCH, why, context, looked_for)
         except ServiceUnavailable:
             self.fail_again()
+
+    def asked_at(self) -> datetime | None:
+        batch = self.stores.batches.get(BATCH)
+        return batch.start_asked_at if batch else None
 
     def fail_again(self) -> None:
         record_failure(EVENT, self.context(Calls()))
@@ -239,6 +245,9 @@ def test_two_jobs_that_end_at_once_do_not_fail_what_the_other_has_imported() -> 
         world.assert_batch(number)
 
 
+MUCH_LATER = LATER + timedelta(hours=1)
+
+
 def a_batch_without_a_job() -> World:
     stores = memory_stores(a_manifest(2))
     for each in a_manifest(2).instances:
@@ -246,9 +255,13 @@ def a_batch_without_a_job() -> World:
     return World(stores, FakeHealthImaging(), 2)
 
 
-def start_late(world: World) -> None:
-    """A StartImportJob that was given up, and goes on; its job is listed at once, and completes."""
-    with suppress(ServiceUnavailable):
+def start_late(world: World, dies: bool) -> None:
+    """A StartImportJob that was given up, and goes on; its job is listed at once, and completes.
+
+    ``dies``: with the answer, before it has recorded the job.
+    """
+    world.service.on_start = die if dies else lambda: None
+    with suppress(ServiceUnavailable, Crash):
         start_import(EXECUTION, a_context(world.stores, world.service, LATER))
     if world.service.started:
         world.service.listed[BATCH] = "job1"
@@ -257,16 +270,17 @@ def start_late(world: World) -> None:
         keep_results(world.stores, summary=summary(2), success=lines(*map(success, keys)))
 
 
-def test_a_failure_does_not_stand_where_a_job_is_started_meanwhile() -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_failure_does_not_stand_where_a_job_is_started_meanwhile(dies: bool) -> None:
     def fail(world: World, calls: Calls) -> Any:
         try:
             return record_failure(EVENT, world.context(calls))
         except ServiceUnavailable:
-            return record_failure(EVENT, world.context(Calls()))
+            return record_failure(EVENT, replace(world.context(Calls()), now=MUCH_LATER))
 
     for number in calls_of(partial(fail, a_batch_without_a_job())):
         world = a_batch_without_a_job()
-        state = fail(world, Calls({number: partial(start_late, world)}))
+        state = fail(world, Calls({number: partial(start_late, world, dies)}))
         if world.service.started:
             assert state["status"] == JobStatus.COMPLETED, number
             world.assert_told(number)

@@ -16,6 +16,7 @@ from chalicelib.errors import (
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.inventory import LOST, Held
+from chalicelib.imports.late import ask_again
 from chalicelib.imports.results import results_folder
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
@@ -43,6 +44,7 @@ from tests.unit.chalicelib.steps import (
     FOLDER,
     check,
     completed,
+    fail,
     start,
     states,
     unsettled,
@@ -281,18 +283,25 @@ def test_results_that_nobody_understands_for_a_day_are_taken_from_the_image_sets
     assert states(stores) == [InstanceState.FAILED, InstanceState.IMPORTED]
 
 
-def test_a_manifest_that_is_denied_for_a_day_is_made_of_the_objects(
+def test_a_denied_manifest_is_waited_for_and_told_of_also_where_the_jobs_record_is_gone(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
+    """It may be whole, and the result files are: the image sets would tell less."""
     completed(stores, service)
     for each in a_manifest(2).instances:
         keep_metadata(stores, each)
     assert isinstance(stores.objects, MemoryObjects)
+    assert isinstance(stores.jobs, MemoryJobs)
     stores.objects.denied.add((BUCKET, EXECUTION.manifest_key))
-    service.held = {"1.2.3.1": HELD}
-    with pytest.raises(ObjectDenied):
-        check(stores, service, A_DAY - 1)
-    assert check(stores, service, A_DAY + 1)["status"] == "COMPLETED"
+    service.held = {"1.2.3.1": HELD, "1.2.3.2": HELD}
+    job = stores.jobs.rows["job1"]
+    for jobs in ({"job1": job}, {}):
+        stores.jobs.rows = jobs
+        with capture_logs() as told, pytest.raises(ObjectDenied):
+            check(stores, service, A_DAY + 1)
+        assert unsettled(told) == ["ObjectDenied"]
+    stores.objects.denied.clear()
+    assert check(stores, service, A_DAY + 2)["status"] == "COMPLETED"
     assert states(stores) == [InstanceState.IMPORTED, InstanceState.FAILED]
 
 
@@ -335,3 +344,16 @@ def test_a_batch_that_ended_in_part_without_a_job_asks_about_none(
     job = stores.jobs.get(BATCH)
     assert job is not None
     assert job.counts == counts
+
+
+def test_a_job_that_has_ended_is_never_overdue(stores: Stores, service: FakeHealthImaging) -> None:
+    """A retry of an old batch asks about it once more."""
+    start(stores, service)
+    fail(stores)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    service.faults = [ImportThrottled("GetDICOMImportJob is throttled")]
+    later = a_context(stores, service, NOW + timedelta(days=3))
+    with capture_logs() as told, pytest.raises(ImportThrottled):
+        ask_again(batch, later)
+    assert unsettled(told) == []
