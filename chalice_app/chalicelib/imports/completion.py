@@ -105,14 +105,15 @@ def _record(
         ended_at=context.now,
         message=failures(counts),
     )
+    told = job.counts if job.job_status is JobStatus.FAILED else None
     if batch is not None:
-        supersede(batch.batch_id, job.job_id, context)
+        told = supersede(batch.batch_id, job.job_id, context) or told
     if not context.stores.jobs.correct(completed):
         return completed  # another was quicker, and has told
-    if job.job_status is not JobStatus.FAILED:
+    if told is None:
         report_end(completed, context.settings, context.now)
-    elif job.counts != counts:
-        report_correction(completed, job.counts, context.settings, context.now)
+    elif told != counts:
+        report_correction(completed, told, context.settings, context.now)
     return completed
 
 
@@ -166,12 +167,17 @@ def _as_outcome(row: InstanceRecord) -> Outcome:
     )
 
 
-def supersede(batch_id: str, job_id: str, context: ImportContext) -> None:
-    """Correct the record of an import that was thought never to have got a job."""
+def supersede(batch_id: str, job_id: str, context: ImportContext) -> Counts | None:
+    """Correct the record of an import that was thought never to have got a job.
+
+    Returns the counts that it had, if there was one to correct.
+    """
     known = context.stores.jobs.get(batch_id) if job_id != batch_id else None
-    if known is not None and known.counts.instances:
-        message = f"HealthImaging had started the import after all: see job {job_id}"
-        context.stores.jobs.correct(replace(known, counts=Counts(0), message=message))
+    if known is None or not known.counts.instances:
+        return None
+    message = f"HealthImaging had started the import after all: see job {job_id}"
+    corrected = replace(known, counts=Counts(0), message=message)
+    return known.counts if context.stores.jobs.correct(corrected) else None
 
 
 def manifest_of(execution: Execution, context: ImportContext) -> Manifest:

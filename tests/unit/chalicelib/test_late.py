@@ -156,7 +156,12 @@ def test_a_job_that_is_found_behind_the_recorded_failure_corrects_it(stores: Sto
     service.view = ImportView(JobStatus.COMPLETED, FOLDER)
     keys = (each.key for each in a_manifest(2).instances)
     keep_results(stores, summary=summary(2), success=lines(*map(success, keys)))
-    batch = ask_again(batch, a_context(stores, service))
+    with capture_logs() as told:
+        batch = ask_again(batch, a_context(stores, service))
+    (line,) = [each for each in told if "ImportedInstances" in each]
+    assert (line["event"], line["ImportedInstances"], line["FailedInstances"]) == (
+        "import_corrected", 2, -2,
+    )  # fmt: skip
     assert (batch.state, batch.job_id) == (BatchState.IMPORTED, "job1")
     assert states(stores) == [InstanceState.IMPORTED] * 2
     first, second = stores.jobs.get(BATCH), stores.jobs.get("job1")
