@@ -22,6 +22,7 @@ from contract.keys import (
 
 IMPORT_FAILED = "import-failed"
 INVALID_MANIFEST = "invalid-manifest"
+NOT_LISTED = "not in the batch's manifest"
 _UNLISTED = "unlisted"
 _log = structlog.get_logger()
 

@@ -1,13 +1,13 @@
-"""A batch whose manifest cannot be read: its objects' keys and the ledger tell what was in it."""
+"""What was in a batch that failed: its manifest tells, or its objects' keys and the ledger do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.aside import INVALID_MANIFEST, move_all, unlisted_key
+from chalicelib.imports.aside import INVALID_MANIFEST, NOT_LISTED, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.listing import Rebuilt, rebuilt
@@ -37,25 +37,35 @@ class Contents:
 
 
 def contents(execution: Execution, context: ImportContext) -> Contents:
-    """Read the manifest; or make one, and move what is no instance out of the batch's prefix.
+    """Read the manifest, or make one; and move what is not in it out of the batch's prefix.
 
-    Raises ServiceUnavailable.
+    A batch that fails before its sweep may have such objects too: PUTs that S3 stored without an
+    answer. Raises ServiceUnavailable.
     """
-    objects = context.stores.objects
     try:
-        return Contents(read_manifest(objects, execution.bucket, execution.manifest_key))
+        manifest = read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
+        return _salvaged(execution, context)
+    _move_others(execution.batch_id, {each.key for each in manifest.instances}, NOT_LISTED, context)
+    return Contents(manifest)
+
+
+def _salvaged(execution: Execution, context: ImportContext) -> Contents:
     manifest, own = manifest_of_objects(execution.batch_id, context)
     instances = manifest.instances if manifest else ()
     listed = {each.sop_instance_uid for each in instances}
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
     others = tuple(row for uid, row in own.items() if uid not in listed and row.state in waiting)
     known = {each.key for each in instances} | {row.key for row in others}
-    under = [each.key for each in context.files.list(batch_prefix(execution.batch_id))]
-    strays = [key for key in under if key not in known]
-    move_all(context.files, strays, unlisted_key, _STRAY)
+    _move_others(execution.batch_id, known, _STRAY, context)
     return Contents(manifest, True, others)
+
+
+def _move_others(batch_id: str, known: Set[str], reason: str, context: ImportContext) -> None:
+    """One that S3 does not let go stays, and reconciliation reports it."""
+    under = [each.key for each in context.files.list(batch_prefix(batch_id))]
+    move_all(context.files, [key for key in under if key not in known], unlisted_key, reason)
 
 
 def manifest_of_objects(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from chalicelib.errors import ObjectDenied
-from chalicelib.imports.aside import duplicate_key, move_all, unlisted_key
+from chalicelib.imports.aside import NOT_LISTED, duplicate_key, move_all, unlisted_key
 from chalicelib.imports.claims import Claimant, claim
 from chalicelib.imports.context import ImportContext
 from chalicelib.stores.files import Files
@@ -21,7 +21,6 @@ from contract.manifest import Manifest, ManifestInstance
 from contract.records import InstanceRecord
 
 MISSING = "the object is not in the bucket"
-_NOT_LISTED = "not in the batch's manifest"
 _ANOTHERS = "another batch imports the same bytes"
 _log = structlog.get_logger()
 
@@ -78,7 +77,7 @@ def sweep(manifest: Manifest, claimant: Claimant, context: ImportContext) -> Swe
     wanted = [each for each in manifest.instances if each.key in present - aside]
     rows = claim(claimant, wanted, context)
     plan = plan_sweep(manifest, present, aside, rows)
-    stay = move_all(files, plan.unlisted, unlisted_key, _NOT_LISTED)
+    stay = move_all(files, plan.unlisted, unlisted_key, NOT_LISTED)
     stay |= move_all(files, plan.copies, duplicate_key, _ANOTHERS)
     if stay:  # HealthImaging would import them
         raise ObjectDenied(f"{len(stay)} objects cannot be moved out of the batch's prefix")

@@ -11,7 +11,7 @@ from chalicelib.errors import (
     ResultsNotReady,
     ServiceUnavailable,
 )
-from chalicelib.imports.aside import duplicate_key, failed_key, move_all
+from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.rows import instance_row
@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from contract.checksums import Checksum
 from contract.errors import ProductError
+from contract.keys import batch_prefix
 from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -193,6 +194,22 @@ def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
     rows = list(stores.instances.by_study("1.2"))
     assert [row.state for row in rows] == [InstanceState.FAILED] * 2
     assert [row.key for row in rows] == [one, failed_key(two)]
+
+
+def test_an_object_that_is_not_in_the_manifest_of_a_failed_batch_goes_to_quarantine(
+    stores: Stores,
+) -> None:
+    # A PUT without an answer; and StartImportJob, which would have swept it, never got that far.
+    late = f"{batch_prefix(BATCH)}1.2/1.2.3/1.2.3.9.dcm"
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.bodies[BUCKET, late] = b"late"
+    event = EVENT | {"error": {"Error": "ObjectDenied", "Cause": "{}"}}
+    record_failure(event, a_context(stores, FakeHealthImaging()))
+    assert list(files_of(stores).list(batch_prefix(BATCH))) == []
+    assert stores.objects.bodies[BUCKET, unlisted_key(late)] == b"late"
+    job = stores.jobs.get(BATCH)
+    assert job is not None
+    assert job.counts == Counts(2, failed=2)
 
 
 @pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
