@@ -80,7 +80,8 @@ def _places_of(batch_id: str, files: Files) -> dict[str, str]:
 
 
 def _studies(keys: Iterable[str]) -> frozenset[str]:
-    return frozenset(study for key in keys if (study := _study(key)))
+    parsed = map(instance_key, keys)
+    return frozenset(each.study_instance_uid for each in parsed if each)
 
 
 def recovered_manifest(batch_id: str, found: Sequence[Found], now: datetime) -> Manifest:
@@ -115,9 +116,10 @@ def _read_if_allowed(key: str, stands: str, files: Files) -> Found | None:
         return None
 
 
-def _study(key: str) -> str | None:
+def instance_key(key: str) -> InstanceKey | None:
+    """The parts of an instance's key; None for another."""
     try:
-        return InstanceKey.parse(key).study_instance_uid
+        return InstanceKey.parse(key)
     except InvalidKey:  # whoever else may write to the bucket chose the name
         return None
 

@@ -1,6 +1,6 @@
 """What was in a batch that failed: its manifest tells, or its objects' keys and the ledger do."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
 from chalicelib.imports.aside import INVALID_MANIFEST, NOT_LISTED, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.listing import Rebuilt, rebuilt
+from chalicelib.imports.listing import Rebuilt, instance_key, rebuilt
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidKey, InvalidManifest
@@ -37,35 +37,43 @@ class Contents:
 
 
 def contents(execution: Execution, context: ImportContext) -> Contents:
-    """Read the manifest, or make one; and move what is not in it out of the batch's prefix.
+    """Read the manifest, or make one; and move what is none of the batch's out of its prefix.
 
-    A batch that fails before its sweep may have such objects too: PUTs that S3 stored without an
-    answer. Raises ServiceUnavailable.
+    A batch that fails before its sweep may have such objects, too: PUTs that S3 stored without an
+    answer. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed.
     """
     try:
         manifest = read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
         return _salvaged(execution, context)
-    _move_others(execution.batch_id, {each.key for each in manifest.instances}, NOT_LISTED, context)
+    _move_strays(manifest.batch_id, manifest, NOT_LISTED, context)
     return Contents(manifest)
 
 
 def _salvaged(execution: Execution, context: ImportContext) -> Contents:
     manifest, own = manifest_of_objects(execution.batch_id, context)
-    instances = manifest.instances if manifest else ()
-    listed = {each.sop_instance_uid for each in instances}
+    listed = {each.sop_instance_uid for each in manifest.instances} if manifest else set()
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
     others = tuple(row for uid, row in own.items() if uid not in listed and row.state in waiting)
-    known = {each.key for each in instances} | {row.key for row in others}
-    _move_others(execution.batch_id, known, _STRAY, context)
+    _move_strays(execution.batch_id, manifest, _STRAY, context)
     return Contents(manifest, True, others)
 
 
-def _move_others(batch_id: str, known: Set[str], reason: str, context: ImportContext) -> None:
-    """One that S3 does not let go stays, and reconciliation reports it."""
-    under = [each.key for each in context.files.list(batch_prefix(batch_id))]
-    move_all(context.files, [key for key in under if key not in known], unlisted_key, reason)
+def _move_strays(
+    batch_id: str, manifest: Manifest | None, reason: str, context: ImportContext
+) -> None:
+    """Move away what neither the manifest nor a row of the batch names.
+
+    A manifest that was made of the objects lacks those that could not be read; their rows do not.
+    An object that S3 does not let go stays, and reconciliation reports it.
+    """
+    listed = {each.key for each in manifest.instances} if manifest else set()
+    under = (each.key for each in context.files.list(batch_prefix(batch_id)))
+    others = {key: instance_key(key) for key in under if key not in listed}
+    uids = [parsed.sop_instance_uid for parsed in others.values() if parsed]
+    own = {row.key for row in _rows_of(batch_id, uids, context.stores.instances).values()}
+    move_all(context.files, [key for key in others if key not in own], unlisted_key, reason)
 
 
 def manifest_of_objects(
@@ -84,6 +92,13 @@ def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[s
     """The batch's rows of the studies that were found, by SOP Instance UID."""
     # From an index, which may lag behind the rows: only the UIDs of it are believed.
     uids = [row.sop_instance_uid for study in found.studies for row in ledger.by_study(study)]
+    return _rows_of(batch_id, uids, ledger)
+
+
+def _rows_of(
+    batch_id: str, uids: Iterable[str], ledger: InstanceStore
+) -> Mapping[str, InstanceRecord]:
+    """Those rows of some SOP Instance UIDs that are the batch's."""
     rows = sorted(ledger.get_many(uids).items())
     return {uid: row for uid, row in rows if row.batch_id == batch_id}
 
