@@ -33,7 +33,8 @@ def _print_directions(cloud: Cloud) -> None:
         f"  storescu -aec {AE_TITLE} {LOOPBACK} {cloud.dicom_port} {_an_image()}\n"
         f"  curl -s {cloud.rest_url}/jobs\n"
         f"  make send FILES=path/to/folder\n\n"
-        "Everything is kept in memory and gone after Ctrl-C."
+        "Everything is kept in memory and gone after Ctrl-C.",
+        soft_wrap=True,  # a command that is copied must be one line
     )
     sys.stdout.flush()  # also for whoever reads it through a pipe
 

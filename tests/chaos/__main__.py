@@ -48,15 +48,15 @@ def _report(outcome: Outcome) -> None:
     _say("Faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(storm.counts.items())))
     hits = storm.receivers.hits + storm.lambdas.hits
     _say(
-        f"  {hits} requests to AWS spoilt, {storm.crashes.count} Lambda crashes, {storm.deleted} "
-        "image sets deleted."
+        f"  {hits} requests to AWS failed or delayed, {storm.crashes.count} Lambda crashes, "
+        f"{storm.deleted} image sets deleted."
     )
     answers = ", ".join(f"{ledger.count(answer)} {answer}" for answer in Answer)
     _say(f"C-STORE: {answers}; {len(outcome.evidence.sent)} instances.")
-    _say("Behind the storm:")
+    _say("After the storm:")
     _tell(outcome.evidence)
     for when, retries in (("early ", outcome.early_retries), ("", outcome.retries)):
-        _say(f"Behind {len(retries.repeated)} {when}retries:")
+        _say(f"After {len(retries.repeated)} {when}retries:")
         for what, reasons in (("needless", retries.needless), ("refused", retries.refused)):
             for reason, count in Counter(reasons.values()).most_common():
                 _say(f"  {count} {what}: {reason}")

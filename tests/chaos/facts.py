@@ -95,6 +95,7 @@ class Promise(StrEnum):
 
     LOST = "acknowledged and lost"
     NO_REASON = "failed without a reason"
+    GONE = "failed, and its object is not in the bucket"
     UNFINISHED_INSTANCE = "instance without an end"
     NOT_IN_HEALTHIMAGING = "reported imported and not in HealthImaging"
     NOT_DELETED = "reported deleted and in HealthImaging"

@@ -56,6 +56,7 @@ def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _instances(evidence: Evidence) -> Iterator[Violation]:
+    stands = {each.key for each in evidence.objects}
     for uid, row in evidence.instances.items():
         detail = f"in batch {row.batch_id}"
         if uid not in evidence.sent:
@@ -64,6 +65,8 @@ def _instances(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Promise.UNFINISHED_INSTANCE, uid, f"{row.state} {detail}")
         elif row.state not in _WITHOUT_REASON and not row.reason:
             yield Violation(Promise.NO_REASON, uid, detail)
+        if row.state is InstanceState.FAILED and row.key not in stands:
+            yield Violation(Promise.GONE, uid, f"{row.key} {detail}")
 
 
 def _versions(evidence: Evidence) -> Iterator[Violation]:

@@ -7,17 +7,17 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectUnavailable, ServiceUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable, ServiceUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.completion import manifest_of, supersede
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
-from chalicelib.imports.measures import report_end
+from chalicelib.imports.measures import report_end, report_unsettled
 from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
 from chalicelib.imports.salvage import Contents, contents, restore_manifest
 from chalicelib.imports.start import import_request, new_job
-from chalicelib.imports.status import check_status
+from chalicelib.imports.status import admit_again, check_status
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import instances as ledger
@@ -49,18 +49,18 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     of CheckStatus where HealthImaging does not answer, and ServiceUnavailable.
     """
     execution, why = Execution.parse(event), failure(event)
+    told = event.get("job", {}).get("jobId") or execution.batch_id
     batch = context.stores.batches.get(execution.batch_id)
-    if batch is not None and batch.state is BatchState.OPEN:
+    batch = batch or _recorded_again(execution, told, context)
+    if batch.state is BatchState.OPEN:
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = batch.datastore_id or context.settings.datastore_id
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
-    job_id = (lost_job(batch, context) or batch.import_job_id) if batch else None
-    job_id = job_id or event.get("job", {}).get("jobId") or execution.batch_id
+    job_id = lost_job(batch, context) or batch.import_job_id or told
     if job_id == execution.batch_id:
-        if batch is not None and may_be_unlisted(batch, context.now):
+        if may_be_unlisted(batch, context.now):
             raise ServiceUnavailable("the job of a start without an answer may not be listed yet")
-        looked_for = batch.start_asked_at if batch else None
-        return fail_import(execution, job_id, why, context, looked_for)
+        return fail_import(execution, job_id, why, context, batch.start_asked_at)
     state = check_status(execution, job_id, context)
     if state["status"] != JobStatus.FAILED:
         _log.warning("job_has_not_failed", batch_id=execution.batch_id, why=why.error)
@@ -68,6 +68,22 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
             _yield_to(job_id, _manifest(execution, context), context)
         return state
     return fail_import(execution, job_id, job_failure(state.get("message")), context)
+
+
+def _recorded_again(execution: Execution, told: str, context: ImportContext) -> BatchRecord:
+    """The batch, whose record somebody has deleted.
+
+    Its job is ``told``; or there may be one, of a start whose mark was in that record: then it is
+    looked for.
+    """
+    batches, batch_id = context.stores.batches, execution.batch_id
+    batch = _failed_batch(execution, Contents(_manifest(execution, context)), None, context.now)
+    admit_again(batch, context)
+    if told == batch_id:
+        batches.mark_start(batch_id, context.now, None)
+    else:
+        batches.attach_job(batch_id, told)
+    return batches.get(batch_id) or batch
 
 
 def fail_import(
@@ -91,6 +107,8 @@ def fail_import(
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
     found = contents(execution, context)
+    if found.manifest is None and not found.others:  # the alarm: nothing tells what was in it
+        report_unsettled(execution.batch_id, ObjectMissing.__name__, context.settings, now)
     counts = _fail_instances(found, batch, job_id, why, context)
     if batch is not None and batch.state in ENDED:
         counts = batch.counts  # an earlier try's: it may have known more

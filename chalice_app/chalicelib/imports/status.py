@@ -165,9 +165,7 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     batch = stores.batches.get(execution.batch_id)
     if batch is None:
         batch = closed_batch(manifest, execution.manifest_key, None)
-        admitted = replace(batch, admitted_at=context.now)
-        stores.batches.move(batch, BatchEvent.CLOSED)
-        stores.batches.move(admitted, BatchEvent.ADMITTED)
+        admit_again(batch, context)
         stores.batches.attach_job(batch.batch_id, job_id)
     request = import_request(manifest, execution.bucket, context.settings)
     since = batch.admitted_at or batch.closed_at or context.now
@@ -178,6 +176,13 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
         job = _ended_as(batch, job)
     stores.jobs.create(job)
     return job
+
+
+def admit_again(batch: BatchRecord, context: ImportContext) -> None:
+    """Record a batch that an execution has, and whose record somebody has deleted."""
+    batches = context.stores.batches
+    batches.move(batch, BatchEvent.CLOSED)
+    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
 
 
 def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:

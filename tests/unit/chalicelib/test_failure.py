@@ -43,6 +43,7 @@ from tests.unit.chalicelib.builders import (
 )
 from tests.unit.chalicelib.steps import (
     FOLDER,
+    LATER,
     Forgetful,
     check,
     completed,
@@ -100,7 +101,9 @@ def test_a_batch_whose_failure_is_recorded_starts_nothing_any_more(
 
 def test_a_failure_is_recorded_even_if_the_manifest_cannot_be_read() -> None:
     stores = memory_stores()
-    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
+    with pytest.raises(ServiceUnavailable):  # the batch's record is gone, too: see below
+        record_failure(EVENT, a_context(stores, FakeHealthImaging()))
+    record_failure(EVENT, a_context(stores, FakeHealthImaging(), LATER))
     job, batch = stores.jobs.get(BATCH), stores.batches.get(BATCH)
     assert job is not None
     assert batch is not None
@@ -260,6 +263,37 @@ def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Store
     event = EVENT | {"error": {"Error": "ServiceUnavailable", "Cause": "{}"}}
     assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
     assert states(stores) == [InstanceState.RECEIVED] * 2
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
+def test_a_batch_whose_record_is_gone_may_have_a_job_all_the_same(stores: Stores) -> None:
+    """Its start had no answer, and the mark that says so was in that record."""
+    service = Forgetful()
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows.clear()
+    event = EVENT | {"error": {"Error": "ImportRefused", "Cause": "{}"}}
+    with pytest.raises(ServiceUnavailable, match="may not be listed yet"):
+        record_failure(event, a_context(stores, service))
+    assert states(stores) == [InstanceState.RECEIVED] * 2
+    service.listed[BATCH] = "job1"
+    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
+def test_a_batch_whose_record_is_gone_keeps_the_job_that_the_execution_knows(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    start(stores, service)
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows.clear()
+    event = EVENT | {"job": {"jobId": "job1"}, "error": {"Error": "KeyError", "Cause": "{}"}}
+    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")

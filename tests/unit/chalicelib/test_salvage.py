@@ -49,6 +49,7 @@ from tests.unit.chalicelib.builders import (
     success,
     summary,
 )
+from tests.unit.chalicelib.steps import unsettled
 
 KEY = manifest_key(BATCH)
 MANIFEST = a_manifest(3)
@@ -295,8 +296,10 @@ def test_a_batch_that_is_empty_and_without_a_manifest_fails_with_what_is_known()
     gone(stores)
     for key in KEYS:
         del objects_of(stores).bodies[BUCKET, key]
-    fail(stores)
+    with capture_logs() as told:
+        fail(stores)
     assert batch_of(stores).counts == Counts(3, failed=3)
+    assert unsettled(told) == ["ObjectMissing"]
 
 
 def test_a_manifest_that_is_gone_is_permanent_at_the_start() -> None:

@@ -40,8 +40,9 @@ def key(uid: str, batch_id: str = BATCH) -> InstanceKey:
 
 
 def row(uid: str, state: InstanceState, reason: str | None = None) -> InstanceRecord:
+    stands = key(uid).quarantined("import-failed") if state is InstanceState.FAILED else key(uid)
     return InstanceRecord(
-        uid, "1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.2", BATCH, str(key(uid)), 5, CHECKSUM,
+        uid, "1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.2", BATCH, str(stands), 5, CHECKSUM,
         state, NOW, job_id="job", reason=reason,
         image_set_id=IMAGE_SET if state is InstanceState.IMPORTED else None,
     )  # fmt: skip
@@ -121,6 +122,12 @@ def test_a_good_run_has_no_violation() -> None:
     assert violations(a_good_run()) == []
 
 
+def test_a_failed_instance_without_its_object_cannot_be_retried() -> None:
+    run = a_good_run()
+    left = [each for each in run.objects if FAILED not in each.key]
+    assert found(replace(run, objects=left)) == {Promise.GONE}
+
+
 def test_an_acknowledged_instance_without_a_row_is_lost() -> None:
     run = a_good_run()
     assert found(replace(run, sent={**run.sent, AGAIN: Sent(acknowledged=1)})) == {Promise.LOST}
@@ -154,7 +161,7 @@ def test_an_instance_reported_imported_that_healthimaging_lacks_is_found(
 
 def test_an_instance_that_its_own_batch_imported_and_reports_failed_is_found() -> None:
     changed = row(IMPORTED, InstanceState.FAILED, "the results were late")
-    run = with_row(a_good_run(), changed)
+    run = with_object(with_row(a_good_run(), changed), changed.key)
     assert found(run) == {Promise.IMPORTED_AND_FAILED, Promise.NOT_IN_LEDGER}
     assert found(replace(run, copies=[copy(deleted=1)])) == {Promise.IMPORTED_AND_FAILED}
 
