@@ -45,11 +45,10 @@ SCHEDULED = event_bridge_event("aws.events", "Scheduled Event", {})
 WHY = "the data store was full"
 
 
-def keep_partial_batch() -> None:
-    """Two instances: one imported, one that failed and stands in quarantine."""
-    stores, manifest = wiring.stores(), a_manifest(2)
-    files = S3Files(aws.s3(), BUCKET)
-    files.put(manifest_key(BATCH), manifest.to_json())
+def keep_objects() -> None:
+    """Two instances under their batch's prefix, and its manifest."""
+    manifest = a_manifest(2)
+    S3Files(aws.s3(), BUCKET).put(manifest_key(BATCH), manifest.to_json())
     for each in manifest.instances:
         metadata = to_metadata(
             InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
@@ -57,15 +56,34 @@ def keep_partial_batch() -> None:
             Target("study"),
         )  # fmt: skip
         aws.s3().put_object(Bucket=BUCKET, Key=each.key, Body=b"x", Metadata=metadata)
+
+
+def end_batch(end: BatchEvent) -> None:
+    for event in (BatchEvent.CLOSED, BatchEvent.ADMITTED, end):
+        assert wiring.stores().batches.move(a_batch(), event)
+
+
+def keep_partial_batch() -> None:
+    """Two instances: one imported, one that failed and stands in quarantine."""
+    keep_objects()
     good = instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.IMPORTED, NOW, job_id="j")
     bad = instance_row(
         BATCH, an_instance("1.2.3.2"), InstanceState.FAILED, NOW, job_id="j", reason="why"
     )
-    overwrite(stores.instances, [good, replace(bad, key=failed_key(bad.key))])
-    batch = a_batch()
-    for event in (BatchEvent.CLOSED, BatchEvent.ADMITTED, BatchEvent.PARTLY_IMPORTED):
-        assert stores.batches.move(batch, event)
-    move_all(files, [bad.key], failed_key, "why")
+    overwrite(wiring.stores().instances, [good, replace(bad, key=failed_key(bad.key))])
+    end_batch(BatchEvent.PARTLY_IMPORTED)
+    move_all(S3Files(aws.s3(), BUCKET), [bad.key], failed_key, "why")
+
+
+def keep_imported_batch() -> None:
+    """Two instances, both imported."""
+    keep_objects()
+    imported = InstanceState.IMPORTED
+    rows = [
+        instance_row(BATCH, each, imported, NOW, job_id="j") for each in a_manifest(2).instances
+    ]
+    overwrite(wiring.stores().instances, rows)
+    end_batch(BatchEvent.IMPORTED)
 
 
 def call(method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -133,6 +151,25 @@ def test_a_release_by_rest_is_a_batch_of_its_own() -> None:
     assert keys_under(f"instances/{asked['batchId']}/") != []
     assert call("POST", "/instances/1.2.3.1/release", {"reason": WHY})[0] == 409
     assert call("POST", "/instances/1.9/release", {"reason": WHY})[0] == 404
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [(f"/batches/{BATCH}/retry", 2), ("/instances/1.2.3.1/release", 1)],
+    ids=["retry", "release"],
+)
+def test_what_is_imported_is_repeated_by_rest_with_force_and_refused_without(
+    path: str, count: int
+) -> None:
+    keep_imported_batch()
+    assert call("POST", path, {"reason": WHY})[0] == 409
+    assert call("POST", path, {"reason": WHY, "force": False})[0] == 409
+    assert keys_under("batches/") == [manifest_key(BATCH)]
+    status, asked = call("POST", path, {"reason": WHY, "force": True})
+    assert status == 200
+    assert call("GET", f"/batches/{asked['batchId']}")[1]["forced"] is True
+    assert len(keys_under(f"instances/{asked['batchId']}/")) == count
 
 
 @pytest.mark.usefixtures("_aws")
@@ -285,6 +322,26 @@ def test_the_command_line_shows_and_repeats(capsys: pytest.CaptureFixture[str]) 
     code, asked, _ = command(capsys, "release", "1.2.3.2", "--reason", WHY)
     assert (code, asked["reason"]) == (0, WHY)
     assert command(capsys, "quarantine")[1] == {"objects": []}
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [(("retry", BATCH), 2), (("release", "1.2.3.1"), 1)],
+    ids=["retry", "release"],
+)
+def test_what_is_imported_is_repeated_by_the_command_line_with_force_and_refused_without(
+    capsys: pytest.CaptureFixture[str], asked: tuple[str, str], count: int
+) -> None:
+    keep_imported_batch()
+    code, answer, said = command(capsys, *asked, "--reason", WHY)
+    assert (code, answer) == (1, None)
+    assert "IMPORTED" in said
+    assert keys_under("batches/") == [manifest_key(BATCH)]
+    code, answer, _ = command(capsys, *asked, "--reason", WHY, "--force")
+    assert code == 0
+    assert command(capsys, "batch", answer["batchId"])[1]["forced"] is True
+    assert len(keys_under(f"instances/{answer['batchId']}/")) == count
 
 
 @pytest.mark.usefixtures("_aws")

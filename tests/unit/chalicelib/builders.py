@@ -154,7 +154,7 @@ class FakeHealthImaging:
     started: list[ImportRequest] = field(default_factory=list)
     job_id: str = "job1"
     on_start: Callable[[], None] = lambda: None
-    # What ListDICOMImportJobs shows, by job name.
+    # What ListDICOMImportJobs shows, by job name, to who asks for the status of ``view``.
     listed: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     # The answer to every start.
@@ -175,7 +175,8 @@ class FakeHealthImaging:
         """See ImportService."""
         if self.faults:
             raise self.faults.pop(0)
-        return self.listed.get(job_name)
+        is_asked_for = self.view is not None and self.view.status in statuses
+        return self.listed.get(job_name) if is_asked_for else None
 
     def inventory(self, datastore_id: str, study_instance_uid: str) -> Mapping[str, Held]:
         """See ImportService."""

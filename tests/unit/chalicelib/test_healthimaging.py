@@ -127,6 +127,18 @@ def test_a_job_that_is_nowhere_is_not_found(client: Any, answers: Stubber) -> No
     assert HealthImaging(client).find(DATASTORE, BATCH, statuses) is None
 
 
+def test_2_000_completed_jobs_are_searched_and_no_more(client: Any, answers: Stubber) -> None:
+    asked = {"datastoreId": DATASTORE, "maxResults": 50, "jobStatus": "COMPLETED"}
+    for last, found in ((BATCH, f"49{BATCH[-1]}"), ("a", None)):
+        for page in range(1, 41):
+            names = ["a"] * 49 + [last if page == 40 else "a"]
+            where = {"nextToken": f"t{page - 1}"} if page > 1 else {}
+            # The list goes on behind the 40th page too, where nobody asks it.
+            answer = listed(*names, further=f"t{page}")
+            answers.add_response("list_dicom_import_jobs", answer, asked | where)
+        assert HealthImaging(client).find(DATASTORE, BATCH, [JobStatus.COMPLETED]) == found
+
+
 def test_a_list_that_is_throttled_says_nothing(client: Any, answers: Stubber) -> None:
     answers.add_client_error("list_dicom_import_jobs", "ThrottlingException", http_status_code=429)
     with pytest.raises(ImportThrottled):

@@ -11,7 +11,7 @@ from chalicelib.errors import (
     ServiceUnavailable,
 )
 from chalicelib.imports.failure import record_failure
-from chalicelib.imports.healthimaging import ImportRequest
+from chalicelib.imports.healthimaging import ImportRequest, ImportView
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryJobs, MemoryObjects
 from structlog.testing import capture_logs
@@ -41,6 +41,7 @@ from tests.unit.chalicelib.builders import (
     summary,
 )
 from tests.unit.chalicelib.steps import (
+    FOLDER,
     Crash,
     Forgetful,
     start,
@@ -113,6 +114,24 @@ def test_a_job_whose_start_had_no_answer_is_found_and_no_second_is_started(
     batch, job = stores.batches.get(BATCH), stores.jobs.get("job1")
     assert batch is not None
     assert job is not None
+    assert batch.job_id == "job1"
+
+
+@pytest.mark.fault("start-unanswered")
+@pytest.mark.parametrize(
+    "status", [JobStatus.SUBMITTED, JobStatus.IN_PROGRESS, JobStatus.COMPLETED]
+)
+def test_a_job_whose_start_had_no_answer_is_found_before_its_results_however_far_it_is(
+    stores: Stores, status: JobStatus
+) -> None:
+    service = Forgetful(view=ImportView(status, FOLDER))
+    with pytest.raises(ServiceUnavailable):
+        start(stores, service)
+    service.listed[BATCH], service.lost = "job1", None
+    assert start(stores, service)["jobId"] == "job1"
+    assert len(service.started) == 1
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
     assert batch.job_id == "job1"
 
 

@@ -18,6 +18,7 @@ from chalicelib.stores.memory import MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from contract.checksums import Checksum
 from contract.keys import batch_prefix
@@ -141,6 +142,21 @@ def test_a_batch_of_nothing_but_missing_objects_needs_no_job(
     assert job is not None
     assert (batch.state, job.job_status) == (BatchState.FAILED, JobStatus.FAILED)
     assert service.started == []
+
+
+def test_the_end_of_a_batch_that_needs_no_job_is_told_with_its_counts_once(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    for key in (ONE, TWO):
+        del bodies(stores)[BUCKET, key]
+    with capture_logs() as told:
+        for _ in range(2):
+            start(stores, service)
+    (line,) = [each for each in told if each["event"] == "import_ended"]
+    assert (line["batch_id"], line["status"]) == (BATCH, JobStatus.FAILED)
+    assert (line["ImportedInstances"], line["FailedInstances"]) == (0, 2)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "DicomStoreScp"
 
 
 def test_an_exact_duplicate_is_left_out_and_counts_as_imported(
