@@ -76,14 +76,13 @@ def _recorded_again(execution: Execution, told: str, context: ImportContext) -> 
     Its job is ``told``; or there may be one, of a start whose mark was in that record: then it is
     looked for.
     """
-    batches, batch_id = context.stores.batches, execution.batch_id
     batch = _failed_batch(execution, Contents(_manifest(execution, context)), None, context.now)
-    admit_again(batch, context)
-    if told == batch_id:
-        batches.mark_start(batch_id, context.now, None)
+    if told == batch.batch_id:
+        batch = replace(batch, start_asked_at=context.now)
     else:
-        batches.attach_job(batch_id, told)
-    return batches.get(batch_id) or batch
+        batch = replace(batch, job_id=told)
+    admit_again(batch, context)
+    return context.stores.batches.get(batch.batch_id) or batch
 
 
 def fail_import(

@@ -165,8 +165,7 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     batch = stores.batches.get(execution.batch_id)
     if batch is None:
         batch = closed_batch(manifest, execution.manifest_key, None)
-        admit_again(batch, context)
-        stores.batches.attach_job(batch.batch_id, job_id)
+        admit_again(replace(batch, job_id=job_id), context)
     request = import_request(manifest, execution.bucket, context.settings)
     since = batch.admitted_at or batch.closed_at or context.now
     job = new_job(manifest, execution, request, job_id, since)
@@ -179,7 +178,10 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
 
 
 def admit_again(batch: BatchRecord, context: ImportContext) -> None:
-    """Record a batch that an execution has, and whose record somebody has deleted."""
+    """Record a batch that an execution has, and whose record somebody has deleted.
+
+    ``batch`` says which job it has, or that a start was asked for: no crash comes between.
+    """
     batches = context.stores.batches
     batches.move(batch, BatchEvent.CLOSED)
     batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)

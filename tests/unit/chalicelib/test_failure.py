@@ -41,6 +41,7 @@ from tests.unit.chalicelib.builders import (
     memory_stores,
     overwrite,
 )
+from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.chalicelib.steps import (
     FOLDER,
     LATER,
@@ -284,6 +285,21 @@ def test_a_batch_whose_record_is_gone_may_have_a_job_all_the_same(stores: Stores
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_batch_that_is_recorded_again_is_marked_from_its_first_write(
+    stores: Stores, number: int
+) -> None:
+    """The Lambda dies behind any call: the next try must look for the job all the same."""
+    assert isinstance(stores.batches, MemoryBatches)
+    stores.batches.rows.clear()
+    calls = Calls({number: die})
+    dying = replace(stores, batches=calls.port(stores.batches))
+    with pytest.raises(Crash):
+        record_failure(EVENT, a_context(dying, FakeHealthImaging()))
+    with pytest.raises(ServiceUnavailable, match="may not be listed yet"):
+        record_failure(EVENT, a_context(stores, FakeHealthImaging()))
 
 
 def test_a_batch_whose_record_is_gone_keeps_the_job_that_the_execution_knows(
