@@ -64,7 +64,12 @@ def store_well(process: ReceiverProcess, good: GoodPeer = plain_peer) -> None:
 
 
 def baseline(process: ReceiverProcess, good: GoodPeer = plain_peer) -> Vitals:
-    """The vitals after a first good C-STORE, which loads what is loaded late."""
+    """The vitals after a first good C-STORE, which loads what is loaded late.
+
+    The receiver listens, and serves, before its last worker is there.
+    """
+    _until(lambda: set(process.states()) - {"ready"}, "not every worker is ready")
+    until(lambda: len(process.workers()) == len(process.states()), "a worker is missing")
     store_well(process, good)
     _until(lambda: busy(process), "is still busy")
     return Vitals(_descriptors(process), _resident(process), files(process), _worker_pids(process))
