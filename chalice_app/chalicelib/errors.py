@@ -8,7 +8,7 @@
     +-- MessagesFailed          some messages of an SQS batch must come back
     +-- AnnouncementsFailed     some events are not sent yet
     +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
-    +-- ObjectDenied            S3 refuses an object that may be there (403)
+    +-- ObjectDenied            S3 refuses an object that may be there
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportRunning           the job has not ended: what was asked for must wait
     +-- ImportQuotaExceeded     402, too many jobs at once: retried

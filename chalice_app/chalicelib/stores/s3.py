@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
-# A HEAD's answer has no body and so no code but its status: 400 is what an object has that was
-# encrypted with its owner's key (SSE-C). KMS's refusals of a caller are AccessDenied, too.
+# A HEAD's answer has no body, and so no code but its status. KMS's refusals of a caller are
+# AccessDenied, too. InvalidRequest is what a GET or a copy has of an object that was encrypted with
+# a key which the request has to bring (SSE-C).
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 DENIED = frozenset(
     {
-        "400",
         "403",
         "AccessDenied",
         "AllAccessDisabled",
         "Forbidden",
         "InvalidObjectState",
+        "InvalidRequest",
         "KMS.DisabledException",
         "KMS.KMSInvalidStateException",
         "KMS.NotFoundException",

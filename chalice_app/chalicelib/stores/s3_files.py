@@ -16,6 +16,7 @@ from chalicelib.stores.files import (
 )
 from chalicelib.stores.s3 import DENIED, object_errors
 from contract.checksums import Checksum, ChecksumAlgorithm
+from contract.errors import ProductError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _ALGORITHM = ChecksumAlgorithm.CRC64NVME
 _CHANGED = frozenset({"PreconditionFailed", "412"})
 _EMPTY = "InvalidRange"
+_NO_CODE = "400"
 
 
 @contextmanager
@@ -70,9 +72,32 @@ class S3Files:
 
     def head(self, key: str) -> StoredObject:
         """See Files."""
-        with _mapped_errors():
-            answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        try:
+            with _mapped_errors():
+                answer = self._client.head_object(
+                    Bucket=self._bucket, Key=key, ChecksumMode="ENABLED"
+                )
+        except ClientError as error:
+            if error_code(error) == _NO_CODE:
+                raise self._reason(key) from error
+            raise
         return _stored(key, answer["ContentLength"], answer)
+
+    def _reason(self, key: str) -> ProductError:
+        """Why a HEAD has 400, which may be for ever or for a moment: a GET's answer has a code.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+        try:
+            with _mapped_errors():
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0")
+                answer["Body"].close()
+        except ProductError as error:
+            return error
+        except ClientError as error:
+            if error_code(error) != _EMPTY:
+                raise
+        return ServiceUnavailable("S3 answered a HEAD with 400, and then a GET with the object")
 
     def read(self, key: str, max_bytes: int) -> bytes:
         """See Files."""
@@ -97,12 +122,10 @@ class S3Files:
                 )
             else:
                 self._client.copy(whence, self._bucket, target, ExtraArgs=arguments)
-            answer = self._client.head_object(
-                Bucket=self._bucket, Key=target, ChecksumMode="ENABLED"
-            )
-        if "ChecksumCRC64NVME" not in answer:
+        checksum = self.head(target).checksum
+        if checksum is None:
             raise ServiceUnavailable("S3 told no checksum of a copy")
-        return Checksum.parse(f"{_ALGORITHM}:{answer['ChecksumCRC64NVME']}")
+        return checksum
 
     def create(self, key: str, body: bytes) -> bool:
         """See Files."""
