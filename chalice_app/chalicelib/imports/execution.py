@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from contract.errors import ProductError
+from contract.keys import manifest_key
 from contract.records import JobStatus
 
 MAX_REASON = 500
@@ -32,11 +33,14 @@ class Execution:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> Self:
-        """From a state's input; a KeyError means the definition and this module disagree."""
+        """From a state's input; a KeyError means the definition and this module disagree.
+
+        The batch's id names the manifest: who starts an execution by hand may name another's.
+        """
         return cls(
             batch_id=event["batchId"],
             bucket=event["bucket"],
-            manifest_key=event["manifestKey"],
+            manifest_key=manifest_key(event["batchId"]),
             arn=event.get("executionArn"),
         )
 

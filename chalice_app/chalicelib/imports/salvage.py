@@ -37,17 +37,17 @@ class Contents:
 
 
 def contents(execution: Execution, context: ImportContext) -> Contents:
-    """Read the manifest, or make one; and move what is none of the batch's out of its prefix.
+    """Read the manifest, or make one; and move objects that are not the batch's out of its prefix.
 
-    A batch that fails before its sweep may have such objects, too: PUTs that S3 stored without an
-    answer. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed.
+    A batch that fails before its sweep may have such objects: PUTs that S3 stored and whose answer
+    was lost. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed.
     """
     try:
         manifest = read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
         return _salvaged(execution, context)
-    _move_strays(manifest.batch_id, manifest, NOT_LISTED, context)
+    _move_strays(execution.batch_id, manifest, NOT_LISTED, context)
     return Contents(manifest)
 
 

@@ -114,7 +114,8 @@ def test_a_poison_message_is_raised_after_its_neighbour_is_deleted() -> None:
 
 
 def test_a_function_names_the_settings_it_misses() -> None:
-    event = {"batchId": "x", "bucket": "dicom", "manifestKey": "batches/x.json"}
+    batch_id = "20261123T093000Z-0001020304050607"
+    event = {"batchId": batch_id, "bucket": "dicom", "manifestKey": f"batches/{batch_id}.json"}
     with (
         Client(app.app) as client,
         pytest.raises(SettingsError, match=r"DATASTORE_ID is not set.*RESULTS_BUCKET is not set"),

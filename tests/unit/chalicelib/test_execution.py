@@ -12,8 +12,9 @@ from chalicelib.imports.execution import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.keys import manifest_key
 from contract.records import JobStatus
-from tests.unit.chalicelib.builders import BATCH, EVENT, EXECUTION
+from tests.unit.chalicelib.builders import BATCH, EVENT, EXECUTION, NEWER_BATCH
 
 
 def caught(error: str, message: str) -> dict[str, object]:
@@ -25,6 +26,12 @@ def test_an_execution_survives_its_input() -> None:
     given_back = Execution.parse(json.loads(EXECUTION.to_input()))
     assert (given_back.batch_id, given_back.arn) == (BATCH, None)
     assert Execution.parse(EVENT) == EXECUTION
+
+
+def test_an_execution_that_names_another_batchs_manifest_has_its_own() -> None:
+    """Somebody has started it by hand: it must fail, move and admit nothing of that batch."""
+    mixed = EVENT | {"manifestKey": manifest_key(NEWER_BATCH)}
+    assert Execution.parse(mixed) == EXECUTION
 
 
 @given(st.floats(0, 1e9), st.integers(1, 60), st.integers(60, 3600), st.integers(60, 90_000))

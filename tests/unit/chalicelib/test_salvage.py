@@ -10,8 +10,6 @@ from chalicelib.imports.aside import duplicate_key, failed_key, move_all
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.listing import under
-from chalicelib.imports.salvage import contents
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
@@ -20,7 +18,7 @@ from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
-from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjects
+from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
@@ -34,7 +32,6 @@ from tests.unit.chalicelib.builders import (
     BUCKET,
     EVENT,
     EXECUTION,
-    NEWER_BATCH,
     NOW,
     RESULTS,
     FakeHealthImaging,
@@ -199,18 +196,6 @@ def test_what_no_rebuilt_manifest_lists_stays_the_batchs_when_the_failure_is_rec
     rows = list(stores.instances.by_study("1.2"))
     assert [row.key for row in rows] == [failed_key(KEYS[0]), KEYS[1], failed_key(KEYS[2])]
     assert (BUCKET, KEYS[1]) in objects_of(stores).bodies
-
-
-def test_no_manifest_of_another_batch_tells_what_is_a_batchs() -> None:
-    """Somebody starts an execution by hand, with the key of another batch's manifest."""
-    stores = a_closed_batch()
-    theirs = replace(a_manifest(1), batch_id=NEWER_BATCH, instances=(under(NEWER_BATCH, ONE),))
-    objects_of(stores).bodies[BUCKET, manifest_key(NEWER_BATCH)] = theirs.to_json()
-    assert isinstance(stores.instances, MemoryInstances)
-    stores.instances.rows.clear()
-    mixed = replace(EXECUTION, manifest_key=manifest_key(NEWER_BATCH))
-    contents(mixed, a_context(stores, FakeHealthImaging()))
-    assert [each.key for each in files_of(stores).list(f"instances/{BATCH}/")] == KEYS
 
 
 @pytest.mark.parametrize("bad", ["its metadata", "its rights", "it is gone"])
