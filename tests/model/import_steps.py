@@ -18,7 +18,7 @@ from tests.model.import_ports import Calls
 from tests.model.import_world import Cloud, Stage, execution
 from tests.unit.chalicelib.builders import BUCKET, DATASTORE
 
-# Behind these the state machine is taken to give up a start: a denied object it repeats for hours.
+# After one of these the model gives up a start. (The state machine repeats ObjectDenied for hours.)
 _PERMANENT = {
     kind.__name__
     for kind in (ImportRefused, InvalidKey, InvalidManifest, ObjectDenied, ObjectUnavailable)

@@ -31,6 +31,7 @@ from contract.errors import InvalidKey, InvalidManifest
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import (
     BatchRecord,
+    BatchState,
     Counts,
     InstanceRecord,
     InstanceState,
@@ -95,7 +96,7 @@ def _record(
     results: Results,
     context: ImportContext,
 ) -> JobRecord:
-    end, batch = _record_parts(_End(execution, job, manifest, results), context)
+    end = _record_parts(_End(execution, job, manifest, results), context)
     counts = end.results.counts
     completed = replace(
         job,
@@ -106,8 +107,7 @@ def _record(
         message=failures(counts),
     )
     told = job.counts if job.job_status is JobStatus.FAILED else None
-    if batch is not None:
-        told = supersede(batch.batch_id, job.job_id, context) or told
+    told = supersede(manifest.batch_id, job.job_id, context) or told
     if not context.stores.jobs.correct(completed):
         return completed  # another was quicker, and has told
     if told is None:
@@ -117,23 +117,25 @@ def _record(
     return completed
 
 
-def _record_parts(end: _End, context: ImportContext) -> tuple[_End, BatchRecord | None]:
-    """The instances, then the batch; returns what was recorded, and the batch before.
+def _record_parts(end: _End, context: ImportContext) -> _End:
+    """The instances, then the batch; returns what was recorded.
 
     Once more if another has ended the batch meanwhile: a failure, which has put the objects aside,
     or another job of the batch's.
     """
     batches, batch_id = context.stores.batches, end.manifest.batch_id
     batch = batches.get(batch_id)
+    if batch is None or batch.state is BatchState.CLOSED:  # somebody has deleted its record
+        closed = closed_batch(end.manifest, end.execution.manifest_key, batch)
+        batch = admit_again(replace(closed, job_id=end.job.job_id), context)
     merged = _beside_own_rows(end, context)
-    is_late = batch is not None and batch.state in ENDED
-    _record_instances(merged, context, is_late=is_late)
+    _record_instances(merged, context, is_late=batch.state in ENDED)
     if not _record_batch(merged, batch, context):
-        batch = batches.get(batch_id)
+        batch = batches.get(batch_id) or batch
         merged = _beside_own_rows(end, context)
         _record_instances(merged, context, is_late=True)
         _record_batch(merged, batch, context)
-    return merged, batch
+    return merged
 
 
 def _beside_own_rows(end: _End, context: ImportContext) -> _End:
@@ -165,6 +167,18 @@ def _as_outcome(row: InstanceRecord) -> Outcome:
         is_primary=row.is_primary,
         warnings=row.warnings,
     )
+
+
+def admit_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
+    """Record the batch of a running execution, whose record somebody has deleted.
+
+    ``batch`` already says which job it has, or that a start was asked for: the first write has it,
+    so a crash after that write loses nothing. Returns the batch as it is recorded then.
+    """
+    batches = context.stores.batches
+    batches.move(batch, BatchEvent.CLOSED)
+    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
+    return batches.get(batch.batch_id) or batch
 
 
 def supersede(batch_id: str, job_id: str, context: ImportContext) -> Counts | None:
@@ -214,7 +228,7 @@ def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:
     return replace(row, key=failed_key(row.key))
 
 
-def _record_batch(end: _End, known: BatchRecord | None, context: ImportContext) -> bool:
+def _record_batch(end: _End, known: BatchRecord, context: ImportContext) -> bool:
     """False if another has ended the batch since it was ``known``."""
     counts = end.results.counts
     ended = replace(
@@ -224,7 +238,7 @@ def _record_batch(end: _End, known: BatchRecord | None, context: ImportContext) 
         ended_at=context.now,
         message=failures(counts),
     )
-    if known is None or known.state not in ENDED:
+    if known.state not in ENDED:
         return context.stores.batches.move(ended, ending(counts))
     is_jobs = known.job_id in (end.job.job_id, None)
     if counts.imported and (known.counts != counts or not is_jobs):

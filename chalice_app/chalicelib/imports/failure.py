@@ -9,15 +9,20 @@ import structlog
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable, ServiceUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
-from chalicelib.imports.completion import manifest_of, supersede
+from chalicelib.imports.completion import admit_again, manifest_of, supersede
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
 from chalicelib.imports.measures import report_end, report_unsettled
 from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
-from chalicelib.imports.salvage import Contents, contents, restore_manifest
+from chalicelib.imports.salvage import (
+    Contents,
+    contents,
+    manifest_of_objects,
+    restore_manifest,
+)
 from chalicelib.imports.start import import_request, new_job
-from chalicelib.imports.status import admit_again, check_status
+from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import instances as ledger
@@ -51,7 +56,8 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     execution, why = Execution.parse(event), failure(event)
     told = event.get("job", {}).get("jobId") or execution.batch_id
     batch = context.stores.batches.get(execution.batch_id)
-    batch = batch or _recorded_again(execution, told, context)
+    if batch is None or batch.state is BatchState.CLOSED:
+        batch = admit_again(batch or _made_again(execution, told, context), context)
     if batch.state is BatchState.OPEN:
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = batch.datastore_id or context.settings.datastore_id
@@ -70,19 +76,18 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     return fail_import(execution, job_id, job_failure(state.get("message")), context)
 
 
-def _recorded_again(execution: Execution, told: str, context: ImportContext) -> BatchRecord:
-    """The batch, whose record somebody has deleted.
+def _made_again(execution: Execution, told: str, context: ImportContext) -> BatchRecord:
+    """The record of the batch, which somebody has deleted.
 
-    Its job is ``told``; or there may be one, of a start whose mark was in that record: then it is
-    looked for.
+    The job is ``told``. Or there may be one all the same, of a start whose mark was in the record:
+    then it is looked for, in the data store that the manifest names, or the objects' metadata.
     """
-    batch = _failed_batch(execution, Contents(_manifest(execution, context)), None, context.now)
+    manifest = _manifest(execution, context)
+    manifest = manifest or manifest_of_objects(execution.batch_id, context)[0]
+    batch = _failed_batch(execution, Contents(manifest), None, context.now)
     if told == batch.batch_id:
-        batch = replace(batch, start_asked_at=context.now)
-    else:
-        batch = replace(batch, job_id=told)
-    admit_again(batch, context)
-    return context.stores.batches.get(batch.batch_id) or batch
+        return replace(batch, start_asked_at=context.now)
+    return replace(batch, job_id=told)
 
 
 def fail_import(

@@ -31,14 +31,19 @@ from chalicelib.errors import (
     ResultsNotUnderstood,
     ServiceUnavailable,
 )
-from chalicelib.imports.completion import complete, complete_without_results, manifest_of
+from chalicelib.imports.completion import (
+    admit_again,
+    complete,
+    complete_without_results,
+    manifest_of,
+)
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Patience, job_state, wait_seconds
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.measures import report_unsettled
 from chalicelib.imports.rows import closed_batch
 from chalicelib.imports.start import import_request, new_job
-from contract.batch_states import ENDED, BatchEvent
+from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest, ProductError
 from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 
@@ -164,8 +169,8 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     manifest = manifest_of(execution, context)
     batch = stores.batches.get(execution.batch_id)
     if batch is None:
-        batch = closed_batch(manifest, execution.manifest_key, None)
-        admit_again(replace(batch, job_id=job_id), context)
+        batch = replace(closed_batch(manifest, execution.manifest_key, None), job_id=job_id)
+        batch = admit_again(batch, context)
     request = import_request(manifest, execution.bucket, context.settings)
     since = batch.admitted_at or batch.closed_at or context.now
     job = new_job(manifest, execution, request, job_id, since)
@@ -175,16 +180,6 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
         job = _ended_as(batch, job)
     stores.jobs.create(job)
     return job
-
-
-def admit_again(batch: BatchRecord, context: ImportContext) -> None:
-    """Record a batch that an execution has, and whose record somebody has deleted.
-
-    ``batch`` says which job it has, or that a start was asked for: no crash comes between.
-    """
-    batches = context.stores.batches
-    batches.move(batch, BatchEvent.CLOSED)
-    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
 
 
 def _ended_as(batch: BatchRecord, job: JobRecord) -> JobRecord:

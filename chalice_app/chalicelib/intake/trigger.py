@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 from urllib.parse import unquote_plus
@@ -126,14 +126,26 @@ def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> Batch
         _log.info("batch_closed_before", batch_id=manifest.batch_id, state=known.state)
         return known if known.state is BatchState.CLOSED else None
     rows = instance_rows(manifest, InstanceState.RECEIVED, now)
+    batch = closed_batch(manifest, key, known)
+    if known is None and _was_closed(manifest, stores):
+        batch = replace(batch, start_asked_at=now)
     ledger.register(stores.instances, rows)
     # Before it is CLOSED: no study may be called quiet while a batch of it waits.
     studies = {each.study_instance_uid for each in manifest.instances}
     in_threads(lambda uid: stores.studies.join(uid, manifest.batch_id), list(studies))
-    batch = closed_batch(manifest, key, known)
     stores.batches.move(batch, BatchEvent.CLOSED)
     _log.info("batch_closed", batch_id=manifest.batch_id, instances=len(rows))
     return batch
+
+
+def _was_closed(manifest: Manifest, stores: Stores) -> bool:
+    """Whether the ledger has rows of a batch without a record: somebody has deleted that.
+
+    Its import may have been started; so its job is looked for before there is another.
+    """
+    uids = (each.sop_instance_uid for each in manifest.instances)
+    known = stores.instances.get_many(uids).values()
+    return any(row.batch_id == manifest.batch_id for row in known)
 
 
 def _keys(message: Message, bucket: str) -> list[str] | None:

@@ -14,9 +14,10 @@ from chalicelib.errors import (
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.rows import instance_row
+from chalicelib.imports.rows import instance_row, instance_rows
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
+from chalicelib.stores import instances as ledger
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from structlog.testing import capture_logs
 
@@ -41,7 +42,6 @@ from tests.unit.chalicelib.builders import (
     memory_stores,
     overwrite,
 )
-from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.chalicelib.steps import (
     FOLDER,
     LATER,
@@ -203,14 +203,23 @@ def test_an_object_that_may_not_be_moved_stays_and_its_neighbours_go(
 def test_an_object_that_is_not_in_the_manifest_of_a_failed_batch_goes_to_quarantine(
     stores: Stores,
 ) -> None:
-    # A PUT without an answer; and StartImportJob, which would have swept it, never got that far.
-    late = f"{batch_prefix(BATCH)}1.2/1.2.3/1.2.3.9.dcm"
+    ledger.register(stores.instances, instance_rows(a_manifest(2), InstanceState.RECEIVED, NOW))
+    # PUTs without an answer; and StartImportJob, which would have swept them, never got that far.
+    late, elsewhere, odd = (
+        f"{batch_prefix(BATCH)}{name}"
+        for name in ("1.2/1.2.3/1.2.3.9.dcm", "1.2/1.2.9/1.2.3.1.dcm", "DOE^JOHN")
+    )
     assert isinstance(stores.objects, MemoryObjects)
-    stores.objects.bodies[BUCKET, late] = b"late"
+    stores.objects.bodies |= {(BUCKET, key): key.encode() for key in (late, elsewhere, odd)}
     event = EVENT | {"error": {"Error": "ObjectDenied", "Cause": "{}"}}
-    record_failure(event, a_context(stores, FakeHealthImaging()))
+    with capture_logs() as told:
+        record_failure(event, a_context(stores, FakeHealthImaging()))
+    assert unsettled(told) == []
     assert list(files_of(stores).list(batch_prefix(BATCH))) == []
-    assert stores.objects.bodies[BUCKET, unlisted_key(late)] == b"late"
+    for key in (late, elsewhere, odd):
+        assert stores.objects.bodies[BUCKET, unlisted_key(key)] == key.encode()
+        reason = stores.objects.metadata[BUCKET, unlisted_key(key)]["reason"]
+        assert reason == "not in the batch's manifest"
     job = stores.jobs.get(BATCH)
     assert job is not None
     assert job.counts == Counts(2, failed=2)
@@ -269,50 +278,12 @@ def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Store
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
 
 
-def test_a_batch_whose_record_is_gone_may_have_a_job_all_the_same(stores: Stores) -> None:
-    """Its start had no answer, and the mark that says so was in that record."""
-    service = Forgetful()
-    with pytest.raises(ServiceUnavailable):
-        start(stores, service)
-    assert isinstance(stores.batches, MemoryBatches)
-    stores.batches.rows.clear()
-    event = EVENT | {"error": {"Error": "ImportRefused", "Cause": "{}"}}
-    with pytest.raises(ServiceUnavailable, match="may not be listed yet"):
-        record_failure(event, a_context(stores, service))
-    assert states(stores) == [InstanceState.RECEIVED] * 2
-    service.listed[BATCH] = "job1"
-    assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
-    batch = stores.batches.get(BATCH)
-    assert batch is not None
-    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
-
-
-@pytest.mark.parametrize("number", range(4))
-def test_a_batch_that_is_recorded_again_is_marked_from_its_first_write(
-    stores: Stores, number: int
-) -> None:
-    """The Lambda dies behind any call: the next try must look for the job all the same."""
-    assert isinstance(stores.batches, MemoryBatches)
-    stores.batches.rows.clear()
-    calls = Calls({number: die})
-    dying = replace(stores, batches=calls.port(stores.batches))
-    with pytest.raises(Crash):
-        record_failure(EVENT, a_context(dying, FakeHealthImaging()))
-    with pytest.raises(ServiceUnavailable, match="may not be listed yet"):
-        record_failure(EVENT, a_context(stores, FakeHealthImaging()))
-
-
-def test_a_batch_whose_record_is_gone_keeps_the_job_that_the_execution_knows(
+def test_the_job_that_only_the_execution_knows_is_asked_for(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
-    start(stores, service)
-    assert isinstance(stores.batches, MemoryBatches)
-    stores.batches.rows.clear()
+    """StartImportJob died before it could write the job's id into the batch's record."""
     event = EVENT | {"job": {"jobId": "job1"}, "error": {"Error": "KeyError", "Cause": "{}"}}
     assert record_failure(event, a_context(stores, service))["status"] == "IN_PROGRESS"
-    batch = stores.batches.get(BATCH)
-    assert batch is not None
-    assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
 
 
 @pytest.mark.parametrize("is_checked", [True, False], ids=["checked before", "not checked"])
