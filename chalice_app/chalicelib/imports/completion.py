@@ -125,7 +125,7 @@ def _record_parts(end: _End, context: ImportContext) -> _End:
     """
     batches, batch_id = context.stores.batches, end.manifest.batch_id
     batch = batches.get(batch_id)
-    if batch is None or batch.state is BatchState.CLOSED:  # somebody has deleted its record
+    if batch is None or batch.state is BatchState.CLOSED:  # the record was deleted
         closed = closed_batch(end.manifest, end.execution.manifest_key, batch)
         batch = admit_again(replace(closed, job_id=end.job.job_id), context)
     merged = _beside_own_rows(end, context)

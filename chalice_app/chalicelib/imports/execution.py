@@ -35,7 +35,8 @@ class Execution:
     def parse(cls, event: Mapping[str, Any]) -> Self:
         """From a state's input; a KeyError means the definition and this module disagree.
 
-        The batch's id names the manifest: who starts an execution by hand may name another's.
+        The manifest's key follows from the batch's id, whatever the input of an execution that
+        somebody has started by hand says.
         """
         return cls(
             batch_id=event["batchId"],

@@ -56,8 +56,11 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
     execution, why = Execution.parse(event), failure(event)
     told = event.get("job", {}).get("jobId") or execution.batch_id
     batch = context.stores.batches.get(execution.batch_id)
-    if batch is None or batch.state is BatchState.CLOSED:
-        batch = admit_again(batch or _made_again(execution, told, context), context)
+    if batch is None:
+        batch = _made_again(execution, told, context)
+    if batch.state is BatchState.CLOSED:
+        known = None if told == batch.batch_id else told
+        batch = admit_again(replace(batch, job_id=batch.job_id or known), context)
     if batch.state is BatchState.OPEN:
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = batch.datastore_id or context.settings.datastore_id
@@ -79,15 +82,16 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
 def _made_again(execution: Execution, told: str, context: ImportContext) -> BatchRecord:
     """The record of the batch, which somebody has deleted.
 
-    The job is ``told``. Or there may be one all the same, of a start whose mark was in the record:
-    then it is looked for, in the data store that the manifest names, or the objects' metadata.
+    Where its job is not ``told``, there may be one all the same, of a start whose mark was in that
+    record. Then the job is looked for, in the data store that the manifest or the objects' metadata
+    name.
     """
-    manifest = _manifest(execution, context)
-    manifest = manifest or manifest_of_objects(execution.batch_id, context)[0]
+    manifest, mark = _manifest(execution, context), None
+    if told == execution.batch_id:
+        manifest = manifest or manifest_of_objects(execution.batch_id, context)[0]
+        mark = context.now
     batch = _failed_batch(execution, Contents(manifest), None, context.now)
-    if told == batch.batch_id:
-        return replace(batch, start_asked_at=context.now)
-    return replace(batch, job_id=told)
+    return replace(batch, state=BatchState.CLOSED, start_asked_at=mark)
 
 
 def fail_import(
@@ -105,7 +109,9 @@ def fail_import(
     """
     stores, now = context.stores, context.now
     batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
-    if known is not None and known.job_status.ended:
+    # The batch ends before its job; but its record may have been deleted, and made again.
+    has_ended = batch is None or batch.state in ENDED
+    if known is not None and known.job_status.ended and has_ended:
         return _answer(known)
     _refuse_if_started(execution, job_id, batch, looked_for)
     if known is None:  # the prefix of a job that is known was swept before its start
@@ -128,11 +134,12 @@ def fail_import(
         restore_manifest(manifest, batch, execution, context)
     job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
     ended = _ended(job, counts, why, now)
-    stores.jobs.put(ended)
+    is_told = not stores.jobs.put(ended)
     latest = stores.batches.get(execution.batch_id)
     _yield(latest, job_id, manifest, context)
     _refuse_if_started(execution, job_id, latest, looked_for)
-    report_end(ended, context.settings, now)
+    if not is_told:
+        report_end(ended, context.settings, now)
     return _answer(ended)
 
 

@@ -77,7 +77,7 @@ def check_status(execution: Execution, job_id: str, context: ImportContext) -> d
     RecordFailure. Raises the errors of ``imports.healthimaging`` and ``imports.completion``.
     """
     job = job_of(execution, job_id, context)
-    if not job.job_status.ended:  # else: a repeated call
+    if not (job.job_status.ended and _has_ended(execution, context)):  # else: a repeated call
         job = ask(execution, job, context)
     settings = context.settings
     patience = Patience(
@@ -85,6 +85,12 @@ def check_status(execution: Execution, job_id: str, context: ImportContext) -> d
     )
     wait = wait_seconds((context.now - job.submitted_at).total_seconds(), patience)
     return job_state(job.job_id, job.datastore_id, wait, job.job_status, job.message)
+
+
+def _has_ended(execution: Execution, context: ImportContext) -> bool:
+    """The batch ends before its job; but its record may have been deleted, and made again."""
+    batch = context.stores.batches.get(execution.batch_id)
+    return batch is not None and batch.state in ENDED
 
 
 def job_of(execution: Execution, job_id: str, context: ImportContext) -> JobRecord:

@@ -127,8 +127,8 @@ def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> Batch
         return known if known.state is BatchState.CLOSED else None
     rows = instance_rows(manifest, InstanceState.RECEIVED, now)
     batch = closed_batch(manifest, key, known)
-    if known is None and _was_closed(manifest, stores):
-        batch = replace(batch, start_asked_at=now)
+    if known is None:
+        batch = replace(batch, job_id=_job_before(manifest, stores))
     ledger.register(stores.instances, rows)
     # Before it is CLOSED: no study may be called quiet while a batch of it waits.
     studies = {each.study_instance_uid for each in manifest.instances}
@@ -138,14 +138,16 @@ def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> Batch
     return batch
 
 
-def _was_closed(manifest: Manifest, stores: Stores) -> bool:
-    """Whether the ledger has rows of a batch without a record: somebody has deleted that.
+def _job_before(manifest: Manifest, stores: Stores) -> str | None:
+    """The job that has imported a batch without a record, as the ledger has it.
 
-    Its import may have been started; so its job is looked for before there is another.
+    Somebody has deleted the batch's record. Without its job, the batch would be imported again.
     """
     uids = (each.sop_instance_uid for each in manifest.instances)
-    known = stores.instances.get_many(uids).values()
-    return any(row.batch_id == manifest.batch_id for row in known)
+    rows = stores.instances.get_many(uids).values()
+    jobs = {row.job_id for row in rows if row.batch_id == manifest.batch_id and row.job_id}
+    # A batch that never got a job has its own id there.
+    return max(jobs - {manifest.batch_id}, default=None)
 
 
 def _keys(message: Message, bucket: str) -> list[str] | None:

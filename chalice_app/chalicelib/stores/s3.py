@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 # A HEAD's answer has no body, and so no code but its status. KMS's refusals of a caller are
-# AccessDenied, too. InvalidRequest is what a GET or a copy has of an object that was encrypted with
-# a key which the request has to bring (SSE-C).
+# AccessDenied, too. InvalidRequest is the answer to a GET or a copy of an object that is encrypted
+# with a key of the customer's (SSE-C).
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 DENIED = frozenset(
     {

@@ -72,19 +72,23 @@ class S3Files:
 
     def head(self, key: str) -> StoredObject:
         """See Files."""
+        with self._explained(key):
+            answer = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+        return _stored(key, answer["ContentLength"], answer)
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        """Maps the errors of requests about one object, also a HEAD's 400."""
         try:
             with _mapped_errors():
-                answer = self._client.head_object(
-                    Bucket=self._bucket, Key=key, ChecksumMode="ENABLED"
-                )
+                yield
         except ClientError as error:
             if error_code(error) == _NO_CODE:
                 raise self._reason(key) from error
             raise
-        return _stored(key, answer["ContentLength"], answer)
 
     def _reason(self, key: str) -> ProductError:
-        """Why a HEAD has 400, which may be for ever or for a moment: a GET's answer has a code.
+        """Why a HEAD was answered 400: only the answer to a GET has an error code.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
@@ -115,7 +119,7 @@ class S3Files:
             "Metadata": dict(metadata),
             "MetadataDirective": "REPLACE",
         }
-        with _mapped_errors():
+        with self._explained(source.key):  # copying in parts begins with a HEAD
             if source.size <= self._whole_copy_bytes:
                 self._client.copy_object(
                     Bucket=self._bucket, Key=target, CopySource=whence, **arguments

@@ -9,8 +9,11 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from chalicelib.errors import ObjectDenied, ObjectMissing, ServiceUnavailable
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.s3 import object_errors
 from chalicelib.stores.s3_files import S3Files
+
+from tests.unit.chalicelib.builders import NOW
 
 ERRORS = {
     "404": (404, ObjectMissing),
@@ -52,8 +55,13 @@ def test_each_code_of_s3_is_missing_denied_or_transient(
 
 @pytest.mark.fault("object-denied")
 @pytest.mark.parametrize(("code", "status", "kind"), [(k, *v) for k, v in BEHIND_400.items()])
+@pytest.mark.parametrize("asked", ["a HEAD", "a copy in parts"])
 def test_a_head_without_a_code_is_explained_by_a_get(
-    code: str | None, status: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+    code: str | None,
+    status: int,
+    kind: type[Exception],
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Taken for a denial, a throttled KMS key would leave an instance out of its batch for good."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -62,9 +70,16 @@ def test_a_head_without_a_code_is_explained_by_a_get(
     with Stubber(client) as answers:
         answers.add_client_error("head_object", "400", http_status_code=400)
         if code is None:
-            answers.add_response("get_object", {"Body": StreamingBody(BytesIO(b"x"), 1)})
+            body, byte = {"Body": StreamingBody(BytesIO(b"x"), 1)}, {"Range": "bytes=0-0"}
+            answers.add_response("get_object", body, {"Bucket": "dicom", "Key": "a", **byte})
         else:
             answers.add_client_error("get_object", code, http_status_code=status)
+        files = S3Files(client, "dicom", whole_copy_bytes=1)
+        large = StoredObject("a", 2, '"etag"', NOW)
+        asks: dict[str, Any] = {
+            "a HEAD": lambda: files.head("a"),
+            "a copy in parts": lambda: files.copy(large, "b", {}),
+        }
         with pytest.raises(kind):
-            S3Files(client, "dicom").head("a")
+            asks[asked]()
         answers.assert_no_pending_responses()

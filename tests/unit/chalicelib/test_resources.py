@@ -14,7 +14,6 @@ from chalicelib.errors import BadParameter, NotFound
 from chalicelib.imports.outcome import MAX_WARNINGS
 from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
-from chalicelib.imports.status import check_status
 from chalicelib.operations.journal import Entry, MemoryJournal, numbered
 from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
@@ -350,5 +349,3 @@ def test_an_ended_job_is_shown_with_its_end(stores: Stores) -> None:
     stores.jobs.put(replace(job, job_status=JobStatus.FAILED, ended_at=NOW, message="why"))
     shown = resources.get_job(stores, "job1")
     assert (shown["endedAt"], shown["message"]) == ("2026-11-23T09:30:00.000000Z", "why")
-    state = check_status(EXECUTION, "job1", a_context(stores, FakeHealthImaging()))
-    assert state["status"] == "FAILED"
