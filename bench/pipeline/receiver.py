@@ -126,7 +126,7 @@ class _Books:
                 _CLASS, f"{sender.association_id}/{number}", str(study.number), "", None
             )
             image = _Image(header, _SYNTAX, sender, self._route)
-            placement = book.place(image, self._now, study.size, _CHECKSUM)
+            placement = book.place(image, self._now, study.size)
             if book.stored(placement, self._now, study.size, _CHECKSUM) <= self._now:
                 yield from self._close(book, self._now)
 
@@ -166,7 +166,7 @@ def mixed_batches(studies: Iterable[Study], limits: BatchLimits) -> Iterator[Clo
         for number in range(study.images):
             header = Header(_CLASS, f"{study.number}.{number}", str(study.number), "", None)
             image = _Image(header, _SYNTAX, sender, Route(by_study=False))
-            placement = book.place(image, 0.0, study.size, _CHECKSUM)
+            placement = book.place(image, 0.0, study.size)
             book.stored(placement, 0.0, study.size, _CHECKSUM)
             if book.open_batches == 1:
                 continue

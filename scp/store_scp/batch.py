@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, field
 
-from contract.checksums import Checksum
 from contract.job_limits import metadata_bytes
 from contract.manifest import CloseReason, ManifestInstance
 from store_scp.instance import Route
@@ -31,9 +30,11 @@ class BatchLimits:
 @dataclass(slots=True)
 class Entry:
     """A key that is taken: by a PUT in flight, by a stored object, which is then ``listed``, or by
-    a failed PUT, which may have landed all the same."""
+    a failed PUT, which may have landed all the same.
 
-    checksum: Checksum | None
+    ``arriving``: its size was not known when its place was reserved."""
+
+    arriving: bool
     in_flight: bool = True
     listed: ManifestInstance | None = None
 
@@ -77,7 +78,7 @@ class Batch:
     @property
     def guesses(self) -> bool:
         """Whether some of ``size`` is reserved for an instance whose own is not known yet."""
-        return any(each.in_flight and each.checksum is None for each in self.entries.values())
+        return any(each.in_flight and each.arriving for each in self.entries.values())
 
     def grow(self, files: int, size: int) -> None:
         """Reserve an instance's place (``files`` 1), or give it back (-1)."""

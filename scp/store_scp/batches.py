@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from contract.checksums import Checksum
-from contract.manifest import CloseReason, Manifest, Source
+from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender
 from store_scp.batch import Batch, BatchLimits, Entry, Group
 from store_scp.instance import Instance
 
 __all__ = ["BatchBook", "BatchLimits", "NewBatchId", "Placement"]
+
+# Whoever forges a checksum can have any number of instances that look the same.
+_MOST_CANDIDATES = 4
 
 # Makes a batch id; given by the caller, since an id holds the wall clock and chance.
 NewBatchId = Callable[[], str]
@@ -68,32 +71,50 @@ class BatchBook:
         """How many batches have no durable manifest yet."""
         return len(self._batches) + len(self._closed)
 
-    def is_stored(self, instance: Instance, checksum: Checksum, now: float) -> bool:
-        """Whether the same bytes are durable in a batch not yet closed, which then lives on."""
+    def candidates(
+        self, instance: Instance, size: int, checksum: Checksum
+    ) -> list[ManifestInstance]:
+        """What may be the same bytes, is durable, and is in a batch not yet closed; newest first.
+
+        A checksum can be forged, so only who has compared the bytes knows.
+        """
+        found = [
+            entry.listed
+            for batch in reversed(self._groups.get(_group(instance), ()))
+            if (entry := batch.entries.get(instance.header.sop_instance_uid))
+            and entry.listed
+            and (entry.listed.size, entry.listed.checksum) == (size, checksum)
+        ]
+        return found[:_MOST_CANDIDATES]
+
+    def repeated(self, instance: Instance, known: ManifestInstance, now: float) -> bool:
+        """The instance's bytes are those of ``known``, whose batch lives on; False if it does not.
+
+        It may have been closed, or lost to recovery, while the bytes were compared.
+        """
         for batch in self._groups.get(_group(instance), ()):
-            entry = batch.entries.get(instance.header.sop_instance_uid)
-            if entry and entry.listed and entry.listed.checksum == checksum:
+            entry = batch.entries.get(known.sop_instance_uid)
+            if entry and entry.listed == known:
                 self._touch(batch, instance.sender, now)
                 return True
         return False
 
-    def place(
-        self, instance: Instance, now: float, size: int | None, checksum: Checksum | None
-    ) -> Placement:
-        """Reserve the instance's place; size and checksum are None while it is still arriving.
+    def place(self, instance: Instance, now: float, size: int | None) -> Placement:
+        """Reserve the instance's place; the size is None while it is still arriving.
 
-        An instance whose UID is there with other bytes, or still in flight, goes to a second batch
-        beside the first: nothing is ever overwritten.
+        An instance whose UID is there goes to a second batch beside the first: nothing is ever
+        overwritten. Not even where the first PUT failed: it may land yet.
         """
         reserved = self._limits.max_instance_bytes if size is None else size
         for batch in self._groups.get(_group(instance), ()):
-            if self._takes(batch, instance, now, reserved, checksum):
+            if self._takes(batch, instance, now, reserved):
                 break
             if size is not None and not batch.has_room(size, self._limits) and not batch.guesses:
                 batch.sealed = batch.sealed or CloseReason.FULL
         else:
             batch = self._open(instance, now)
-        return self._reserve(batch, instance, now, reserved, checksum)
+        batch.entries[instance.header.sop_instance_uid] = Entry(arriving=size is None)
+        return self._reserve(batch, instance, now, reserved)
 
     def stored(self, placement: Placement, now: float, size: int, checksum: Checksum) -> float:
         """The instance is durable: it will be in its batch's manifest. When the batch is due."""
@@ -169,22 +190,15 @@ class BatchBook:
         self._groups.setdefault(batch.group, []).append(batch)
         return batch
 
-    def _takes(
-        self, batch: Batch, instance: Instance, now: float, size: int, checksum: Checksum | None
-    ) -> bool:
+    def _takes(self, batch: Batch, instance: Instance, now: float, size: int) -> bool:
         """Whether the instance fits; a batch that is too old is sealed on the way."""
         if not batch.sealed and now >= batch.opened_at + self._limits.max_age_seconds:
             batch.sealed = CloseReason.AGE
         if batch.sealed or not batch.has_room(size, self._limits):
             return False
-        entry = batch.entries.get(instance.header.sop_instance_uid)
-        again = checksum is not None and entry is not None and entry.checksum == checksum
-        return entry is None or (again and not entry.in_flight and not entry.listed)
+        return instance.header.sop_instance_uid not in batch.entries
 
-    def _reserve(
-        self, batch: Batch, instance: Instance, now: float, size: int, checksum: Checksum | None
-    ) -> Placement:
-        batch.entries[instance.header.sop_instance_uid] = Entry(checksum)
+    def _reserve(self, batch: Batch, instance: Instance, now: float, size: int) -> Placement:
         batch.in_flight += 1
         batch.grow(1, size)
         if batch.files >= self._limits.max_files:

@@ -193,6 +193,7 @@ def _calls(module: str, methods: set[str]) -> set[str]:
 # What the receiver's own S3 client can send, and what S3 asks for it. Parts need no more than that.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
 RECEIVERS_REQUESTS = {
+    "get_range": "s3:GetObject",
     "put_object": "s3:PutObject",
     "create_multipart_upload": "s3:PutObject",
     "upload_part": "s3:PutObject",

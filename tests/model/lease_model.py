@@ -124,14 +124,15 @@ def lease_steps(world: World, worker: Worker, rules: Rules) -> Iterator[tuple[st
 
 def receive(sop: str, world: World, worker: Worker) -> None:
     world.sends += 1
-    if worker.book(BatchBook.is_stored, instance(sop), BYTES, STILL):
+    found = worker.book(BatchBook.candidates, instance(sop), 1, BYTES)
+    if any(worker.book(BatchBook.repeated, instance(sop), known, STILL) for known in found):
         world.acknowledged.add(sop)
     else:
         place(sop, worker)
 
 
 def place(sop: str, worker: Worker) -> None:
-    placement = worker.book(BatchBook.place, instance(sop), STILL, 1, BYTES)
+    placement = worker.book(BatchBook.place, instance(sop), STILL, 1)
     worker.leases.setdefault(placement.batch_id, Lease(LEASE))
     worker.task = Task(sop, placement)
 

@@ -26,7 +26,7 @@ _DEADLINE = 30.0
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
 
 Fault = tuple[int, str] | str
-_Work = Callable[[str, dict[str, str], bytes], tuple[int, str]]
+_Work = Callable[[str, dict[str, str], bytes], tuple[int, str | bytes]]
 
 
 class _Refusal(Exception):
@@ -57,6 +57,9 @@ class FakeS3:
     port: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     manifest_faults: list[tuple[int, str]] = field(default_factory=list)
+    # For every GetObject.
+    get_fault: Fault | None = None
+    gets: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
     # How often each fault has come.
     failed: Counter[str] = field(default_factory=Counter)
@@ -81,6 +84,8 @@ class FakeS3:
         with self.changed:
             self.faults.clear()
             self.manifest_faults.clear()
+            self.get_fault = None
+            self.gets = 0
             self.failed.clear()
             self.objects.clear()
             self.part_sizes.clear()
@@ -150,6 +155,10 @@ class FakeS3:
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: FakeS3
+    content_range = ""
+
+    def do_GET(self) -> None:
+        self._serve(self._get)
 
     def do_PUT(self) -> None:
         self._serve(self._put)
@@ -165,11 +174,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
         self.state.pass_hold(url.path, once_stored=False)
         fault = None if self.command == "DELETE" else self.state.next_fault(url.path)
+        if self.command == "GET":
+            fault = self.state.get_fault
         if fault == RESET:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         try:
             if isinstance(fault, tuple):
                 raise _Refusal(*fault)
@@ -179,7 +190,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except _Refusal as refusal:
             status, answer = refusal.status, _ERROR.format(code=refusal.code)
         self.state.pass_hold(url.path, once_stored=True)
-        self._answer(status, answer.encode(), pause=self.state.asks_for_a_pause(url.path))
+        whole = answer.encode() if isinstance(answer, str) else answer
+        self._answer(status, whole, pause=self.state.asks_for_a_pause(url.path))
+
+    def _get(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """The range that was asked for, as S3 cuts it."""
+        self.state.gets += 1
+        stored = self.state.objects[path]
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        found = stored[int(first) : int(last) + 1]
+        self.content_range = f"bytes {first}-{int(first) + len(found) - 1}/{len(stored)}"
+        return HTTPStatus.PARTIAL_CONTENT, found
 
     def _put(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str]:
         self._verify(body)
@@ -226,6 +247,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Retry-After", "3600")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"0"')
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            self.send_header("Content-Range", self.content_range)
         self.end_headers()
         self.wfile.write(body)
 

@@ -107,7 +107,7 @@ def test_the_keeper_survives_a_bug_in_the_sink() -> None:
         limits = BatchLimits(5, 30, 10, 10_000, 10**6, 900, 10_000)
         keeper = Keeper(limits, write, Board.create(1, 1).panel(0), None, 60)
         body = checksum(b"pixels")
-        keeper.stored(keeper.place(instance(), 6, body), 6, body)
+        keeper.stored(keeper.place(instance(), 6), 6, body)
         await keeper.close(10)
 
     with capture_logs() as lines:

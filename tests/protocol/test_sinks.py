@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Coroutine
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from store_scp.settings import Settings
 from store_scp.sinks import Kept, prepare_sink
 from store_scp.sinks.directory import DirectorySink
 
+from tests.forgery import forged
 from tests.protocol.fake_s3 import FakeS3
 from tests.protocol.sinks import opened, to_bucket
 from tests.unit.store_scp.builders import content, instance
@@ -79,20 +81,83 @@ def test_the_same_bytes_again_are_one_object_and_other_bytes_another(
     assert stored() == [b"pixels", b"other pixels"]
 
 
-def test_an_upload_is_there_once_it_is_committed(
+@pytest.mark.fault("forged-checksum")
+def test_other_bytes_with_the_same_checksum_are_kept_and_only_equal_bytes_are_repetitions(
+    run: Run, environment: dict[str, str], stored: Stored
+) -> None:
+    genuine = b"genuine pixels, longer than eight bytes"
+    others = [forged(bytes([each]) * len(genuine), genuine) for each in range(3)]
+
+    async def store() -> None:
+        async with opened(environment) as sink:
+            for expected in (Kept.NEW, Kept.REPEATED):
+                for body in (*others, genuine):
+                    assert await sink.store(instance(), content(body)) is expected
+
+    run(store())
+    assert sorted(stored()) == sorted((*others, genuine))
+
+
+def test_bytes_that_are_too_long_for_one_answer_are_compared_to_their_end(
+    run: Run, s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = bytes(BLOCK[: 2 * MIB + 16])
+    other = forged(genuine[:-16] + bytes(16), genuine)
+    known = ((genuine, Kept.NEW), (genuine, Kept.REPEATED), (other, Kept.NEW))
+
+    async def store() -> None:
+        async with opened(to_bucket(s3, monkeypatch)) as sink:
+            for body, expected in known:
+                assert await sink.store(instance(), content(body)) is expected
+
+    run(store())
+    assert s3.gets == 6
+    assert sorted(s3.objects[key] for key in s3.keys(".dcm")) == sorted((genuine, other))
+
+
+@pytest.mark.parametrize("fault", [(403, "AccessDenied"), (404, "NoSuchKey"), "shorter", "longer"])
+def test_what_cannot_be_compared_is_stored_again(
+    run: Run, s3: FakeS3, monkeypatch: pytest.MonkeyPatch, fault: tuple[int, str] | str
+) -> None:
+    async def store() -> None:
+        async with opened(to_bucket(s3, monkeypatch)) as sink:
+            assert await sink.store(instance(), content(b"pixels")) is Kept.NEW
+            if isinstance(fault, tuple):
+                s3.get_fault = fault
+            else:  # somebody else has replaced it
+                s3.objects[s3.keys()[0]] = b"pix" if fault == "shorter" else b"pixels and more"
+            assert await sink.store(instance(), content(b"pixels")) is Kept.NEW
+
+    run(store())
+    assert len(s3.keys()) == 2
+
+
+def test_the_file_of_a_conflict_that_is_damaged_is_no_repetition(run: Run, tmp_path: Path) -> None:
+    async def store() -> None:
+        async with opened({"STORAGE_DIR": str(tmp_path)}) as sink:
+            for body in (b"pixels", b"other pixels"):
+                assert await sink.store(instance(), content(body)) is Kept.NEW
+            (beside,) = tmp_path.rglob(f"*{sha256(b'other pixels').hexdigest()}.dcm")
+            beside.write_bytes(b"other pix")
+            with pytest.raises(StoreRefused, match="EEXIST"):
+                await sink.store(instance(), content(b"other pixels"))
+
+    run(store())
+
+
+def test_an_upload_is_stored_even_if_it_is_a_repetition(
     run: Run, s3: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def store() -> None:
         async with opened(to_bucket(s3, monkeypatch)) as sink:
-            for expected in (Kept.NEW, Kept.REPEATED):
+            for before in range(2):
                 large = await sink.begin(instance())
                 await large.write(BLOCK)
-                assert len(s3.keys()) == (expected is Kept.REPEATED)
-                assert await large.commit(memoryview(b"end")) is expected
+                assert len(s3.keys()) == before
+                assert await large.commit(memoryview(b"end")) is Kept.NEW
 
     run(store())
-    (key,) = s3.keys()
-    assert s3.objects[key] == bytes(BLOCK) + b"end"
+    assert [s3.objects[key] for key in s3.keys(".dcm")] == 2 * [bytes(BLOCK) + b"end"]
     assert not s3.uploads
 
 

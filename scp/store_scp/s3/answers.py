@@ -88,6 +88,20 @@ def accept_object(response: Response, checksum: Checksum) -> None:
     _compare(response.headers.get(checksum_header(checksum.algorithm)), checksum)
 
 
+def accept_range(response: Response, start: int, end: int, size: int) -> bytes:
+    """GetObject gave the bytes from ``start`` to ``end`` of ``size`` bytes, or AttemptFailed.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        raise failure(response)
+    given = response.headers.get("content-range")
+    if given != f"bytes {start}-{end - 1}/{size}" or len(response.body) != end - start:
+        # Another object than the one that was stored: no attempt will find that.
+        raise AttemptFailed(BAD_RESPONSE, Status.PROCESSING_FAILURE, Remedy.GIVE_UP)
+    return response.body
+
+
 def accept_part(response: Response, number: int, checksum: Checksum) -> PartReceipt:
     """UploadPart's receipt, or AttemptFailed."""
     accept_object(response, checksum)

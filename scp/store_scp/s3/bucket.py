@@ -5,6 +5,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from socket import gaierror
 from typing import Protocol, Self, TypeVar
@@ -16,7 +17,7 @@ from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.s3 import answers, requests
 from store_scp.s3.answers import Response
-from store_scp.s3.connection import CONNECTION_LOST
+from store_scp.s3.connection import CONNECTION_LOST, MAX_RESPONSE
 from store_scp.s3.credentials import CredentialSource
 from store_scp.s3.endpoint import Endpoint
 from store_scp.s3.errors import AlreadyExists, AttemptFailed, Remedy
@@ -25,6 +26,8 @@ from store_scp.s3.requests import ObjectRequest, PartReceipt, Request
 from store_scp.s3.retries import attempt_seconds, pause_before_retry
 
 T = TypeVar("T")
+# Bytes read at once of an object that is compared.
+PIECE = 1024 * 1024
 
 
 class UploadStats(Protocol):
@@ -90,6 +93,17 @@ class S3Bucket:
             if if_none_match and refused.detail == answers.PRECONDITION_FAILED:
                 raise AlreadyExists("the key is taken") from None
             raise
+
+    async def holds(self, key: str, body: memoryview, *, seconds: float) -> bool:
+        """Whether an object is exactly these bytes, read in pieces until one differs."""
+        deadline = self._loop.time() + seconds
+        for start in range(0, len(body), PIECE):
+            end = min(start + PIECE, len(body))
+            get = requests.get_range(key, start, end)
+            accept = partial(answers.accept_range, start=start, end=end, size=len(body))
+            if await self._perform(get, accept, deadline - self._loop.time()) != body[start:end]:
+                return False
+        return True
 
     async def create_multipart(self, request: ObjectRequest, *, seconds: float) -> str:
         """Begin an object of many parts; the upload's id.
@@ -178,6 +192,8 @@ class S3Bucket:
         timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         head = request.head(self._endpoint, credentials, timestamp)
         started = self._loop.time()
+        if request.method == "GET":
+            return await self._pool.exchange(head, (), MAX_RESPONSE + PIECE)
         status = None
         self._stats.uploading(1)
         try:

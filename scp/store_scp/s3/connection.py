@@ -19,8 +19,8 @@ Buffer = bytes | memoryview
 CONNECTION_LOST = "ConnectionLost"
 EARLY_RESPONSE = "EarlyResponse"
 
-# S3 answers these requests with less than 2 KiB; ten thousand times that would be no answer to us.
-_MAX_RESPONSE = 64 * 1024
+# S3 answers a request without an object with less than 2 KiB; a hundred times that is no answer.
+MAX_RESPONSE = 64 * 1024
 
 # A system call for the head alone costs more than copying a little of the body behind it.
 _JOINED = 32 * 1024
@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._received = 0
+        self._most = MAX_RESPONSE
         self._paused = False
         self._sent = False
         self._used = False
@@ -59,12 +60,14 @@ class Connection(asyncio.Protocol):
         """Close at once; the transport lets go of what it did not send."""
         self._fail(CONNECTION_LOST)
 
-    async def exchange(self, head: bytes, body: Sequence[Buffer]) -> Response:
-        """The response to a request; raises AttemptFailed.
+    async def exchange(
+        self, head: bytes, body: Sequence[Buffer], most: int = MAX_RESPONSE
+    ) -> Response:
+        """The response, of at most so many bytes, to a request; raises AttemptFailed.
 
         Whenever this ends, however it ends, nothing of ``body`` is sent any more.
         """
-        answer = self._begin()
+        answer = self._begin(most)
         try:
             await self._send(answer, head, body)
             outcome = await answer
@@ -77,11 +80,12 @@ class Connection(asyncio.Protocol):
             raise outcome
         return outcome
 
-    def _begin(self) -> "asyncio.Future[Response | AttemptFailed]":
+    def _begin(self, most: int) -> "asyncio.Future[Response | AttemptFailed]":
         self._answer = self._loop.create_future()
         self._headers = {}
         self._body.clear()
         self._received = 0
+        self._most = most
         self._sent = self._whole_head = False
         if not self.reusable:
             self._lose()
@@ -148,7 +152,7 @@ class Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             # Nobody asked: a second response would be taken for the answer to the next request.
             self._transport.abort()
-        elif self._received > _MAX_RESPONSE:
+        elif self._received > self._most:
             self._fail(BAD_RESPONSE)
         else:
             self._parse(data)

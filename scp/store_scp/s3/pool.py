@@ -8,7 +8,7 @@ from typing import Self
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.s3.answers import Response
-from store_scp.s3.connection import Buffer, Connection
+from store_scp.s3.connection import MAX_RESPONSE, Buffer, Connection
 from store_scp.s3.endpoint import Endpoint
 from store_scp.s3.errors import StaleConnection
 
@@ -46,20 +46,22 @@ class Pool:
     ) -> None:
         self._places.release()
 
-    async def exchange(self, head: bytes, body: Sequence[Buffer]) -> Response:
-        """The response to a request; raises AttemptFailed or OSError.
+    async def exchange(
+        self, head: bytes, body: Sequence[Buffer], most: int = MAX_RESPONSE
+    ) -> Response:
+        """The response, of at most so many bytes, to a request; raises AttemptFailed or OSError.
 
         A kept connection that S3 had closed is no attempt: the request goes out on a new one.
         """
         connection = self._take_idle()
         if connection is None:
-            return await self._exchange(await self._connect(), head, body)
+            return await self._exchange(await self._connect(), head, body, most)
         try:
-            return await self._exchange(connection, head, body)
+            return await self._exchange(connection, head, body, most)
         except StaleConnection:
             # The others were kept at least as long.
             self._abort_idle()
-            return await self._exchange(await self._connect(), head, body)
+            return await self._exchange(await self._connect(), head, body, most)
 
     async def close(self) -> None:
         """Close all connections; whoever still waits for a response loses it."""
@@ -73,9 +75,9 @@ class Pool:
             await asyncio.wait(lost)
 
     async def _exchange(
-        self, connection: Connection, head: bytes, body: Sequence[Buffer]
+        self, connection: Connection, head: bytes, body: Sequence[Buffer], most: int
     ) -> Response:
-        response = await connection.exchange(head, body)
+        response = await connection.exchange(head, body, most)
         if connection.reusable:
             self._keep(connection)
         return response

@@ -107,6 +107,11 @@ def put_object(
     return Request("PUT", wanted.key, headers=headers, body=body)
 
 
+def get_range(key: str, start: int, end: int) -> Request:
+    """GetObject of the bytes from ``start`` up to, and not including, ``end``."""
+    return Request("GET", key, headers={"range": f"bytes={start}-{end - 1}"}, payload=_EMPTY)
+
+
 def create_multipart_upload(wanted: ObjectRequest) -> Request:
     """CreateMultipartUpload of an object with one checksum over all of it."""
     headers = wanted.headers()

@@ -7,9 +7,9 @@ is more than busy, and then it is everybody's. What does wait for it, the flush,
 """
 
 import asyncio
-import base64
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import time
@@ -19,9 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from contract.checksums import Checksum
 from contract.uids import uid_digest
-from store_scp.crc import crc64
 from store_scp.dimse.status import Status
 from store_scp.errors import CannotStart, StoreRefused
 from store_scp.instance import Content, Instance
@@ -107,12 +105,16 @@ class DirectorySink:
         """Nothing to do but to end the threads: every stored file is on disk already."""
         self._threads.shutdown()
 
-    async def durable(self, publish: Callable[[], Kept]) -> Kept:
-        """Run the last step of storing one instance, in a thread if it flushes, and count it."""
+    async def durable(self, publish: Callable[[], Kept], instance: Instance) -> Kept:
+        """Run the last step of storing one instance, and count it.
+
+        In a thread if it waits for the disk: it flushes, or compares with what has the name.
+        """
         began = time.monotonic()
         self._meter.adjust(Gauge.UPLOADS_IN_FLIGHT, 1)
         try:
-            kept = await self._threaded(publish) if self._fsync else publish()
+            waits = self._fsync or os.path.exists(self._name(instance))  # noqa: PTH110 - as unlink
+            kept = await self._threaded(publish) if waits else publish()
         except OSError as error:
             self._meter.add(Counter.UPLOADS_FAILED)
             raise _refused(error) from None
@@ -136,19 +138,21 @@ class DirectorySink:
         if self._fsync:
             os.fsync(descriptor)
 
-    def publish(self, temporary: str, instance: Instance, checksum: Checksum) -> Kept:
+    def publish(self, temporary: str, instance: Instance) -> Kept:
         """Give a complete file its name, unless the same bytes have it."""
-        header = instance.header
-        series = f"{self._root}/{header.study_instance_uid}/{header.series_instance_uid}"
-        name = f"{series}/{header.sop_instance_uid}.dcm"
+        name = self._name(instance)
+        series = os.path.dirname(name)  # noqa: PTH120 - as unlink
         kept = Kept.NEW
         if not self._named(temporary, name, series):
-            if _same_bytes(temporary, name):
-                kept = Kept.REPEATED
-            else:
-                self._keep_beside(temporary, name, instance, checksum)
+            same = _same_bytes(temporary, name)
+            kept = Kept.REPEATED if same else self._keep_beside(temporary, name, instance)
         self._sync_directory(series)
         return kept
+
+    def _name(self, instance: Instance) -> str:
+        header = instance.header
+        series = f"{self._root}/{header.study_instance_uid}/{header.series_instance_uid}"
+        return f"{series}/{header.sop_instance_uid}.dcm"
 
     def _named(self, source: str, name: str, series: str) -> bool:
         """Give a file its name; False if the name is taken."""
@@ -160,18 +164,21 @@ class DirectorySink:
             self._sync_directory(self._root)
             return _link(source, name)
 
-    def _keep_beside(
-        self, temporary: str, name: str, instance: Instance, checksum: Checksum
-    ) -> None:
-        """Other bytes under a known UID: both are kept, the second under its checksum."""
-        digest = base64.b64decode(checksum.base64).hex()
+    def _keep_beside(self, temporary: str, name: str, instance: Instance) -> Kept:
+        """Other bytes under a known UID: all are kept, each but the first under its SHA-256."""
+        with Path(temporary).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         beside = f"{name.removesuffix('.dcm')}.{digest}.dcm"
-        _link(temporary, beside)  # or it came before
+        if not _link(temporary, beside):
+            if not _same_bytes(temporary, beside):  # damaged: nothing of ours changes a file
+                raise FileExistsError(errno.EEXIST, "damaged", beside)
+            return Kept.REPEATED
         _log.warning(
             "instance_conflict",
             association_id=instance.sender.association_id,
             sop_instance=uid_digest(instance.header.sop_instance_uid),
         )
+        return Kept.NEW
 
     def _sync_directory(self, path: str) -> None:
         if not self._fsync:
@@ -190,14 +197,12 @@ class _File:
         self._sink = sink
         self._instance = instance
         self._temporary = temporary
-        self._checksum = 0
         self._gone = False
         self._descriptor: int | None = os.open(temporary, _FLAGS, _MODE)
 
     def append(self, data: memoryview) -> None:
         """Write into the system's cache."""
         assert self._descriptor is not None  # noqa: S101 - until commit or discard
-        self._checksum = crc64(data, self._checksum)
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -206,7 +211,7 @@ class _File:
 
     async def commit(self) -> Kept:
         """Flush, and give the file its name."""
-        return await self._sink.durable(self._publish)
+        return await self._sink.durable(self._publish, self._instance)
 
     def discard(self) -> None:
         """Close and remove what has no name."""
@@ -222,8 +227,7 @@ class _File:
             if self._descriptor is not None:
                 self._sink.flush(self._descriptor)
             self._close()
-            checksum = Checksum.crc64nvme(self._checksum)
-            return self._sink.publish(self._temporary, self._instance, checksum)
+            return self._sink.publish(self._temporary, self._instance)
         finally:
             self.discard()
 

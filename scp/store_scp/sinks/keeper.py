@@ -16,7 +16,7 @@ import structlog
 
 from contract.checksums import Checksum
 from contract.keys import BATCH_ENTROPY_BYTES, new_batch_id
-from contract.manifest import Manifest
+from contract.manifest import Manifest, ManifestInstance
 from store_scp.batches import BatchBook, BatchLimits, Placement
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
@@ -58,15 +58,21 @@ class Keeper:
         self._closed = False
         self._empty = asyncio.Event()
 
-    def is_stored(self, instance: Instance, checksum: Checksum) -> bool:
-        """Whether the same bytes are durable already, in a batch that is still open."""
-        return self._book.is_stored(instance, checksum, time.monotonic())
+    def candidates(
+        self, instance: Instance, size: int, checksum: Checksum
+    ) -> list[ManifestInstance]:
+        """What may be the same bytes, durable and in a batch that is still open."""
+        return self._book.candidates(instance, size, checksum)
 
-    def place(self, instance: Instance, size: int | None, checksum: Checksum | None) -> Placement:
+    def repeated(self, instance: Instance, known: ManifestInstance) -> bool:
+        """The bytes of ``known`` came again; False if its batch is not open any more."""
+        return self._book.repeated(instance, known, time.monotonic())
+
+    def place(self, instance: Instance, size: int | None) -> Placement:
         """Reserve a place; ``stored`` or ``failed`` must follow."""
         if self._closed:
             raise StoreRefused(Status.OUT_OF_RESOURCES, "shutting down")
-        placement = self._book.place(instance, time.monotonic(), size, checksum)
+        placement = self._book.place(instance, time.monotonic(), size)
         self._leases.hold(placement)
         self._meter.gauge(Gauge.BATCHES_OPEN, self._book.open_batches)
         return placement

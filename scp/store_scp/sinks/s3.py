@@ -5,10 +5,13 @@ import time
 from functools import partial
 from typing import Self
 
+import structlog
+
 from contract.checksums import Checksum
 from contract.keys import manifest_key
 from contract.manifest import Manifest
 from contract.metadata import Target, to_metadata
+from contract.uids import uid_digest
 from store_scp.batches import BatchLimits, Placement
 from store_scp.crc import crc64
 from store_scp.dimse.status import Status
@@ -20,6 +23,8 @@ from store_scp.s3 import AlreadyExists, Endpoint, ObjectRequest, PartReceipt, S3
 from store_scp.settings import Settings
 from store_scp.sinks.keeper import Keeper
 from store_scp.sinks.sink import Kept, Meter, Stream
+
+_log = structlog.get_logger()
 
 
 class S3Sink:
@@ -59,9 +64,9 @@ class S3Sink:
 
     async def store(self, instance: Instance, content: Content) -> Kept:
         """PUT the instance into its batch; S3 has confirmed its checksum when this returns."""
-        if self._keeper.is_stored(instance, content.checksum):
-            return Kept.REPEATED
         deadline = time.monotonic() + self._seconds
+        if await self._is_repeated(instance, content, deadline):
+            return Kept.REPEATED
         while not await self._put(instance, content, deadline):
             pass  # recovery has taken the batch: once more, into a new one
         return Kept.NEW
@@ -71,8 +76,12 @@ class S3Sink:
         raise StoreRefused(Status.PROCESSING_FAILURE, f"{self} takes no stream")
 
     async def begin(self, instance: Instance) -> "_MultipartObject":
-        """A multipart upload, whose parts go out as they arrive."""
-        placement = self._keeper.place(instance, None, None)
+        """A multipart upload, whose parts go out as they arrive.
+
+        It is stored even if the same bytes are: what could be compared has gone out already. The
+        import compares the two objects.
+        """
+        placement = self._keeper.place(instance, None)
         try:
             await _expect_ours(self._keeper, placement, self._seconds)
             upload_id = await self._bucket.create_multipart(
@@ -92,6 +101,28 @@ class S3Sink:
         await self._keeper.close(seconds)
         await self._bucket.close()
 
+    async def _is_repeated(self, instance: Instance, content: Content, deadline: float) -> bool:
+        """Whether a batch that is still open has the same bytes, as S3 gives them back.
+
+        Whatever prevents the comparison, the instance is stored, and the import compares.
+        """
+        size = len(content.body)
+        for known in self._keeper.candidates(instance, size, content.checksum):
+            seconds = (deadline - time.monotonic()) / 2  # the rest is for storing it
+            try:
+                same = await self._bucket.holds(known.key, content.body, seconds=seconds)
+            except StoreRefused as refused:
+                _log.warning(
+                    "repeat_not_compared",
+                    association_id=instance.sender.association_id,
+                    sop_instance=uid_digest(known.sop_instance_uid),
+                    why=refused.detail,
+                )
+                return False
+            if same and self._keeper.repeated(instance, known):
+                return True
+        return False
+
     async def _put(self, instance: Instance, content: Content, deadline: float) -> bool:
         """PUT the instance into its batch; False if that turns out to be recovery's.
 
@@ -99,7 +130,7 @@ class S3Sink:
         vanish; if not, the import sweeps it out.
         """
         checksum, size = content.checksum, len(content.body)
-        placement = self._keeper.place(instance, size, checksum)
+        placement = self._keeper.place(instance, size)
         durable = False
         try:
             request = object_request(placement, checksum)
@@ -154,13 +185,10 @@ class _MultipartObject:
         self._size += len(block)
 
     async def commit(self, last: memoryview) -> Kept:
-        """Upload the last part and complete the upload, unless the same bytes are there already."""
+        """Upload the last part and complete the upload."""
         try:
             await self.write(last)
             checksum = Checksum.crc64nvme(self._checksum)
-            if self._keeper.is_stored(self._placement.instance, checksum):
-                await self.discard()
-                return Kept.REPEATED
             await _expect_ours(self._keeper, self._placement, self._seconds)
             await self._bucket.complete_multipart(
                 self._placement.key,

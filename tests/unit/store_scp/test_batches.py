@@ -26,7 +26,7 @@ def book(limits: BatchLimits = LIMITS) -> BatchBook:
 
 
 def place(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> Placement:
-    return store.place(one, now, len(body), Checksum.of(body))
+    return store.place(one, now, len(body))
 
 
 def put(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> Placement:
@@ -34,6 +34,12 @@ def put(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> 
     placement = place(store, one, now, body)
     store.stored(placement, now, len(body), Checksum.of(body))
     return placement
+
+
+def repeated(store: BatchBook, one: Instance, now: float = 0, body: bytes = BODY) -> bool:
+    """Whether an instance with the same bytes is there, which is what comparing them showed."""
+    found = store.candidates(one, len(body), Checksum.of(body))
+    return any(store.repeated(one, known, now) for known in found)
 
 
 def closed(store: BatchBook, now: float) -> list[tuple[CloseReason, int]]:
@@ -171,7 +177,7 @@ def test_mixed_batches_hold_any_study_of_one_sender() -> None:
 def test_a_repeated_instance_is_known_and_keeps_its_batch_busy() -> None:
     store = book()
     put(store, instance("1.1"))
-    assert store.is_stored(instance("1.1", association_id="a2"), Checksum.of(BODY), 4)
+    assert repeated(store, instance("1.1", association_id="a2"), 4)
     store.association_ended("a1")
     assert store.next_due() == 34
     assert closed(store, 34) == [(CloseReason.QUIET, 1)]
@@ -180,30 +186,59 @@ def test_a_repeated_instance_is_known_and_keeps_its_batch_busy() -> None:
 def test_other_bytes_under_a_uid_go_beside_and_overwrite_nothing() -> None:
     store = book()
     first = put(store, instance("1.1"))
-    assert not store.is_stored(instance("1.1"), Checksum.of(b"other"), 0)
+    assert not repeated(store, instance("1.1"), body=b"other")
     second = put(store, instance("1.1"), body=b"other")
     assert first.key != second.key
-    assert store.is_stored(instance("1.1"), Checksum.of(b"other"), 0)
+    assert repeated(store, instance("1.1"), body=b"other")
 
 
 def test_the_same_uid_in_flight_is_not_awaited() -> None:
     store = book()
     first = place(store, instance("1.1"))
-    assert not store.is_stored(instance("1.1"), Checksum.of(BODY), 0)
+    assert not repeated(store, instance("1.1"))
     assert place(store, instance("1.1")).batch_id != first.batch_id
 
 
-def test_a_failed_put_is_tried_again_under_its_key_but_only_with_its_bytes() -> None:
+def test_the_same_checksum_is_a_candidate_and_goes_beside_unless_the_bytes_are_the_same() -> None:
+    store = book()
+    first = put(store, instance("1.1"))
+    (known,) = store.candidates(instance("1.1"), len(BODY), Checksum.of(BODY))
+    assert known.key == first.key
+    assert store.candidates(instance("1.1"), len(BODY) + 1, Checksum.of(BODY)) == []
+    assert put(store, instance("1.1")).batch_id != first.batch_id
+
+
+def test_of_many_with_one_checksum_only_the_newest_are_compared() -> None:
+    store = book()
+    keys = [put(store, instance("1.1")).key for _ in range(10)]
+    found = store.candidates(instance("1.1"), len(BODY), Checksum.of(BODY))
+    assert [each.key for each in found] == keys[:-5:-1]
+
+
+@pytest.mark.parametrize("end", ["closed", "lost"])
+def test_what_was_compared_while_its_batch_ended_is_no_repetition(end: str) -> None:
+    store = book()
+    first = put(store, instance("1.1"))
+    (known,) = store.candidates(instance("1.1"), len(BODY), Checksum.of(BODY))
+    if end == "closed":
+        assert len(closed(store, 30)) == 1
+    else:
+        store.lost(first.batch_id)
+    assert not store.repeated(instance("1.1"), known, 30)
+
+
+@pytest.mark.fault("forged-checksum")
+def test_a_failed_puts_key_is_not_used_again_since_it_may_land_yet() -> None:
     store = book()
     first = place(store, instance("1.1"))
     store.failed(first, 0)
-    assert place(store, instance("1.1"), body=b"other").batch_id != first.batch_id
-    assert place(store, instance("1.1")) == first
+    assert place(store, instance("1.1")).batch_id != first.batch_id
+    assert place(store, instance("1.2")).batch_id == first.batch_id
 
 
 def test_a_reservation_for_an_unknown_size_seals_nothing() -> None:
     store = book()
-    streamed = store.place(instance("1.1"), 0, None, None)
+    streamed = store.place(instance("1.1"), 0, None)
     beside = put(store, instance("1.2"), body=bytes(600))
     assert beside.batch_id != streamed.batch_id  # 3,100 bytes might be too many
     store.stored(streamed, 0, 200, Checksum.of(bytes(200)))
@@ -213,21 +248,21 @@ def test_a_reservation_for_an_unknown_size_seals_nothing() -> None:
 def test_an_unknown_size_never_closes_a_batch_that_has_room_for_others() -> None:
     store = book()
     first = put(store, instance("1.1"), body=bytes(2_500))
-    assert store.place(instance("1.2"), 0, None, None).batch_id != first.batch_id
+    assert store.place(instance("1.2"), 0, None).batch_id != first.batch_id
     assert put(store, instance("1.3"), body=bytes(100)).batch_id == first.batch_id
 
 
 def test_a_failed_stream_leaves_its_key_taken() -> None:
     store = book()
-    streamed = store.place(instance("1.1"), 0, None, None)
+    streamed = store.place(instance("1.1"), 0, None)
     store.failed(streamed, 0)
     assert place(store, instance("1.1")).batch_id != streamed.batch_id
 
 
 def test_a_size_not_known_yet_reserves_the_most_and_gives_the_rest_back() -> None:
     store = book()
-    large = store.place(instance("1.1"), 0, None, None)
-    assert store.place(instance("1.2"), 0, None, None).batch_id != large.batch_id
+    large = store.place(instance("1.1"), 0, None)
+    assert store.place(instance("1.2"), 0, None).batch_id != large.batch_id
     store.stored(large, 0, 100, Checksum.of(bytes(100)))
     assert put(store, instance("1.3"), body=bytes(600)).batch_id == large.batch_id
 
@@ -246,7 +281,7 @@ def test_a_lost_batch_takes_no_more_and_has_no_manifest() -> None:
     store = book()
     first = put(store, instance("1.1"))
     assert store.lost(first.batch_id) == -math.inf
-    assert not store.is_stored(instance("1.1"), Checksum.of(BODY), 0)
+    assert not repeated(store, instance("1.1"))
     assert place(store, instance("1.2")).batch_id != first.batch_id
     assert closed(store, 0) == []
     assert first.batch_id not in store.unwritten()
@@ -308,7 +343,7 @@ class BatchBookMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.in_flight: list[tuple[Placement, bytes]] = []
         self.acknowledged: dict[str, bytes] = {}
-        self.bodies: dict[str, bytes] = {}
+        self.keys: set[str] = set()
         self.written: list[Manifest] = []
         self.handed_out: list[str] = []
         self.recovered: set[str] = set()
@@ -322,16 +357,15 @@ class BatchBookMachine(RuleBasedStateMachine):
     )
     def place(self, sop: int, study: int, body: bytes, association: str, streamed: bool) -> None:
         one = instance(f"1.{sop}", study=f"2.{study}", association_id=association)
-        if self.book.is_stored(one, Checksum.of(body), self.now):
+        if repeated(self.book, one, self.now, body):
             assert body in self.acknowledged.values()
             return
         # The receiver refuses an instance that grows beyond its limit as it arrives (A700H), so a
         # larger one has its size from the start.
         arrives = streamed and len(body) <= LIMITS.max_instance_bytes
-        known = (None, None) if arrives else (len(body), Checksum.of(body))
-        placement = self.book.place(one, self.now, *known)
-        assert placement.key not in self.acknowledged
-        assert self.bodies.setdefault(placement.key, body) == body  # one key, one content, for ever
+        placement = self.book.place(one, self.now, None if arrives else len(body))
+        assert placement.key not in self.keys  # one key, one PUT
+        self.keys.add(placement.key)
         assert placement.batch_id not in self.recovered
         assert placement.batch_id not in self.handed_out
         self.in_flight.append((placement, body))

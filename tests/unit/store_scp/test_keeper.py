@@ -92,7 +92,7 @@ class Bench:
     written: list[Manifest]
 
     def place(self, sop: str = "1.1") -> Placement:
-        return self.keeper.place(instance(sop), len(BODY), CHECKSUM)
+        return self.keeper.place(instance(sop), len(BODY))
 
     def store(self, placement: Placement) -> None:
         self.keeper.stored(placement, len(BODY), CHECKSUM)
