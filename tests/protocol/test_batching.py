@@ -7,14 +7,18 @@ import pytest
 from store_scp.batches import BatchLimits
 from store_scp.board import Board
 from store_scp.errors import StoreRefused
+from store_scp.instance import Instance
+from store_scp.sinks import Sink
 from store_scp.sinks.keeper import Keeper
 from structlog.testing import capture_logs
 
 from contract.keys import InstanceKey
-from contract.manifest import Manifest
-from tests.protocol.fake_s3 import FakeS3
+from contract.manifest import CloseReason, Manifest
+from tests.protocol.fake_s3 import FakeS3, Fault
 from tests.protocol.sinks import opened, to_bucket
 from tests.unit.store_scp.builders import checksum, content, instance
+
+BLOCK = memoryview(bytes(5 * 1024**2))
 
 
 def manifests(s3: FakeS3) -> list[Manifest]:
@@ -66,6 +70,60 @@ def test_a_refused_instance_is_in_no_manifest(s3: FakeS3, monkeypatch: pytest.Mo
     asyncio.run(store())
     (manifest,) = manifests(s3)
     assert [InstanceKey.parse(each.key).sop_instance_uid for each in manifest.instances] == ["1.1"]
+
+
+@pytest.mark.parametrize("step", ["put", "begin", "write", "commit"])
+def test_a_refused_instance_gives_its_room_back(
+    s3: FakeS3, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    refusal: dict[str, Fault] = {".dcm": (403, "AccessDenied")}
+
+    async def fail(sink: Sink, one: Instance) -> None:
+        if step in ("put", "begin"):
+            s3.faults = refusal
+            await (sink.store(one, content()) if step == "put" else sink.begin(one))
+        large = await sink.begin(one)
+        s3.faults = refusal
+        if step == "commit":
+            await large.commit(BLOCK)
+        try:
+            await large.write(BLOCK)
+        finally:
+            await large.discard()
+
+    async def store() -> None:
+        async with opened(to_bucket(s3, monkeypatch), BATCH_MAX_FILES="3") as sink:
+            await sink.store(instance("1.0"), content())
+            for number in range(3):
+                with pytest.raises(StoreRefused, match="AccessDenied"):
+                    await fail(sink, instance(f"2.{number}"))
+                s3.faults = {}
+            for number in (1, 2):
+                await sink.store(instance(f"1.{number}"), content())
+            await asyncio.to_thread(s3.wait_for_manifest)
+
+    asyncio.run(store())
+    (manifest,) = manifests(s3)
+    assert manifest.close_reason is CloseReason.FULL
+    assert [each.sop_instance_uid for each in manifest.instances] == ["1.0", "1.1", "1.2"]
+
+
+def test_the_manifest_has_an_uploads_whole_size_and_checksum(
+    s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [bytes([number]) * len(BLOCK) for number in range(3)] + [b"end"]
+
+    async def store() -> None:
+        async with opened(to_bucket(s3, monkeypatch)) as sink:
+            large = await sink.begin(instance())
+            for each in parts[:-1]:
+                await large.write(memoryview(each))
+            await large.commit(memoryview(parts[-1]))
+
+    asyncio.run(store())
+    (listed,) = manifests(s3)[0].instances
+    assert listed.size == sum(map(len, parts))
+    assert listed.checksum == checksum(b"".join(parts))
 
 
 def test_nothing_is_stored_after_close(s3: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:

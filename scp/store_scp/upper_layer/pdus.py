@@ -12,8 +12,6 @@ from store_scp.errors import ReceiverError
 
 # A request with all 128 contexts of 64 transfer syntaxes each has half of this; DCMTK's limit too.
 MAX_ASSOCIATE_LENGTH = 1024 * 1024
-# Context ids are the odd numbers of one byte (PS3.8 9.3.2.2).
-MAX_CONTEXTS = 128
 # PS3.6 knows about sixty; the rest is room for private ones.
 MAX_TRANSFER_SYNTAXES = 256
 # A role and an extended negotiation for each context, thrice over.
@@ -244,11 +242,10 @@ def _items(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 def _add_context(contexts: dict[int, ProposedContext], value: memoryview) -> None:
     if len(value) < _CONTEXT_HEADER:
         raise InvalidPdu("a presentation context is too short")
+    # The odd numbers of one byte (PS3.8 9.3.2.2), so that there are no more than 128 contexts.
     context_id = value[0]
     if context_id % 2 == 0 or context_id in contexts:
         raise InvalidPdu("a presentation context's id is even or there twice")
-    if len(contexts) >= MAX_CONTEXTS:
-        raise InvalidPdu("too many presentation contexts")
     abstract_syntax = ""
     transfer_syntaxes: list[str] = []
     for kind, text in _items(value[_CONTEXT_HEADER:]):

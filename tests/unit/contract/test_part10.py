@@ -68,6 +68,22 @@ def test_file_meta_that_never_ends_is_refused() -> None:
     assert defect(meta(None, many) + data_set()) is Defect.NO_TRANSFER_SYNTAX
 
 
+def test_file_meta_has_so_many_elements_and_no_more() -> None:
+    transfer_syntax = meta()[len(meta(None)) :]
+    private = element((0x0002, 0x0102), b"OB", b"")
+    at_most = meta(None, private * 97, transfer_syntax)  # two are there already
+    assert read(at_most + data_set()) == (EXPECTED, EXPLICIT_LE)
+    one_more = meta(None, private * 98, transfer_syntax)
+    assert defect(one_more + data_set()) is Defect.NO_TRANSFER_SYNTAX
+
+
+def test_file_meta_ends_before_a_data_set_of_one_element_and_not_inside_one() -> None:
+    only = element((0x7FE0, 0x0010), b"OW", b"")
+    assert defect(meta() + only) is Defect.NO_SOP_CLASS_UID
+    for size in range(len(only)):
+        assert defect(meta() + only[:size]) is Defect.UNREADABLE_HEADER
+
+
 def test_a_beginning_that_is_too_short_is_refused_and_a_longer_one_read() -> None:
     whole = meta() + data_set(pixels=b"")
     header_ends = whole.index(struct.pack("<HH", 0x7FE0, 0x0010))

@@ -74,6 +74,23 @@ def test_a_batch_closes_after_the_long_quiet_while_an_association_holds_it() -> 
     assert closed(store, 30) == [(CloseReason.QUIET, 2)]
 
 
+@pytest.mark.parametrize(("held", "quiet"), [(True, 30), (False, 5)])
+@pytest.mark.parametrize("success", [True, False])
+def test_quiet_counts_from_the_answer_to_a_slow_put(success: bool, held: bool, quiet: int) -> None:
+    store = book()
+    put(store, instance("1.1"))
+    slow = place(store, instance("1.2"), now=1)
+    if not held:
+        store.association_ended("a1")
+    if success:
+        due = store.stored(slow, 100, len(BODY), Checksum.of(BODY))
+    else:
+        due = store.failed(slow, 100)
+    assert due == store.next_due() == 100 + quiet
+    assert closed(store, 99.9 + quiet) == []
+    assert closed(store, 100 + quiet) == [(CloseReason.QUIET, 1 + success)]
+
+
 def test_the_manifest_says_who_sent_what() -> None:
     store = book()
     placement = put(store, instance("1.1", association_id="a1"))
@@ -105,10 +122,63 @@ def test_a_batch_that_cannot_hold_the_next_bytes_closes() -> None:
     assert closed(store, 0) == [(CloseReason.FULL, 1)]
 
 
+# Of two instances of 2,000 bytes, each bound has room for the bytes and metadata, and no more.
+EXACT = {
+    "bytes": dataclasses.replace(LIMITS, max_bytes=4_000),
+    "metadata": dataclasses.replace(LIMITS, max_bytes=10**9, max_metadata_bytes=4_000),
+}
+
+
+@pytest.mark.parametrize("limits", EXACT.values(), ids=EXACT.keys())
+def test_a_batch_is_filled_up_to_its_bound(limits: BatchLimits) -> None:
+    store = book(limits)
+    first = put(store, instance("1.1"), body=bytes(2_000))
+    assert put(store, instance("1.2"), body=bytes(2_000)).batch_id == first.batch_id
+    assert closed(store, 0) == []
+    assert put(store, instance("1.3"), body=b"1").batch_id != first.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 2)]
+
+
+@pytest.mark.parametrize("size", [2_000, None], ids=["size known", "size not known"])
+@pytest.mark.parametrize("limits", EXACT.values(), ids=EXACT.keys())
+def test_a_failed_put_gives_its_room_back_and_no_more(
+    limits: BatchLimits, size: int | None
+) -> None:
+    store = book(dataclasses.replace(limits, max_instance_bytes=2_000))
+    first = put(store, instance("1.1"), body=bytes(2_000))
+    for number in range(3):
+        failing = store.place(instance(f"2.{number}"), 0, size)
+        assert failing.batch_id == first.batch_id
+        store.failed(failing, 0)
+    assert put(store, instance("1.2"), body=bytes(2_000)).batch_id == first.batch_id
+    assert put(store, instance("1.3"), body=b"1").batch_id != first.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 2)]
+
+
+def test_a_failed_put_gives_its_files_place_back_and_no_more() -> None:
+    store = book()
+    failed = place(store, instance("1.1"))
+    store.failed(failed, 0)
+    for number in range(10):
+        again = place(store, instance(f"2.{number}"))
+        assert again.batch_id == failed.batch_id
+        store.failed(again, 0)
+    assert {put(store, instance(f"3.{n}")).batch_id for n in range(4)} == {failed.batch_id}
+    assert put(store, instance("1.2")).batch_id != failed.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 4)]
+
+
 def test_an_instance_larger_than_a_batch_gets_one_for_itself() -> None:
     store = book()
     huge = put(store, instance("1.1"), body=bytes(9_000))
     assert put(store, instance("1.2")).batch_id != huge.batch_id
+
+
+def test_a_batch_whose_puts_all_failed_takes_an_instance_larger_than_a_batch() -> None:
+    store = book()
+    failed = place(store, instance("1.1"), body=bytes(9_000))
+    store.failed(failed, 0)
+    assert put(store, instance("1.2"), body=bytes(9_000)).batch_id == failed.batch_id
 
 
 def test_a_batch_closes_when_it_is_old_however_busy() -> None:
@@ -116,6 +186,24 @@ def test_a_batch_closes_when_it_is_old_however_busy() -> None:
     for second in range(0, 901, 10):
         put(store, instance(f"1.{second}"), now=second)
     assert closed(store, 901) == [(CloseReason.AGE, 90)]
+
+
+def test_a_batch_that_was_full_before_it_was_old_says_full() -> None:
+    store = book()
+    slow = place(store, instance("1.0"))
+    for number in range(1, 4):
+        put(store, instance(f"1.{number}"))
+    place(store, instance("1.9"), now=901)
+    store.stored(slow, 901, len(BODY), Checksum.of(BODY))
+    assert closed(store, 901) == [(CloseReason.FULL, 4)]
+
+
+def test_a_batch_that_was_old_before_it_was_full_says_age() -> None:
+    store = book()
+    slow = place(store, instance("1.1"), body=bytes(2_000))
+    place(store, instance("1.2"), now=901, body=bytes(2_000))
+    store.stored(slow, 901, 2_000, Checksum.of(bytes(2_000)))
+    assert closed(store, 901) == [(CloseReason.AGE, 1)]
 
 
 def test_age_is_found_by_the_clock_alone_too() -> None:
@@ -250,6 +338,28 @@ def test_an_unknown_size_never_closes_a_batch_that_has_room_for_others() -> None
     first = put(store, instance("1.1"), body=bytes(2_500))
     assert store.place(instance("1.2"), 0, None).batch_id != first.batch_id
     assert put(store, instance("1.3"), body=bytes(100)).batch_id == first.batch_id
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_stream_that_has_landed_spares_no_batch_that_is_full(success: bool) -> None:
+    store = book()
+    first = put(store, instance("1.1"), body=bytes(400))
+    streamed = store.place(instance("1.2"), 0, None)
+    assert streamed.batch_id == first.batch_id
+    if success:
+        store.stored(streamed, 0, 400, Checksum.of(bytes(400)))
+    else:
+        store.failed(streamed, 0)
+    assert put(store, instance("1.3"), body=bytes(2_700)).batch_id != first.batch_id
+    assert closed(store, 0) == [(CloseReason.FULL, 1 + success)]
+
+
+def test_an_instance_on_its_way_whose_size_is_known_spares_no_batch_that_is_full() -> None:
+    store = book()
+    slow = place(store, instance("1.1"), body=bytes(2_000))
+    assert put(store, instance("1.2"), body=bytes(2_000)).batch_id != slow.batch_id
+    store.stored(slow, 0, 2_000, Checksum.of(bytes(2_000)))
+    assert closed(store, 0) == [(CloseReason.FULL, 1)]
 
 
 def test_a_failed_stream_leaves_its_key_taken() -> None:

@@ -2,16 +2,20 @@
 
 import asyncio
 import dataclasses
+import itertools
+import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from store_scp.batches import Placement
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.metrics import Counter, Gauge
+from store_scp.sinks import keeper as keeper_module
 from store_scp.sinks import leaseholder
 from store_scp.sinks.keeper import Keeper
 from structlog.testing import capture_logs
@@ -27,6 +31,7 @@ CHECKSUM = Checksum.of(BODY)
 LEASE = 3_000.0
 DOWN = StoreRefused(Status.OUT_OF_RESOURCES, "lease: ThrottlingException")
 Answer = bool | Exception
+Timed = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 @dataclass
@@ -59,11 +64,18 @@ class Table:
         return answer
 
 
-class NoMeter:
+class Meter:
+    """Knows how many batches are open."""
+
+    open_batches: float = 0
+
     def add(self, counter: Counter, amount: float = 1) -> None: ...
     def adjust(self, gauge: Gauge, delta: float) -> None: ...
-    def gauge(self, gauge: Gauge, value: float) -> None: ...
     def observe_upload(self, seconds: float) -> None: ...
+
+    def gauge(self, gauge: Gauge, value: float) -> None:
+        assert gauge is Gauge.BATCHES_OPEN
+        self.open_batches = value
 
 
 @dataclass
@@ -83,6 +95,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return moved
 
 
+class Jumping(selectors.SelectSelector):
+    """Waits for no timer: where nothing else is left to do, its time jumps to the next."""
+
+    now = 1_000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0
+        return super().select(None if timeout is None else 0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
 @dataclass
 class Bench:
     """A keeper, what it asks of the table, and the manifests it writes."""
@@ -90,9 +121,10 @@ class Bench:
     keeper: Keeper
     table: Table
     written: list[Manifest]
+    meter: Meter
 
-    def place(self, sop: str = "1.1") -> Placement:
-        return self.keeper.place(instance(sop), len(BODY))
+    def place(self, sop: str = "1.1", study: str = "1.2.3") -> Placement:
+        return self.keeper.place(instance(sop, study=study), len(BODY))
 
     def store(self, placement: Placement) -> None:
         self.keeper.stored(placement, len(BODY), CHECKSUM)
@@ -110,10 +142,10 @@ async def bench(*, leased: bool = True, quiet: float = 900) -> AsyncIterator[Ben
     async def write(manifest: Manifest) -> None:
         written.append(manifest)
 
-    table = Table()
+    table, meter = Table(), Meter()
     limits = dataclasses.replace(LIMITS, held_quiet_seconds=quiet)
-    keeper = Keeper(limits, write, NoMeter(), table if leased else None, LEASE)
-    yield Bench(keeper, table, written)
+    keeper = Keeper(limits, write, meter, table if leased else None, LEASE)
+    yield Bench(keeper, table, written, meter)
     await keeper.close(0.01)
     assert table.closed is leased
 
@@ -124,6 +156,23 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
             await test()
 
     asyncio.run(bounded())
+
+
+@pytest.fixture
+def run_timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
+    """Runs a test whose pauses, and the keeper's, take no time."""
+
+    def run_it(test: Callable[[], Awaitable[None]]) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(1_000_000):
+                await test()
+
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+            clock = SimpleNamespace(monotonic=runner.get_loop().time)
+            monkeypatch.setattr(keeper_module, "time", clock)
+            runner.run(bounded())
+
+    return run_it
 
 
 def test_a_batch_has_a_record_before_anything_goes_into_it(clock: Clock) -> None:
@@ -262,6 +311,24 @@ def test_a_batch_that_recovery_has_is_left_to_it(clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("renewed_at_once")
+def test_a_lost_batch_is_not_kept_until_it_is_quiet(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 10)
+            on.store(placement)
+            assert on.meter.open_batches == 1
+            on.table.answers.put_nowait(False)
+            clock.now += LEASE + 1
+            while on.meter.open_batches:
+                await asyncio.sleep(0)
+        assert on.written == []
+
+    run(scene)
+
+
+@pytest.mark.usefixtures("renewed_at_once")
 def test_no_manifest_is_written_of_a_batch_that_recovery_has(clock: Clock) -> None:
     async def scene() -> None:
         async with bench() as on:
@@ -320,3 +387,77 @@ def test_a_quiet_batch_is_written_and_its_lease_is_not_renewed_any_more(clock: C
             assert on.keeper._leases._held == {}
 
     run(scene)
+
+
+@pytest.mark.parametrize("answer", ["stored", "failed", "repeated"])
+def test_a_batch_is_quiet_from_its_last_answer_on(run_timed: Timed, answer: str) -> None:
+    async def scene() -> None:
+        async with bench(leased=False, quiet=100) as on:
+            on.store(on.place("1.1"))
+            slow = on.place("1.2")
+            if answer == "repeated":
+                on.store(slow)
+            await asyncio.sleep(90)
+            if answer == "stored":
+                on.store(slow)
+            elif answer == "failed":
+                on.keeper.failed(slow)
+            else:
+                (known,) = on.keeper.candidates(instance("1.1"), len(BODY), CHECKSUM)
+                assert on.keeper.repeated(instance("1.1"), known)
+            await asyncio.sleep(99.9)
+            assert on.written == []
+            await asyncio.sleep(0.2)
+            assert len(on.written) == 1
+
+    run_timed(scene)
+
+
+def test_a_batch_whose_only_other_put_failed_at_last_is_written(run_timed: Timed) -> None:
+    async def scene() -> None:
+        async with bench(leased=False, quiet=100) as on:
+            failing = on.place("1.1")
+            on.store(on.place("1.2"))
+            on.keeper.failed(failing)
+            await asyncio.sleep(100.1)
+            (manifest,) = on.written
+            assert [each.sop_instance_uid for each in manifest.instances] == ["1.2"]
+
+    run_timed(scene)
+
+
+def test_each_of_many_batches_is_written_when_it_is_due(run_timed: Timed) -> None:
+    async def scene() -> None:
+        async with bench(leased=False, quiet=100) as on:
+            for number in range(3):
+                on.store(on.place(f"1.{number}", f"2.{number}"))
+                await asyncio.sleep(10)
+            await asyncio.sleep(69.9)
+            for number in range(3):
+                assert len(on.written) == number
+                await asyncio.sleep(0.2)
+                assert len(on.written) == number + 1
+                await asyncio.sleep(9.8)
+
+    run_timed(scene)
+
+
+def test_a_manifest_is_tried_again_after_twice_the_pause_up_to_half_a_minute(
+    run_timed: Timed,
+) -> None:
+    attempts: list[float] = []
+
+    async def write(manifest: Manifest) -> None:
+        attempts.append(asyncio.get_running_loop().time())
+        if len(attempts) < 8:
+            raise StoreRefused(Status.OUT_OF_RESOURCES, "SlowDown")
+
+    async def scene() -> None:
+        keeper = Keeper(LIMITS, write, Meter(), None, LEASE)
+        keeper.stored(keeper.place(instance(), len(BODY)), len(BODY), CHECKSUM)
+        await asyncio.sleep(10_000)
+        await keeper.close(1)
+
+    run_timed(scene)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.01)

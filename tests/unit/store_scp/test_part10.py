@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import data_store  # type: ignore[import-untyped]
@@ -26,7 +26,10 @@ from store_scp.part10 import (
     read_header,
 )
 
+import contract.part10
+from contract.part10 import INFLATED_PREFIX_BYTES
 from tests.unit.store_scp.builders import (
+    CT_IMAGE,
     DEFLATED,
     EXPLICIT_BE,
     EXPLICIT_LE,
@@ -135,9 +138,9 @@ def test_a_pixel_data_length_beyond_the_end_is_left_to_the_import() -> None:
     assert read(data_set(pixels=b"") + huge) == EXPECTED
 
 
-def sequence(depth: int, tag: tuple[int, int] = (0x0008, 0x1140)) -> bytes:
-    opening = element(tag, b"SQ", b"", length=UNDEFINED) + ITEM
-    return opening * depth + (ITEM_END + SEQUENCE_END) * depth
+def sequence(depth: int, inner: bytes = b"") -> bytes:
+    opening = element((0x0008, 0x1140), b"SQ", b"", length=UNDEFINED) + ITEM
+    return opening * depth + inner + (ITEM_END + SEQUENCE_END) * depth
 
 
 def with_sequence(encoded: bytes) -> bytes:
@@ -171,24 +174,138 @@ def test_nesting_is_bounded() -> None:
     assert refusal(with_sequence(sequence(100_000))) is Status.HEADER_TOO_COMPLEX
 
 
+def test_a_sequence_without_items_is_a_level_too() -> None:
+    empty = element((0x0008, 0x1140), b"SQ", SEQUENCE_END, length=UNDEFINED)
+    assert read(with_sequence(sequence(MAX_NESTING - 1, empty))) == EXPECTED
+    assert refusal(with_sequence(sequence(MAX_NESTING, empty))) is Status.HEADER_TOO_COMPLEX
+
+
 def test_the_number_of_elements_is_bounded() -> None:
     many = element((0x0009, 0x1000), b"LO", b"") * (MAX_ELEMENTS + 1)
     assert refusal(with_sequence(many)) is Status.HEADER_TOO_COMPLEX
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        ITEM_END,
-        ITEM + SEQUENCE_END,
-        element((0x0008, 0x0018), b"UI", b"1.2\x00"),
-        ITEM + ITEM + ITEM_END,
-        ITEM,
-    ],
-)
-def test_items_that_do_not_close_are_unreadable(body: bytes) -> None:
+FEW = 100
+
+
+@pytest.fixture
+def few_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To walk to the real bound takes up to a second each time."""
+    monkeypatch.setattr(contract.part10, "MAX_ELEMENTS", FEW)
+
+
+SHORT = element((0x0009, 0x1000), b"LO", b"")
+LONG = element((0x0009, 0x1000), b"OB", b"")
+# As many as the bound, up to Series Instance UID; the header has five of them itself.
+FILL = FEW - 5
+FILLERS = {
+    "short": lambda number: SHORT * number,
+    "long": lambda number: LONG * number,
+    "short, then long": lambda number: SHORT * (number - 9) + LONG * 9,
+    "long, then short": lambda number: LONG * 9 + SHORT * (number - 9),
+    # A sequence and an item have an end each.
+    "items": lambda number: element((0x0008, 0x1140), b"SQ", b"", length=UNDEFINED)
+    + (ITEM + ITEM_END) * (number // 2 - 1) + SEQUENCE_END + SHORT * (number % 2),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("few_elements")
+@pytest.mark.parametrize("fill", FILLERS.values(), ids=FILLERS.keys())
+def test_as_many_elements_are_read_as_are_allowed_and_no_more(fill: Callable[[int], bytes]) -> None:
+    assert read(with_sequence(fill(FILL))) == EXPECTED
+    assert refusal(with_sequence(fill(FILL + 1))) is Status.HEADER_TOO_COMPLEX
+
+
+@pytest.mark.usefixtures("few_elements")
+def test_elements_before_and_behind_a_wanted_one_count_together() -> None:
+    whole = data_set()
+    at = whole.index(struct.pack("<HH", *STUDY))
+    half = SHORT * (FILL // 2)
+    rest = SHORT * (FILL - FILL // 2)
+    assert read(half + whole[:at] + rest + whole[at:]) == EXPECTED
+    assert refusal(half + whole[:at] + rest + SHORT + whole[at:]) is Status.HEADER_TOO_COMPLEX
+    wanted = element(SOP_CLASS, b"UI", CT_IMAGE.encode() + b"\x00")
+    assert refusal(wanted + SHORT * (FEW - 1)) is Status.NO_SOP_INSTANCE_UID
+    assert refusal(wanted + SHORT * FEW) is Status.HEADER_TOO_COMPLEX
+
+
+@pytest.mark.usefixtures("few_elements")
+@pytest.mark.parametrize("encoded", [SHORT, LONG], ids=["short", "long"])
+def test_nothing_is_looked_at_behind_as_many_elements_as_are_allowed(encoded: bytes) -> None:
+    assert refusal(encoded * FEW) is Status.NO_SOP_CLASS_UID
+    for behind in (b"", b"\x09", SHORT * 9, element((0x0009, 0x1000), b"LO", b"", length=2)):
+        assert refusal(encoded * (FEW + 1) + behind) is Status.HEADER_TOO_COMPLEX
+
+
+@pytest.mark.parametrize("vr", [b"LO", b"OB"], ids=["short", "long"])
+def test_an_element_may_end_where_the_data_set_does_and_not_behind_it(vr: bytes) -> None:
+    for value in (b"", b"xy"):
+        last = element((0x0009, 0x1000), vr, value)
+        assert refusal(last) is Status.NO_SOP_CLASS_UID
+        longer = element((0x0009, 0x1000), vr, value, length=len(value) + 1)
+        assert refusal(longer) is Status.UNREADABLE_HEADER
+
+
+def test_a_value_may_have_so_much_padding_and_no_more() -> None:
+    assert read(data_set(replaced={STUDY: b"1.2.3".ljust(128)})) == EXPECTED
+    assert refusal(data_set(replaced={STUDY: b"1.2.3".ljust(129)})) is Status.UNREADABLE_HEADER
+
+
+@pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
+@pytest.mark.parametrize("vr", [b"US", b"OB"])
+def test_nothing_is_looked_for_behind_the_place_of_the_series_uid(
+    vr: bytes, explicit: bool
+) -> None:
+    without = data_set(without=SERIES, explicit=explicit, pixels=b"")
+    header_ends = without.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    beyond = element((0x0028, 0x0010), vr, b"\x00\x02", explicit=explicit)
+    series = element(SERIES, b"UI", b"1.2.3.3\x00", explicit=explicit)
+    assert read(without[:header_ends] + series + beyond) == EXPECTED
+    assert refusal(without[:header_ends] + beyond + series) is Status.NO_SERIES_INSTANCE_UID
+    # Nor is it anybody's business whether what is there is whole.
+    assert refusal(without[:header_ends] + beyond[:-1]) is Status.NO_SERIES_INSTANCE_UID
+
+
+@pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
+def test_what_follows_a_sequence_is_read_as_what_was_before_it(explicit: bool) -> None:
+    inner = element((0x0009, 0x1000), b"LO", b"12345678", explicit=explicit)
+    opening = element((0x0008, 0x1140), b"SQ", b"", explicit=explicit, length=UNDEFINED) + ITEM
+    closing = inner + ITEM_END + SEQUENCE_END
+    whole = data_set(explicit=explicit)
+    at = whole.index(struct.pack("<HH", *STUDY))
+    nested = opening + inner + opening + inner + closing + closing
+    assert read(whole[:at] + inner + nested + inner + whole[at:]) == EXPECTED
+
+
+EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+ELEMENT = element((0x0009, 0x1000), b"LO", b"12345678")
+# Most go on as if what is out of place had not been there, so that nothing but its place is wrong.
+OUT_OF_ORDER = {
+    "an item's end without an item": ITEM_END + ITEM + ITEM_END + SEQUENCE_END,
+    "an item's end behind a whole item": EMPTY_ITEM + ITEM_END + SEQUENCE_END,
+    "an item's end twice": ITEM + ITEM_END + ITEM_END + SEQUENCE_END,
+    "a sequence's end in an item": ITEM + SEQUENCE_END + ITEM_END + SEQUENCE_END,
+    "a sequence's end for an item's": ITEM + SEQUENCE_END + SEQUENCE_END,
+    "an item's end for a sequence's": ITEM + ITEM_END + ITEM_END,
+    "an element beside the items": ELEMENT + ITEM + ITEM_END + SEQUENCE_END,
+    "a sequence beside the items": sequence(1) + ITEM + ITEM_END + SEQUENCE_END,
+    "an item in an item": ITEM + EMPTY_ITEM + ITEM_END + SEQUENCE_END,
+    "an open item in an item": ITEM + ITEM + ITEM_END + ITEM_END + SEQUENCE_END,
+    "an item that stays open": ITEM + ITEM + ITEM_END,
+    "nothing closes": ITEM,
+}
+
+
+@pytest.mark.parametrize("body", OUT_OF_ORDER.values(), ids=OUT_OF_ORDER.keys())
+@pytest.mark.parametrize("levels", [0, 1])
+def test_items_and_sequences_out_of_order_are_unreadable(body: bytes, levels: int) -> None:
     encoded = element((0x0008, 0x1140), b"SQ", body, length=UNDEFINED)
-    assert refusal(with_sequence(encoded)) is Status.UNREADABLE_HEADER
+    assert refusal(with_sequence(sequence(levels, encoded))) is Status.UNREADABLE_HEADER
+
+
+@pytest.mark.parametrize("body", [ITEM, EMPTY_ITEM, ITEM_END, SEQUENCE_END])
+def test_an_item_without_a_sequence_is_no_header(body: bytes) -> None:
+    assert refusal(with_sequence(body)) is Status.NO_STUDY_INSTANCE_UID
 
 
 def test_an_element_given_twice_is_unreadable() -> None:
@@ -200,6 +317,22 @@ def test_only_a_prefix_of_deflated_data_is_inflated() -> None:
     bomb = deflate(data_set(pixels=bytes(20_000_000)))
     assert read(bomb, DEFLATED) == EXPECTED
     assert refusal(deflate(bytes(20_000_000)), DEFLATED) is not Status.SUCCESS
+
+
+def test_as_much_of_deflated_data_is_inflated_as_is_said_however_badly_it_is_deflated() -> None:
+    header = data_set(pixels=b"")
+    header_ends = header.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    filler = INFLATED_PREFIX_BYTES - header_ends - 12
+    stored = zlib.compressobj(0, wbits=-zlib.MAX_WBITS)  # it gets longer by it
+    for size, expected in ((filler, True), (filler + 1, False)):
+        one = stored.copy()
+        encoded = with_sequence(element((0x0009, 0x1000), b"OB", bytes(size)))
+        deflated = one.compress(encoded) + one.flush()
+        assert len(deflated) > len(encoded)
+        if expected:
+            assert read(deflated, DEFLATED) == EXPECTED
+        else:
+            assert refusal(deflated, DEFLATED) is Status.UNREADABLE_HEADER
 
 
 def test_what_cannot_be_inflated_has_its_own_status() -> None:

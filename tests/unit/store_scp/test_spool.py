@@ -68,8 +68,13 @@ def test_it_is_congested_before_it_is_full_and_counts_what_other_workers_have(
     assert state() == (True, True)
 
 
-def test_a_limit_that_is_just_reached_stops_nobody(spool: Spool, account: Account) -> None:
-    account.others = 10 * MIB
-    assert not spool.full
-    account.others += 1
-    assert spool.full
+@pytest.mark.parametrize(
+    ("others", "congested", "full"),
+    [(9 * MIB, False, False), (9 * MIB + 1, True, False), (10 * MIB, True, False),
+     (10 * MIB + 1, True, True)],
+)  # fmt: skip
+def test_a_limit_that_is_just_reached_stops_nobody(
+    spool: Spool, account: Account, others: int, congested: bool, full: bool
+) -> None:
+    account.others = others
+    assert (spool.congested, spool.full) == (congested, full)

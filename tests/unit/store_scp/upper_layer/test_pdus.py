@@ -1,5 +1,6 @@
 """A-ASSOCIATE-RQ in, AC, RJ, RELEASE-RP and ABORT out; pynetdicom is the oracle for both."""
 
+import itertools
 import struct
 import time
 
@@ -22,7 +23,6 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 from store_scp.upper_layer.pdus import (
-    MAX_CONTEXTS,
     MAX_TRANSFER_SYNTAXES,
     MAX_USER_ITEMS,
     AbortReason,
@@ -30,6 +30,7 @@ from store_scp.upper_layer.pdus import (
     AnsweredContext,
     AssociateRequest,
     InvalidPdu,
+    ProposedContext,
     decode_associate_request,
     encode_abort,
     encode_associate_accept,
@@ -38,7 +39,7 @@ from store_scp.upper_layer.pdus import (
     encode_release_response,
 )
 
-from tests.unit.store_scp.upper_layer.peer_bytes import context, item, request
+from tests.unit.store_scp.upper_layer.peer_bytes import CONTEXT, context, item, request
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
@@ -132,34 +133,131 @@ def test_a_command_is_cut_to_what_the_peer_takes(max_length: int) -> None:
 
 USER = item(0x51, struct.pack(">I", 16_384))
 INVALID = {
-    "no context": request([]),
-    "even context id": request([context(2)]),
-    "a context twice": request([context(1), context(1)]),
-    "short context": request([item(0x20, b"\x01")]),
-    "item too long": request()[:-1],
-    "unknown item too long": request() + b"\x99\0\0\x0a\0\0",
-    "item header cut off": request() + b"\x50\x00",
-    "max length of three bytes": request(user=item(0x51, b"\0\0\1")),
-    "window of three bytes": request(user=USER + item(0x53, b"\0\0\1")),
-    "max length without room": request(user=item(0x51, struct.pack(">I", 6))),
-    "too many user items": request(user=item(0x56, b"") * (MAX_USER_ITEMS + 1)),
-    "too many transfer syntaxes": request(
-        [context(1, transfer=[b"1"] * (MAX_TRANSFER_SYNTAXES + 1))]
+    "no context": (request([]), "no presentation context"),
+    "no item": (request()[:74], "no presentation context"),
+    "even context id": (request([context(2)]), "even or there twice"),
+    "a context twice": (request([context(1), context(1)]), "even or there twice"),
+    "short context": (request([item(0x20, b"\x01\0\0")]), "context is too short"),
+    "empty context": (request([item(0x20, b"")]), "context is too short"),
+    "item too long": (request()[:-1], "longer than what holds it"),
+    "unknown item too long": (request() + b"\x99\0\0\x0a\0\0", "longer than what holds it"),
+    "item header cut off": (request() + b"\x50\x00\x00", "header is cut off"),
+    "context's item header cut off": (
+        request([item(0x20, b"\x01\0\0\0\x30\0\0")]),
+        "header is cut off",
     ),
-    "too short": request()[:70],
+    "user item too long": (request(user=b"\x51\0\0\x05\0\0\0\x07"), "longer than what holds it"),
+    "max length of three bytes": (request(user=item(0x51, b"\0\0\1")), "wrong length"),
+    "max length of five bytes": (request(user=item(0x51, b"\0\0\0\1\0")), "wrong length"),
+    "window of three bytes": (request(user=USER + item(0x53, b"\0\0\1")), "wrong length"),
+    "max length without room": (request(user=item(0x51, struct.pack(">I", 6))), "no room"),
+    "too many user items": (
+        request(user=item(0x56, b"") * (MAX_USER_ITEMS + 1)),
+        "too many user information items",
+    ),
+    "too many transfer syntaxes": (
+        request([context(1, transfer=[b"1"] * (MAX_TRANSFER_SYNTAXES + 1))]),
+        "too many transfer syntaxes",
+    ),
+    "too short": (request()[:73], "A-ASSOCIATE-RQ is too short"),
 }
 
 
-@pytest.mark.parametrize("pdu", INVALID.values(), ids=INVALID.keys())
-def test_a_request_that_is_none_is_refused(pdu: bytes) -> None:
-    with pytest.raises(InvalidPdu):
+@pytest.mark.parametrize(("pdu", "why"), INVALID.values(), ids=INVALID.keys())
+def test_a_request_that_is_none_is_refused(pdu: bytes, why: str) -> None:
+    with pytest.raises(InvalidPdu, match=why):
         decode(pdu)
 
 
+FIXED = request()[6:74]
+APPLICATION = item(0x10, CONTEXT.encode())
+CONTEXTS = (context(5, b"1.5", [b"1.7", b"1.6"]), context(3), context(251))
+WINDOW = item(0x53, struct.pack(">HH", 8, 2))
+
+
+@pytest.mark.parametrize("items", list(itertools.permutations([0, 1, 2])))
+def test_the_items_of_a_request_may_have_any_order(items: tuple[int, ...]) -> None:
+    """PS3.8 Table 9-11 asks for none; that of contexts and of syntaxes is the peer's choice."""
+    parts = (APPLICATION, b"".join(CONTEXTS), item(0x50, WINDOW + USER))
+    asked = decode_associate_request(FIXED + b"".join(parts[each] for each in items))
+    assert asked == decode(request(CONTEXTS, USER + WINDOW))
+    assert [each.context_id for each in asked.contexts] == [5, 3, 251]
+    assert asked.contexts[0] == ProposedContext(5, "1.5", ("1.7", "1.6"))
+    assert asked.application_context == CONTEXT
+    assert (asked.max_length, asked.operations) == (16_384, (8, 2))
+
+
+def test_a_contexts_syntaxes_may_have_any_order() -> None:
+    value = item(0x40, b"1.7") + item(0x30, b"1.5") + item(0x40, b"1.6")
+    (only,) = decode(request([item(0x20, b"\x01\0\0\0" + value)])).contexts
+    assert only == ProposedContext(1, "1.5", ("1.7", "1.6"))
+
+
+def test_an_item_counts_only_in_the_item_it_belongs_to() -> None:
+    syntaxes = item(0x30, b"1.9") + item(0x40, b"1.9")
+    other = item(0x10, b"1.9") + context(9)
+    astray = syntaxes + item(0x51, struct.pack(">I", 99)) + WINDOW + item(0x99, b"?")
+    asked = decode_associate_request(
+        FIXED
+        + APPLICATION
+        + astray
+        + item(0x20, b"\x01\0\0\0" + WINDOW + item(0x30, b"1.2") + other + item(0x40, b"1.3"))
+        + item(0x50, syntaxes + USER + other + item(0x50, WINDOW))
+        + astray
+    )
+    assert asked == decode(request())
+
+
+def test_of_what_is_there_twice_the_first_application_context_counts_and_else_the_last() -> None:
+    twice = item(0x30, b"1.9") + item(0x30, b"1.2") + item(0x40, b"1.3")
+    first = item(0x51, struct.pack(">I", 99)) + WINDOW
+    asked = decode_associate_request(
+        FIXED
+        + APPLICATION
+        + item(0x10, b"1.9")
+        + item(0x20, b"\x01\0\0\0" + twice)
+        + item(0x50, first)
+        + item(0x50, item(0x51, struct.pack(">I", 99)) + USER)
+    )
+    assert asked == decode(request())
+
+
+def test_a_text_is_taken_without_its_padding() -> None:
+    padded = item(0x10, CONTEXT.encode() + b"\0")
+    value = b"\x01\0\0\0" + item(0x30, b"1.2 ") + item(0x40, b"1.3\0 \0")
+    asked = decode_associate_request(FIXED + padded + item(0x20, value) + item(0x50, USER))
+    assert asked == decode(request())
+
+
+def test_a_context_that_names_nothing_is_negotiations_to_refuse() -> None:
+    assert decode(request([item(0x20, b"\x01\0\0\0")])).contexts == (ProposedContext(1, "", ()),)
+
+
+def test_our_acceptance_has_its_items_in_the_standards_order() -> None:
+    """PS3.8 Table 9-17, and sub-items by type, for peers that read them in no other."""
+    asked = decode(request([context(3), context(1)]))
+    answers = [AnsweredContext(each.context_id, 0, "1.3") for each in asked.contexts]
+    body = encode_associate_accept(asked, answers, 16_384, (4, 1), ("1.2.3", "OURS"))[74:]
+    items = split(body)
+    assert [kind for kind, _ in items] == [0x10, 0x21, 0x21, 0x50]
+    assert [value[0] for kind, value in items if kind == 0x21] == [3, 1]
+    assert [kind for kind, _ in split(items[-1][1])] == [0x51, 0x52, 0x53, 0x55]
+
+
+def split(data: bytes) -> list[tuple[int, bytes]]:
+    """Items, as a peer takes them apart."""
+    items = []
+    while data:
+        (kind, length), data = struct.unpack(">BxH", data[:4]), data[4:]
+        items.append((kind, data[:length]))
+        data = data[length:]
+    return items
+
+
 def test_as_much_as_is_allowed_is_taken() -> None:
-    contexts = [context(1 + 2 * n) for n in range(MAX_CONTEXTS)]
+    contexts = [context(1 + 2 * n) for n in range(128)]
     asked = decode(request(contexts, USER + item(0x56, b"") * (MAX_USER_ITEMS - 1)))
-    assert len(asked.contexts) == MAX_CONTEXTS
+    assert len(asked.contexts) == 128
     many = decode(request([context(1, transfer=[b"1"] * MAX_TRANSFER_SYNTAXES)]))
     assert len(many.contexts[0].transfer_syntaxes) == MAX_TRANSFER_SYNTAXES
 
@@ -192,4 +290,4 @@ def test_a_request_with_any_bytes_changed_is_one_or_refused(data: st.DataObject)
         asked = decode_associate_request(bytes(body))
     except InvalidPdu:
         return
-    assert 1 <= len(asked.contexts) <= MAX_CONTEXTS
+    assert 1 <= len(asked.contexts) <= 128
