@@ -6,6 +6,8 @@ HealthImaging imports everything under a prefix, so instances and manifests neve
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import quote
 
 from contract.errors import InvalidKey, InvalidUid
 from contract.uids import parse_uid
@@ -17,6 +19,8 @@ DROPBOX_PREFIX = "dropbox/"
 QUARANTINE_PREFIX = "quarantine/"
 # Exact copies of what another batch imports; a lifecycle rule deletes them.
 DUPLICATES_PREFIX = "duplicates/"
+# What each job did to each instance of its batch; kept as long as manifests.
+OUTCOMES_PREFIX = "outcomes/"
 
 # Also a Step Functions execution name (80 characters, no ``:/,;``), a HealthImaging clientToken and
 # jobName (64 of ``[A-Za-z0-9._-]``): one id from the association to the import job.
@@ -54,6 +58,11 @@ def manifest_key(batch_id: str) -> str:
     return f"{MANIFESTS_PREFIX}{parse_batch_id(batch_id)}{MANIFEST_SUFFIX}"
 
 
+def outcome_key(batch_id: str, job_id: str, status: str) -> str:
+    """Where it stands what a job did that ended as ``status`` says."""
+    return f"{OUTCOMES_PREFIX}{parse_batch_id(batch_id)}/{quote(job_id, safe='')}-{status}.json"
+
+
 def parse_manifest_key(key: str) -> str:
     """The batch id in a manifest's key; raises InvalidKey."""
     if not (key.startswith(MANIFESTS_PREFIX) and key.endswith(MANIFEST_SUFFIX)):
@@ -72,6 +81,22 @@ def _quarantine(reason: str) -> str:
     return f"{QUARANTINE_PREFIX}{reason}/"
 
 
+def instance_id(study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> str:
+    """What tells an instance from every other: no UID has a slash."""
+    return f"{study_instance_uid}/{series_instance_uid}/{sop_instance_uid}"
+
+
+class RowKey(NamedTuple):
+    """An instance and a content of it, as the ledger names them: by its checksum, first of all."""
+
+    instance: str
+    version: str
+
+    def beside(self, which: str) -> "RowKey":
+        """Another with the same checksum."""
+        return RowKey(self.instance, f"{self.version}~{which}")
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceKey:
     """``instances/<batchId>/<Study>/<Series>/<SOP Instance UID>.dcm``, every part validated."""
@@ -87,10 +112,12 @@ class InstanceKey:
             parse_uid(uid)
 
     def __str__(self) -> str:
-        return (
-            f"{batch_prefix(self.batch_id)}{self.study_instance_uid}/"
-            f"{self.series_instance_uid}/{self.sop_instance_uid}.dcm"
-        )
+        return f"{batch_prefix(self.batch_id)}{self.instance}.dcm"
+
+    @property
+    def instance(self) -> str:
+        """The instance, whatever batch it is in."""
+        return instance_id(self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
 
     def quarantined(self, reason: str) -> str:
         """Where the instance goes that cannot be imported: ``quarantine/<reason>/<batchId>/...``"""

@@ -16,7 +16,7 @@ from contract.ae_titles import parse_ae_title
 from contract.checksums import Checksum
 from contract.errors import ContractError, InvalidManifest
 from contract.job_limits import JOB
-from contract.keys import InstanceKey, batch_prefix, parse_batch_id
+from contract.keys import InstanceKey, RowKey, batch_prefix, instance_id, parse_batch_id
 from contract.times import from_iso, to_iso
 from contract.uids import parse_uid
 
@@ -61,6 +61,16 @@ class ManifestInstance:
     study_date: str | None
     transfer_syntax_uid: str
 
+    @property
+    def instance(self) -> str:
+        """The instance, whatever batch it is in."""
+        return instance_id(self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+
+    @property
+    def row_key(self) -> RowKey:
+        """What the ledger looks for first."""
+        return RowKey(self.instance, str(self.checksum))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -81,6 +91,11 @@ class Manifest:
     def prefix(self) -> str:
         """The S3 prefix that holds the batch's instances and nothing else."""
         return batch_prefix(self.batch_id)
+
+    @property
+    def studies(self) -> list[str]:
+        """The Study Instance UIDs of its instances, each once."""
+        return sorted({each.study_instance_uid for each in self.instances})
 
     def to_json(self) -> bytes:
         """The object body, UTF-8."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from contract.checksums import Checksum
+from contract.keys import RowKey, instance_id
 
 
 class JobStatus(StrEnum):
@@ -39,15 +40,15 @@ class BatchState(StrEnum):
 class InstanceState(StrEnum):
     """One acknowledged SOP instance, from receipt to HealthImaging or to a stated reason.
 
-    IMPORTING is shown and not stored: it is RECEIVED in a batch whose job has started. DELETED was
-    IMPORTED, and somebody has deleted its image set in HealthImaging since.
+    IMPORTING is shown and not stored: it is RECEIVED in a batch whose job has started. What has
+    FAILED is in quarantine. DELETED was IMPORTED, and somebody has deleted its image set in
+    HealthImaging since.
     """
 
     RECEIVED = "RECEIVED"
     IMPORTING = "IMPORTING"
     IMPORTED = "IMPORTED"
     FAILED = "FAILED"
-    QUARANTINED = "QUARANTINED"
     DELETED = "DELETED"
 
 
@@ -137,9 +138,12 @@ class BatchRecord:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """One SOP instance's latest state. ``size`` is in bytes.
+    """What became of one content of one SOP instance. ``size`` is in bytes.
 
-    ``reason`` says why it is not in HealthImaging: FAILED, QUARANTINED or DELETED.
+    ``reason`` says why it is not in HealthImaging: FAILED or DELETED.
+
+    ``beside`` tells the row from another batch's with the same checksum: it is the SHA-256 of what
+    was compared and found to be other bytes, or the batch's id, of a copy that is imported as well.
     """
 
     sop_instance_uid: str
@@ -158,5 +162,24 @@ class InstanceRecord:
     image_set_version: int | None = None
     is_primary: bool | None = None
     warnings: tuple[str, ...] = ()
-    # Keys of objects with the same SOP Instance UID and other bytes: kept, and imported, beside it.
-    conflicts: tuple[str, ...] = ()
+    beside: str | None = None
+
+    @property
+    def instance(self) -> str:
+        """Study, series and SOP Instance UID in one."""
+        return instance_id(self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+
+    @property
+    def content(self) -> str:
+        """Which bytes it is; a copy's are those of the row that it stands beside."""
+        return str(self.checksum) if self.beside == self.batch_id else self.row_key.version
+
+    @property
+    def content_key(self) -> RowKey:
+        """The key of the first row with its checksum."""
+        return RowKey(self.instance, str(self.checksum))
+
+    @property
+    def row_key(self) -> RowKey:
+        """The row's own key."""
+        return self.content_key.beside(self.beside) if self.beside else self.content_key

@@ -10,7 +10,7 @@ import urllib3
 from contract.records import InstanceState, JobStatus
 
 Json = dict[str, Any]
-_ENDED = {InstanceState.IMPORTED, InstanceState.FAILED, InstanceState.QUARANTINED}
+_ENDED = {InstanceState.IMPORTED, InstanceState.FAILED}
 
 
 class JobApi(Protocol):
@@ -21,6 +21,10 @@ class JobApi(Protocol):
 
     def instances(self, job_id: str) -> list[Json]:
         """Every instance of one job."""
+
+
+class NotThereError(LookupError):
+    """The API knows nothing of what was asked for."""
 
 
 class RestClient:
@@ -38,16 +42,20 @@ class RestClient:
         """Every instance of one job."""
         return list(self._pages(f"/jobs/{job_id}/instances", "instances"))
 
-    def instance(self, sop_instance_uid: str) -> Json:
-        """What the ledger says of one instance; the problem where it knows none."""
-        answer: Json = self._http.request("GET", f"{self._url}/instances/{sop_instance_uid}").json()
-        return answer
+    def rows(self, sop_instance_uid: str) -> list[Json]:
+        """What the ledger says of a UID, in every study and series; nothing if it knows none."""
+        try:
+            return list(self._pages(f"/instances/{sop_instance_uid}", "instances"))
+        except NotThereError:
+            return []
 
     def _pages(self, path: str, member: str) -> Iterator[Json]:
         fields = {"limit": "100"}
         while True:
             answer = self._http.request("GET", self._url + path, fields=fields)
             page = answer.json()
+            if answer.status == 404:  # noqa: PLR2004 - HTTP's own number
+                raise NotThereError(path)
             if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
                 raise RuntimeError(f"GET {path}: {answer.status} {page.get('title', '')}")
             yield from page[member]

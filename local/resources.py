@@ -9,7 +9,13 @@ from chalicelib.events.event import SOURCE
 from chalicelib.settings import RetentionSettings
 from chalicelib.stores.schema import table_definitions
 
-from contract.keys import DROPBOX_PREFIX, DUPLICATES_PREFIX, MANIFEST_SUFFIX, MANIFESTS_PREFIX
+from contract.keys import (
+    DROPBOX_PREFIX,
+    DUPLICATES_PREFIX,
+    MANIFEST_SUFFIX,
+    MANIFESTS_PREFIX,
+    OUTCOMES_PREFIX,
+)
 from local import names
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ def lifecycle() -> "dict[str, list[LifecycleRuleTypeDef]]":
         names.DICOM_BUCKET: [
             _expiring("duplicates", DUPLICATES_PREFIX, retention_days),
             _expiring("manifests", MANIFESTS_PREFIX, _MANIFEST_DAYS),
+            _expiring("outcomes", OUTCOMES_PREFIX, _MANIFEST_DAYS),
             *_tidying(),
         ],
         names.RESULTS_BUCKET: [_expiring("results", "", _RESULT_DAYS), *_tidying()],

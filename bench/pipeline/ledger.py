@@ -13,10 +13,11 @@ from chalicelib.intake.trigger import close_batch
 from chalicelib.stores import Stores, items
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.image_sets import MemoryImageSets
-from chalicelib.stores.instances import Change
+from chalicelib.stores.instances import Change, Rows
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
+from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import MemoryOutbox
-from chalicelib.stores.studies import MemoryStudies
+from chalicelib.stores.schema import INSTANCE_TABLE
 
 from bench.pipeline.account import BUCKET, DATASTORE, IMPORTS, RESULTS
 from bench.pipeline.clock import START
@@ -25,12 +26,11 @@ from bench.pipeline.receiver import ClosedBatch
 from bench.pipeline.samples import manifest_of, result_bodies
 from bench.pipeline.stores import ListedFiles
 from contract.batch_states import BatchEvent
-from contract.keys import manifest_key
+from contract.keys import RowKey, manifest_key
 from contract.manifest import CloseReason
-from contract.records import BatchState, InstanceRecord, JobStatus
+from contract.records import BatchState, JobStatus
 
 _TABLE = "instances"
-_INDEXES = {"studyInstanceUID": "sopInstanceUID"}
 _BATCH = ClosedBatch(
     "20261123T000000Z-0000000000000000", 0.0, "CT1", 50, 50 * 530_000, CloseReason.QUIET, ()
 )
@@ -52,25 +52,27 @@ class LedgerUnits:
 
 
 class _MeteredInstances(MemoryInstances):
-    """DicomInstanceTable."""
+    """DicomInstanceRecordTable."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
         self._meter = meter
 
-    def get_many(self, sop_instance_uids: Iterable[str]) -> Mapping[str, InstanceRecord]:
+    def get_many(self, keys: Iterable[RowKey]) -> Rows:
         """See InstanceStore: a row that is not there is read, too."""
-        uids = list(sop_instance_uids)
-        found = super().get_many(uids)
-        for uid in uids:
-            self._meter.read(_TABLE, items.instance_item(found[uid]) if uid in found else {"": ""})
+        wanted = list(keys)
+        found = super().get_many(wanted)
+        for key in wanted:
+            self._meter.read(_TABLE, items.instance_row(found[key]) if key in found else {"": ""})
         return found
 
-    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
         """See InstanceStore."""
         for was, row in changes:
-            before = items.instance_item(was) if was else None
-            units = write_units(before, items.instance_item(row), _INDEXES)
+            if row is None:
+                raise NotImplementedError("no batch of the benchmark folds a row")
+            before = items.instance_row(was) if was else None
+            units = write_units(before, items.instance_row(row), INSTANCE_TABLE)
             self._meter.write_units[_TABLE] += units
         return super().swap_many(changes)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chalicelib.stores.schema import Index, Schema
+
 from bench.pipeline.assumptions import Timing
 from bench.pipeline.clock import VirtualClock
 
@@ -46,22 +48,33 @@ def read_units(size: int, *, consistent: bool) -> float:
     return math.ceil(size / _READ_UNIT) * (1.0 if consistent else 0.5)
 
 
-def write_units(
-    before: Mapping[str, Any] | None, after: Mapping[str, Any], indexes: Mapping[str, str]
-) -> int:
-    """For one write and what follows from it in the indexes, each with all attributes.
+def write_units(before: Mapping[str, Any] | None, after: Mapping[str, Any], table: Schema) -> int:
+    """For one write and what follows from it in the table's indexes.
 
-    ``indexes`` maps partition keys to sort keys. Where an item's key in an index changes it is
-    deleted and put there.
+    An index is written where something changes that it shows; where its key changes, the entry is
+    deleted and put again.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html
     """
-    size = max(item_bytes(after), item_bytes(before or {}))
-    each = math.ceil(size / _WRITE_UNIT)
-    writes = 1
-    for keys in indexes.items():
-        old, new = (tuple(item.get(key) for key in keys) for item in (before or {}, after))
-        stood, stands = None not in old, None not in new
-        writes += 1 if stands and (not stood or old == new) else stood + stands
-    return each * writes
+    units = _units(max(item_bytes(after), item_bytes(before or {})))
+    for index in table.indexes:
+        old, new = (_shown(item, index, table) for item in (before or {}, after))
+        if old == new:
+            continue
+        moved = any(old.get(key) != new.get(key) for key in index.key)
+        units += sum(_units(item_bytes(each)) for each in (old, new) if each and moved)
+        units += 0 if moved else _units(max(item_bytes(old), item_bytes(new)))
+    return units
+
+
+def _shown(item: Mapping[str, Any], index: Index, table: Schema) -> dict[str, Any]:
+    """An item as an index has it; nothing, if it lacks the index's key."""
+    if not all(key in item for key in index.key):
+        return {}
+    return {name: item[name] for name in {*table.key, *index.key, *index.shows} if name in item}
+
+
+def _units(size: int) -> int:
+    return math.ceil(size / _WRITE_UNIT)
 
 
 @functools.cache

@@ -30,7 +30,6 @@ from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryInstances
 from chalicelib.stores.outbox import MemoryOutbox
-from chalicelib.stores.studies import MemoryStudies
 
 from bench.pipeline.account import ADMISSION, BUCKET, DATASTORE, IMPORTS, RESULTS
 from bench.pipeline.assumptions import ImportDuration, Timing
@@ -38,7 +37,7 @@ from bench.pipeline.clock import VirtualClock
 from bench.pipeline.machine import Execution, Machine, Outcome
 from bench.pipeline.meter import Lambdas, Meter
 from bench.pipeline.receiver import ClosedBatch
-from bench.pipeline.samples import manifest_of, result_bodies, s3_event
+from bench.pipeline.samples import CHECKSUM, manifest_of, result_bodies, s3_event
 from bench.pipeline.service import ImportJobs, Job, Load
 from bench.pipeline.stores import (
     DeskBatches,
@@ -48,10 +47,11 @@ from bench.pipeline.stores import (
     MeteredImageSets,
     MeteredJobs,
     MeteredObjects,
+    MeteredStudies,
 )
 from contract.batch_states import BatchEvent
 from contract.errors import ProductError
-from contract.keys import InstanceKey, batch_prefix, manifest_key
+from contract.keys import InstanceKey, RowKey, batch_prefix, manifest_key
 from contract.records import BatchRecord, BatchState, Counts
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Pipeline:
         self._files = ListedFiles(self._objects, BUCKET, meter=self.meter)
         self._jobs = MeteredJobs(self.meter)
         # The announcer, which would look at the studies, is counted and not run.
-        self._studies = MemoryStudies(MemoryOutbox(self._batches))
+        self._studies = MeteredStudies(self.meter, MemoryOutbox(self._batches))
         self._stores = Stores(
             self._objects,
             self._jobs,
@@ -324,8 +324,8 @@ class Pipeline:
             self.jobs.forget(row.job_id)
         for listed in self._files.under.pop(batch_prefix(batch_id)):
             key = InstanceKey.parse(listed.key)
-            self._instances.rows.pop(key.sop_instance_uid)
-            self._studies.rows.pop(key.study_instance_uid, None)
+            self._instances.rows.pop(RowKey(key.instance, str(CHECKSUM)))
+            self._studies.forget(key.study_instance_uid)
         for place in self._bodies.pop(batch_id):
             del self._objects.bodies[place]
         del self._fed[batch_id]

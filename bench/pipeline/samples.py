@@ -15,7 +15,7 @@ from local.healthimaging.options import EmulatorOptions
 from local.healthimaging.records import ImportJob, job_output_uri, split_s3_uri
 from local.healthimaging.results import Imported, result_files
 
-_CHECKSUM = Checksum.crc64nvme(0)
+CHECKSUM = Checksum.crc64nvme(0)
 _OPTIONS = EmulatorOptions()
 
 
@@ -40,7 +40,7 @@ def _instance(batch: ClosedBatch, study: str, uid: str) -> ManifestInstance:
     return ManifestInstance(
         key=str(InstanceKey(batch.batch_id, study, f"{study}.1", uid)),
         size=batch.size // batch.files,
-        checksum=_CHECKSUM,
+        checksum=CHECKSUM,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         sop_instance_uid=uid,
         series_instance_uid=f"{study}.1",

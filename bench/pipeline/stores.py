@@ -8,25 +8,30 @@ from itertools import islice
 from typing import Any
 
 from chalicelib.stores import items
+from chalicelib.stores.batches import BatchLine
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.gate import Gate
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryBatches, MemoryGate, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.memory_studies import MemoryStudies
+from chalicelib.stores.outbox import MemoryOutbox
+from chalicelib.stores.schema import BATCH_TABLE, JOB_TABLE
+from chalicelib.stores.studies import Arrival
 
 from bench.pipeline.clock import VirtualClock
-from bench.pipeline.meter import Meter, item_bytes, read_units, write_units
+from bench.pipeline.meter import Meter, read_units, write_units
 from contract.batch_states import ENDED, BatchEvent
 from contract.records import BatchRecord, BatchState, JobRecord
 
-_JOBS, _BATCHES, _GATE = "jobs", "batches", "gate"
-JOB_INDEXES = {"jobStatus": "submittedAt", "studyInstanceUID": "submittedAt"}
-BATCH_INDEXES = {"state": "openedAt"}
+_JOBS, _BATCHES, _GATE, _STUDIES = "jobs", "batches", "gate", "studies"
 # A query's page ends at 1 MB.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 _PAGE_BYTES = 1_048_576
 # The gate's item without its list.
 _GATE_BYTES = 200
+# What the index by state shows of a batch.
+_LINE_BYTES = 250
 
 
 class MeteredJobs(MemoryJobs):
@@ -59,12 +64,12 @@ class MeteredJobs(MemoryJobs):
 
     def _write(self, job: JobRecord) -> None:
         known = self.rows.get(job.job_id)
-        before = items.job_item(known) if known else None
-        self._meter.write_units[_JOBS] += write_units(before, items.job_item(job), JOB_INDEXES)
+        before = items.job_row(known) if known else None
+        self._meter.write_units[_JOBS] += write_units(before, items.job_row(job), JOB_TABLE)
 
 
 class MeteredBatches(MemoryBatches):
-    """DicomBatchTable; ``ended`` is told of each batch that comes to an end."""
+    """DicomBatchRecordTable; ``ended`` is told of each batch that comes to an end."""
 
     def __init__(self, meter: Meter, ended: Callable[[BatchRecord], None]) -> None:
         super().__init__()
@@ -95,13 +100,46 @@ class MeteredBatches(MemoryBatches):
         return changed
 
     def _write(self, known: BatchRecord | None, row: BatchRecord) -> None:
-        before = items.batch_item(known) if known else None
-        units = write_units(before, items.batch_item(row), BATCH_INDEXES)
+        before = items.batch_row(known) if known else None
+        units = write_units(before, items.batch_row(row), BATCH_TABLE)
         self._meter.write_units[_BATCHES] += units
 
 
+class MeteredStudies(MemoryStudies):
+    """DicomStudyTable."""
+
+    def __init__(self, meter: Meter, outbox: MemoryOutbox) -> None:
+        super().__init__(outbox)
+        self._meter = meter
+
+    def join(self, study_instance_uid: str, arrival: Arrival) -> None:
+        """See StudyStore."""
+        self._linked(super().join, study_instance_uid, arrival)
+
+    def link_sender(self, study_instance_uid: str, arrival: Arrival) -> None:
+        """See StudyStore."""
+        self._linked(super().link_sender, study_instance_uid, arrival)
+
+    def _linked(
+        self, link: Callable[[str, Arrival], None], study_instance_uid: str, arrival: Arrival
+    ) -> None:
+        """An item, and its entry in the index by link where it is new."""
+        before = len(self.links)
+        link(study_instance_uid, arrival)
+        self._meter.write_units[_STUDIES] += 1 + len(self.links) - before
+
+    def forget(self, study_instance_uid: str) -> None:
+        """Nothing asks for the study any more."""
+        self.rows.pop(study_instance_uid, None)
+
+    def link_job(self, study_instance_uid: str, list_key: str) -> None:
+        """See StudyStore."""
+        super().link_job(study_instance_uid, list_key)
+        self._meter.write_units[_STUDIES] += 1
+
+
 class MeteredImageSets(MemoryImageSets):
-    """Their items in DicomBatchTable, which are in none of its indexes."""
+    """Their items in DicomBatchRecordTable, which are in none of its indexes."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
@@ -135,17 +173,20 @@ class DeskBatches(MeteredBatches):
         self._clock.sleep(self._call)
         return super().move(batch, event)
 
-    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
-        """See BatchStore: page by page, as DynamoDB answers."""
-        return self._pages(super().by_state(state, limit))
-
-    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+    def get(self, batch_id: str) -> BatchRecord | None:
         """See BatchStore."""
-        return list(self._pages(iter(super().newest(state, until, limit))))
+        self._clock.sleep(self._call)
+        return super().get(batch_id)
 
-    def _pages(self, rows: Iterator[BatchRecord]) -> Iterator[BatchRecord]:
+    def lines(
+        self, state: BatchState, limit: int | None = None, *, newest: bool = False
+    ) -> Iterator[BatchLine]:
+        """See BatchStore: page by page, as DynamoDB answers."""
+        return self._pages(super().lines(state, limit, newest=newest))
+
+    def _pages(self, rows: Iterator[BatchLine]) -> Iterator[BatchLine]:
         first = next(rows, None)
-        size = item_bytes(items.batch_item(first)) if first else 1
+        size = _LINE_BYTES
         on_a_page = max(1, _PAGE_BYTES // size)
         left = [] if first is None else [first]
         while page := left + list(islice(rows, on_a_page - len(left))):

@@ -38,8 +38,16 @@ class TableSettings(_Environment):
     """The DynamoDB tables' names."""
 
     job_table: _Name = "DicomImportJobTable"
-    batch_table: _Name = "DicomBatchTable"
-    instance_table: _Name = "DicomInstanceTable"
+    batch_table: _Name = "DicomBatchRecordTable"
+    instance_table: _Name = "DicomInstanceRecordTable"
+    study_table: _Name = "DicomStudyTable"
+
+
+class RecordSettings(_Environment):
+    """For how many days operators' requests, and events that were sent, are kept; 0: for good."""
+
+    journal_retention_days: int = Field(default=400, ge=0, le=36_500)
+    event_retention_days: int = Field(default=30, ge=0, le=36_500)
 
 
 class LogSettings(_Environment):

@@ -24,11 +24,13 @@ from chalicelib.settings import (
     ImportSettings,
     IntakeSettings,
     LogSettings,
+    RecordSettings,
     RecoverySettings,
     TableSettings,
 )
 from chalicelib.stores import Stores
-from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
+from chalicelib.stores.dynamo_instances import DynamoInstances
+from chalicelib.stores.dynamodb import DynamoBatches, DynamoJobs
 from chalicelib.stores.gate import DynamoGate
 from chalicelib.stores.image_sets import DynamoImageSets
 from chalicelib.stores.lock import DynamoLock
@@ -45,6 +47,7 @@ Model = TypeVar(
     ImportSettings,
     IntakeSettings,
     LogSettings,
+    RecordSettings,
     RecoverySettings,
     TableSettings,
 )
@@ -66,7 +69,7 @@ def stores() -> Stores:
         jobs=DynamoJobs(client, tables.job_table),
         batches=DynamoBatches(client, tables.batch_table),
         instances=DynamoInstances(client, tables.instance_table),
-        studies=DynamoStudies(client, tables.batch_table),
+        studies=DynamoStudies(client, tables.study_table, outbox()),
         image_sets=DynamoImageSets(client, tables.batch_table),
     )
 
@@ -127,7 +130,8 @@ def recovery() -> Recovery:
 
 def outbox() -> DynamoOutbox:
     """What is still to be announced or deleted."""
-    return DynamoOutbox(aws.dynamodb(), settings(TableSettings).batch_table)
+    retention = retained(settings(RecordSettings).event_retention_days)
+    return DynamoOutbox(aws.dynamodb(), settings(TableSettings).batch_table, retention)
 
 
 def announcer() -> Announcer:
@@ -143,6 +147,11 @@ def announcer() -> Announcer:
         now=_now,
         holder=uuid.uuid4().hex,
     )
+
+
+def retained(days: int) -> timedelta | None:
+    """How long something is kept; 0 days is for good."""
+    return timedelta(days=days) if days else None
 
 
 def _files(bucket: str) -> S3Files:

@@ -18,6 +18,7 @@ FROM_OUTPUTS = {
     "JOB_TABLE": "JobTableName",
     "BATCH_TABLE": "BatchTableName",
     "INSTANCE_TABLE": "InstanceTableName",
+    "STUDY_TABLE": "StudyTableName",
     "STATE_MACHINE_ARN": "StateMachineArn",
     "DATASTORE_ID": "DatastoreId",
     "DATA_ACCESS_ROLE_ARN": "DataAccessRoleArn",
@@ -31,6 +32,7 @@ _MODELS = (
     settings.IntakeSettings,
     settings.LogSettings,
     settings.ReconcileSettings,
+    settings.RecordSettings,
     settings.RecoverySettings,
     settings.RetentionSettings,
 )

@@ -1,6 +1,6 @@
 """A Lambda's policy, from one that fits any account to one that fits a single deployment.
 
-chalice_app/.chalice/policy-*.json name what the code calls things (``DicomBatchTable``,
+chalice_app/.chalice/policy-*.json name what the code calls things (``DicomBatchRecordTable``,
 ``dicom-import``) in any account. Here each such resource becomes the ARN that a stack's output
 gives. One that nobody knows is an error: no wildcard for an account, a bucket or a table gets
 through.
@@ -17,8 +17,9 @@ Json = dict[str, Any]
 _WITHOUT_RESOURCE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 _TABLES = {
     "DicomImportJobTable": "JobTableArn",
-    "DicomBatchTable": "BatchTableArn",
-    "DicomInstanceTable": "InstanceTableArn",
+    "DicomBatchRecordTable": "BatchTableArn",
+    "DicomInstanceRecordTable": "InstanceTableArn",
+    "DicomStudyTable": "StudyTableArn",
 }
 # Where a key's first part, or HealthImaging's name for a job's folder, is found.
 _RESULTS = ("*-DicomImport-*", "reports/")

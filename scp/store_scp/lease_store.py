@@ -114,6 +114,7 @@ def opening_item(batch: BatchRecord) -> Mapping[str, Mapping[str, object]]:
     """A new batch's row, in DynamoDB's typed form; what is not known yet is left out."""
     texts = {
         "batchId": batch.batch_id,
+        "kind": "batch",
         "state": batch.state,
         "callingAeTitle": batch.calling_ae_title,
         "calledAeTitle": batch.called_ae_title,

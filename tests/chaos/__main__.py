@@ -52,7 +52,10 @@ def _report(outcome: Outcome) -> None:
         f"{storm.deleted} image sets deleted."
     )
     answers = ", ".join(f"{ledger.count(answer)} {answer}" for answer in Answer)
-    _say(f"C-STORE: {answers}; {len(outcome.evidence.sent)} instances.")
+    _say(f"C-STORE: {answers}; {len(outcome.evidence.sent)} contents.")
+    for variant, contents in ledger.kept().items():
+        studies = {each.instance.partition("/")[0] for each in contents}
+        _say(f"  {len(contents)} {variant} in {len(studies)} studies acknowledged")
     _say("After the storm:")
     _tell(outcome.evidence)
     for when, retries in (("early ", outcome.early_retries), ("", outcome.retries)):
@@ -72,14 +75,17 @@ def _tell(evidence: Evidence) -> None:
     reasons = Counter(row.reason for row in rows if row.state is InstanceState.FAILED)
     for reason, count in reasons.most_common(5):
         _say(f"    {count} failed: {reason}")
+    copied = [row for row in rows if row.beside == row.batch_id]
+    others = [row for row in rows if row.beside and row.beside != row.batch_id]
+    _say(f"    beside others: {len(others)} by their digests, {len(copied)} as copies")
     ended = Counter(batch.state for batch in evidence.batches.values())
     _say("  Batches: " + ", ".join(f"{count} {state}" for state, count in sorted(ended.items())))
     manifests, batches = evidence.manifests.values(), evidence.batches.values()
     recovered = sum(each.close_reason is CloseReason.RECOVERED for each in manifests)
     corrected = sum(batch.corrected_at is not None for batch in batches)
     duplicates = sum(batch.counts.duplicates for batch in batches)
-    deleted = {each.sop_instance_uid for each in evidence.copies if each.deleted_at}
-    again = {each.sop_instance_uid for each in evidence.copies if not each.deleted_at} & deleted
+    deleted = {each.content for each in evidence.copies if not each.is_there}
+    again = {each.content for each in evidence.copies if each.is_there} & deleted
     _say(
         f"    {recovered} recovered, {corrected} corrected; {duplicates} duplicates left out, "
         f"{len(again)} deleted ones stored again; {len(late_objects(evidence))} late PUTs reported."

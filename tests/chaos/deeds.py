@@ -9,6 +9,7 @@ from contract.keys import INSTANCES_PREFIX, QUARANTINE_PREFIX
 from local import names
 from local.healthimaging.errors import ConflictException
 from local.healthimaging.models import medicalimaging_backends
+from tests.chaos.outages import Outages
 from tests.chaos.weather import drawn
 
 _ARCHIVED, _RESTORED = "GLACIER", "STANDARD"
@@ -25,6 +26,7 @@ class Archive:
     def __init__(self, aws_url: str) -> None:
         self._s3 = boto3.client("s3", endpoint_url=aws_url)
         self._archived: list[FakeKey] = []
+        self.outages = Outages()
 
     def fill(self, seed: str) -> None:
         """Archive some of the instances that are there, imported or not, or put aside."""
@@ -39,6 +41,7 @@ class Archive:
                 if found and drawn(seed, key) < _ARCHIVED_SHARE:
                     found.set_storage_class(_ARCHIVED)
                     self._archived.append(found)
+                    self.outages.begin(id(found), frozenset({key}).__contains__)
 
     def thin(self, seed: str) -> None:
         """Restore some: the others stay until :meth:`empty`."""
@@ -55,6 +58,7 @@ class Archive:
         for each in objects:
             each.set_storage_class(_RESTORED)
             self._archived.remove(each)
+            self.outages.end(id(each))
 
 
 def delete_image_sets(seed: str) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,14 +16,24 @@ from chalicelib.stores import items
 from chalicelib.stores.outbox import Due
 
 from contract.batch_states import ENDED
-from contract.keys import MANIFESTS_PREFIX, parse_manifest_key
+from contract.checksums import Checksum
+from contract.errors import InvalidKey
+from contract.keys import (
+    DUPLICATES_PREFIX,
+    INSTANCES_PREFIX,
+    MANIFESTS_PREFIX,
+    QUARANTINE_PREFIX,
+    InstanceKey,
+    parse_manifest_key,
+)
 from contract.manifest import Manifest
 from contract.records import BatchState
 from contract.times import from_iso
 from local import names
 from tests.chaos.facts import Evidence, StoredObject, Told
-from tests.chaos.holdings import copies, service_jobs, unfinished
+from tests.chaos.holdings import copies, object_digest, service_jobs, unfinished
 from tests.chaos.ledger import Ledger
+from tests.chaos.outages import Outage
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,13 +50,17 @@ _deserialize = TypeDeserializer().deserialize
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Looks at the local cloud through clients of its own; ``told`` is what it has heard so far."""
+    """Looks at the local cloud through clients of its own.
+
+    ``told`` is what it has heard so far, and ``digests`` are those of what it has seen.
+    """
 
     s3: "S3Client"
     dynamodb: "DynamoDBClient"
     sqs: "SQSClient"
     states: "SFNClient"
     told: set[Told] = field(default_factory=set)
+    digests: dict[str, Checksum] = field(default_factory=dict)
 
     @classmethod
     def of(cls, aws_url: str) -> "Witness":
@@ -77,7 +91,13 @@ class Witness:
         }
         return {what: count for what, count in counts.items() if count}
 
-    def evidence(self, ledger: Ledger, reported: frozenset[str], tasks_died: int) -> Evidence:
+    def evidence(
+        self,
+        ledger: Ledger,
+        reported: frozenset[str],
+        outages: Sequence[Outage],
+        tasks_died: int,
+    ) -> Evidence:
         """Everything, once nothing moves any more."""
         tables = TableSettings()
         instances = self._table(tables.instance_table, items.instance_from_item)
@@ -85,12 +105,15 @@ class Witness:
         jobs = self._table(tables.job_table, items.job_from_item)
         objects = list(self._objects(names.DICOM_BUCKET))
         self.told.update(self._heard())
+        for each in objects:
+            if (first := _first_key(each.key)) is not None:
+                self.digests[first] = object_digest(each.key)
         return Evidence(
             sent=ledger.sent(),
             copies=list(copies()),
             service_jobs=list(service_jobs()),
             imported_keys=list(self._imported()),
-            instances={row.sop_instance_uid: row for row in instances},
+            instances={row.row_key: row for row in instances},
             batches={batch.batch_id: batch for batch in batches},
             jobs={job.job_id: job for job in jobs},
             manifests={
@@ -101,9 +124,11 @@ class Witness:
                 if each.key.startswith(MANIFESTS_PREFIX)
             },
             objects=objects,
+            digests=dict(self.digests),
             uploads=self._uploads(),
             told=frozenset(self.told),
             reported=reported,
+            outages=outages,
             tasks_died=tasks_died,
         )
 
@@ -153,3 +178,15 @@ class Witness:
 
     def _read(self, bucket: str, key: str) -> bytes:
         return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def _first_key(key: str) -> str | None:
+    """Where an instance's object stood before it was moved; None if it is none."""
+    if key.startswith(QUARANTINE_PREFIX):
+        _, _, rest = key.removeprefix(QUARANTINE_PREFIX).partition("/")
+    else:
+        rest = key.removeprefix(DUPLICATES_PREFIX).removeprefix(INSTANCES_PREFIX)
+    try:
+        return str(InstanceKey.parse(f"{INSTANCES_PREFIX}{rest}"))
+    except InvalidKey:
+        return None

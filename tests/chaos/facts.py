@@ -6,9 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from contract.checksums import Checksum
+from contract.keys import InstanceKey, RowKey
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceRecord, JobRecord, JobStatus
+from tests.chaos.contents import Content
 from tests.chaos.ledger import Sent
+from tests.chaos.outages import Outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +26,26 @@ class StoredObject:
 class Copy:
     """A file that HealthImaging has taken into an image set, and keeps until that is deleted.
 
-    ``deleted_at`` is when the deletion began: from then on nobody counts on it. ``is_latest`` where
-    the image set's latest version has it, and no other file of the same UID.
+    ``version`` is the first of the image set's that has it; a later one may have another file of
+    the same UID, and that version has this one still. ``deleted_at`` is when the deletion of the
+    image set began: from then on nobody counts on it.
     """
 
-    sop_instance_uid: str
-    checksum: Checksum
+    content: Content
     image_set_id: str
+    version: int
     stored_at: datetime
     deleted_at: datetime | None = None
-    is_latest: bool = True
 
     @property
     def is_there(self) -> bool:
-        """Whether whoever asks HealthImaging for the instance gets this one."""
-        return self.is_latest and self.deleted_at is None
+        """Whether whoever asks HealthImaging for that version of the image set gets it."""
+        return self.deleted_at is None
+
+    def overlaps(self, other: "Copy") -> bool:
+        """Whether one was stored while the other was there."""
+        earlier, later = sorted((self, other), key=lambda each: each.stored_at)
+        return earlier.deleted_at is None or later.stored_at < earlier.deleted_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +71,46 @@ class Evidence:
     """Everything there is to see after a run.
 
     ``copies`` and ``service_jobs`` are HealthImaging's own; ``imported_keys`` are the objects that
-    its result files call imported; ``uploads`` the keys of multipart uploads that are open;
-    ``reported`` the keys that reconciliation reported as unaccounted.
+    its result files call imported; ``digests`` are those of all objects, also of some that were
+    deleted since, by the keys that they were stored under first; ``uploads`` the keys of multipart
+    uploads that are open; ``reported`` the keys that reconciliation reported as unaccounted;
+    ``outages`` say when which objects could not be read.
     """
 
-    sent: Mapping[str, Sent]
+    sent: Mapping[Content, Sent]
     copies: Sequence[Copy]
     service_jobs: Sequence[ServiceJob]
     imported_keys: Sequence[str]
-    instances: Mapping[str, InstanceRecord]
+    instances: Mapping[RowKey, InstanceRecord]
     batches: Mapping[str, BatchRecord]
     jobs: Mapping[str, JobRecord]
     manifests: Mapping[str, Manifest]
     objects: Sequence[StoredObject]
+    digests: Mapping[str, Checksum]
     uploads: Sequence[str]
     reported: frozenset[str]
     told: frozenset[Told]
+    outages: Sequence[Outage] = ()
     tasks_died: int = 0
 
-    def checksums(self) -> Mapping[str, Checksum]:
-        """Of every object that a manifest lists, by its key there."""
-        return {
-            each.key: each.checksum
-            for manifest in self.manifests.values()
-            for each in manifest.instances
-        }
+    def content(self, row: InstanceRecord) -> Content | None:
+        """Which bytes a row speaks of: those of its batch's object. None if nobody has seen it."""
+        digest = self.digests.get(first_key(row))
+        return None if digest is None else Content(row.instance, digest)
+
+    def rows_by_content(self) -> Mapping[Content, Sequence[InstanceRecord]]:
+        """The rows whose bytes are known."""
+        found: dict[Content, list[InstanceRecord]] = {}
+        for row in self.instances.values():
+            if content := self.content(row):
+                found.setdefault(content, []).append(row)
+        return found
+
+
+def first_key(row: InstanceRecord) -> str:
+    """The key of a row's object before it was moved anywhere."""
+    uids = (row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid)
+    return str(InstanceKey(row.batch_id, *uids))
 
 
 class Promise(StrEnum):
@@ -95,14 +118,14 @@ class Promise(StrEnum):
 
     LOST = "acknowledged and lost"
     NO_REASON = "failed without a reason"
-    GONE = "failed, and its object is not in the bucket"
+    GONE = "its object is not in the bucket"
     UNFINISHED_INSTANCE = "instance without an end"
     NOT_IN_HEALTHIMAGING = "reported imported and not in HealthImaging"
     NOT_DELETED = "reported deleted and in HealthImaging"
     NOT_IN_LEDGER = "in HealthImaging and not imported in the ledger"
     IMPORTED_AND_FAILED = "reported failed and imported by the same batch"
     IMPORTED_TWICE = "imported more than once"
-    UNNAMED = "imported with other bytes and not named by the ledger"
+    MISNAMED = "row beside another that is not named for its bytes"
     UNLISTED = "imported and in no manifest"
     NEVER_SENT = "known and never sent"
     UNFINISHED_BATCH = "batch without an end"

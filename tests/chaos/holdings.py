@@ -1,15 +1,17 @@
-"""What HealthImaging itself has: the emulator's image sets and jobs, as no API shows them."""
+"""What HealthImaging and S3 themselves have, as no API shows it: the emulators' own objects."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from store_scp.crc import crc64
+from moto.s3.models import s3_backends
 
 from contract.checksums import Checksum
+from contract.keys import instance_id
 from contract.records import JobStatus
 from local import names
-from local.healthimaging.image_sets import ImageSet, ImageSetState
+from local.healthimaging.image_sets import ImageSet, ImageSetState, Instance
 from local.healthimaging.models import MedicalImagingBackend, medicalimaging_backends
+from tests.chaos.contents import Content
 from tests.chaos.facts import Copy, ServiceJob
 
 
@@ -38,27 +40,33 @@ def unfinished() -> dict[str, int]:
     }
 
 
+def object_digest(key: str) -> Checksum:
+    """The SHA-256 of an object in the DICOM bucket, be it archived."""
+    backend = s3_backends[names.ACCOUNT_ID][names.PARTITION]
+    found = backend.get_object(names.DICOM_BUCKET, key)
+    assert found is not None
+    return Checksum.of(found.value)
+
+
 def _copies_in(image_set: ImageSet) -> Iterator[Copy]:
     seen = set()
     deleted_at = None if image_set.locked_at is None else _when(image_set.locked_at)
-    latest = {instance.stored_id for instance in image_set.latest.instances.values()}
     for version in image_set.versions:  # oldest first
-        for uid, instance in version.instances.items():
+        for instance in version.instances.values():
             if instance.stored_id not in seen:
                 seen.add(instance.stored_id)
                 yield Copy(
-                    sop_instance_uid=uid,
-                    checksum=_checksum(instance.stored_id),
+                    content=_content(instance),
                     image_set_id=image_set.image_set_id,
+                    version=version.number,
                     stored_at=_when(version.created_at),
                     deleted_at=deleted_at,
-                    is_latest=instance.stored_id in latest,
                 )
 
 
-def _checksum(stored_id: str) -> Checksum:
-    """As the receiver and S3 compute it."""
-    return Checksum.crc64nvme(crc64(_backend().stored_file(stored_id)))
+def _content(instance: Instance) -> Content:
+    digest = Checksum.of(_backend().stored_file(instance.stored_id))
+    return Content(instance_id(*instance.series, instance.sop_instance_uid), digest)
 
 
 def _when(seconds: float) -> datetime:

@@ -142,7 +142,8 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
             storm.rage(plan(seed, seconds), seconds)
 
         def evidence() -> Evidence:
-            return witness.evidence(ledger, _reconcile(), fleet.died)
+            outages = [*storm.outages.all(), *archive.outages.all()]
+            return witness.evidence(ledger, _reconcile(), outages, fleet.died)
 
         say("Faults and senders have stopped; waiting until all is done ...")
         settled = _settle(witness, say)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -14,6 +15,7 @@ from local.roads import RELIABLE, EventFaults
 from tests.chaos.crashes import Crashes
 from tests.chaos.deeds import Archive, delete_image_sets
 from tests.chaos.fleet import Fleet
+from tests.chaos.outages import Outages
 from tests.chaos.plan import STALLS, Fault, Kind
 from tests.chaos.weather import Ban, Endpoint, Weather
 
@@ -80,6 +82,14 @@ def jobs_in(fault: Fault) -> EmulatorOptions | None:
     return replace(CALM_JOBS, **changes[fault.kind]) if fault.kind in changes else None
 
 
+def unread_in(fault: Fault) -> Ban | None:
+    """Which of the instances the Lambdas may not read while a fault lasts, if any."""
+    if fault.kind is Kind.S3_DENIED:
+        return Ban(names.DICOM_BUCKET)
+    bans = bans_in([fault])
+    return bans[0] if bans and bans[0].bucket == names.DICOM_BUCKET else None
+
+
 def bans_in(faults: Collection[Fault]) -> list[Ban]:
     """The objects that these faults keep from everybody."""
     bans = []
@@ -106,6 +116,7 @@ class Storm:
     archive: Archive
     counts: Counter[Kind] = field(default_factory=Counter)
     deleted: int = 0
+    outages: Outages = field(default_factory=Outages)
     _active: dict[int, Fault] = field(default_factory=dict)
 
     def rage(self, faults: tuple[Fault, ...], seconds: float) -> None:
@@ -124,6 +135,7 @@ class Storm:
         """Nothing goes wrong any more."""
         self._active.clear()
         self._apply()
+        self.outages.end_all()
         self.fleet.wake_all()
         self.cloud.emulator.configure(CALM_JOBS)
 
@@ -145,6 +157,8 @@ class Storm:
                 self.deleted += delete_image_sets(str(fault.lot))
         if options := jobs_in(fault):
             self.cloud.emulator.configure(options)
+        if ban := unread_in(fault):
+            self.outages.begin(number, partial(ban.hits, names.DICOM_BUCKET))
         self._apply()
 
     def _end(self, number: int, fault: Fault) -> None:
@@ -154,6 +168,7 @@ class Storm:
         elif fault.kind is Kind.OBJECTS_ARCHIVED:
             self.archive.thin(str(fault.lot))
         self._apply()
+        self.outages.end(number)
 
     def _apply(self) -> None:
         active = {fault.kind for fault in self._active.values()}

@@ -1,14 +1,17 @@
-"""Whether the records and HealthImaging say the same, asked both ways. Pure."""
+"""Whether the records and HealthImaging say the same, asked both ways. Pure.
+
+An image set keeps all its versions. So each content that was imported is in the one that its import
+made, whatever was imported behind it under the same UIDs, until the image set is deleted.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import pairwise
-
-from chalicelib.stores.instances import same_bytes
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from contract.keys import InstanceKey
 from contract.records import InstanceRecord, InstanceState, JobStatus
-from tests.chaos.facts import Copy, Evidence, Promise, ServiceJob, Violation
+from tests.chaos.contents import Content
+from tests.chaos.facts import Copy, Evidence, Promise, ServiceJob, Violation, first_key
 from tests.chaos.ledger import Sent
 
 
@@ -20,71 +23,99 @@ def differences(evidence: Evidence) -> Iterator[Violation]:
     yield from _jobs(evidence)
 
 
+def copies_by_content(evidence: Evidence) -> Mapping[Content, Sequence[Copy]]:
+    """Every copy that there is or was, oldest first."""
+    found: dict[Content, list[Copy]] = defaultdict(list)
+    for copy in sorted(evidence.copies, key=lambda each: each.stored_at):
+        found[copy.content].append(copy)
+    return found
+
+
 def _rows(evidence: Evidence) -> Iterator[Violation]:
     """The ledger's rows, against the image sets that there are."""
-    found: dict[str, list[Copy]] = defaultdict(list)
-    for copy in evidence.copies:
-        if copy.is_there:
-            found[copy.sop_instance_uid].append(copy)
+    copies = copies_by_content(evidence)
     imported = set(evidence.imported_keys)
-    for uid, row in evidence.instances.items():
-        detail = f"in batch {row.batch_id}, image set {row.image_set_id}"
-        own = [each for each in found[uid] if _is_same(each, row)]
+    for row in evidence.instances.values():
+        content = evidence.content(row)
+        there = [each for each in copies.get(content, ()) if each.is_there] if content else []
+        detail = f"in batch {row.batch_id}, image set {row.image_set_id} ({row.image_set_version})"
         if row.state is InstanceState.IMPORTED:
-            if row.image_set_id not in {each.image_set_id for each in own}:
-                yield Violation(Promise.NOT_IN_HEALTHIMAGING, uid, detail)
+            if first_key(row) not in imported or not any(_is_rows(each, row) for each in there):
+                yield Violation(Promise.NOT_IN_HEALTHIMAGING, row.instance, detail)
         elif row.state is InstanceState.DELETED:
-            if own:
-                yield Violation(Promise.NOT_DELETED, uid, detail)
-        elif row.state is not InstanceState.RECEIVED and _key(row) in imported:
-            yield Violation(Promise.IMPORTED_AND_FAILED, uid, f"{detail}: {row.reason}")
+            if any(_is_rows(each, row) for each in there):
+                yield Violation(Promise.NOT_DELETED, row.instance, detail)
+        elif row.state is not InstanceState.RECEIVED and first_key(row) in imported:
+            yield Violation(Promise.IMPORTED_AND_FAILED, row.instance, f"{detail}: {row.reason}")
 
 
 def _copies(evidence: Evidence) -> Iterator[Violation]:
     """What is in the image sets that there are, against the ledger's rows."""
-    checksums = evidence.checksums()
+    rows = evidence.rows_by_content()
     for copy in evidence.copies:
-        uid = copy.sop_instance_uid
-        if uid not in evidence.sent:
-            yield Violation(Promise.NEVER_SENT, uid, "in HealthImaging")
-        row = evidence.instances.get(uid)
-        if row is None:
-            yield Violation(Promise.NOT_IN_LEDGER, uid, "without a row")
-        elif copy.is_there:
-            is_rows = row.state is InstanceState.IMPORTED and _is_same(copy, row)
-            named = {checksums[key] for key in row.conflicts if key in checksums}
-            if not is_rows and copy.checksum not in named:
-                detail = f"{row.state} in batch {row.batch_id}, image set {copy.image_set_id}"
-                yield Violation(Promise.NOT_IN_LEDGER, uid, detail)
-    for key in sorted(set(evidence.imported_keys) - checksums.keys()):
+        instance, digest = copy.content
+        detail = f"image set {copy.image_set_id} ({copy.version}), {digest}"
+        if copy.content not in evidence.sent:
+            yield Violation(Promise.NEVER_SENT, instance, detail)
+        told = [
+            row
+            for row in rows.get(copy.content, ())
+            if row.state is InstanceState.IMPORTED and _is_rows(copy, row)
+        ]
+        if copy.is_there and not told:
+            yield Violation(Promise.NOT_IN_LEDGER, instance, detail)
+    listed = {each.key for manifest in evidence.manifests.values() for each in manifest.instances}
+    for key in sorted(set(evidence.imported_keys) - listed):
         yield Violation(Promise.UNLISTED, key)
 
 
 def _repetitions(evidence: Evidence) -> Iterator[Violation]:
-    """Each version of an instance is stored once; again only once it was deleted, and then sent.
+    """Each content of an instance is stored once; again only once it was deleted, and then sent.
 
-    Of UIDs that were sent with other bytes it is not told how often one is imported: sent again
-    behind the other, it is the newer again.
+    Or when nobody could tell that it was the same: see ``_excused``.
     """
-    by_uid: dict[str, list[Copy]] = defaultdict(list)
-    for copy in evidence.copies:
-        by_uid[copy.sop_instance_uid].append(copy)
-    for uid, copies in by_uid.items():
-        sent = evidence.sent.get(uid, Sent())
-        in_order = sorted(copies, key=lambda each: each.stored_at)
-        beside = sent.versions == 1 and any(
-            earlier.deleted_at is None or later.stored_at < earlier.deleted_at
-            for earlier, later in pairwise(in_order)
+    rows = evidence.rows_by_content()
+    for content, copies in copies_by_content(evidence).items():
+        sent = evidence.sent.get(content, Sent())
+        beside = any(
+            one.overlaps(other) and not _excused((one, other), rows.get(content, ()), evidence)
+            for one, other in combinations(copies, 2)
         )
         if beside or len(copies) > sent.acknowledged + sent.unanswered:
-            batches = ", ".join(_importers(uid, evidence))
-            yield Violation(Promise.IMPORTED_TWICE, uid, f"by {batches}")
+            batches = ", ".join(_importers(content, evidence))
+            yield Violation(Promise.IMPORTED_TWICE, content.instance, f"by {batches}")
 
 
-def _importers(uid: str, evidence: Evidence) -> Iterator[str]:
+def _excused(copies: Sequence[Copy], rows: Sequence[InstanceRecord], evidence: Evidence) -> bool:
+    """Whether one of two copies has a row as such, and its batch could not compare the objects."""
+    return any(
+        row.beside == row.batch_id and _is_rows(copy, row) and _was_blind(copy, row, evidence)
+        for row in rows
+        for copy in copies
+    )
+
+
+def _was_blind(copy: Copy, row: InstanceRecord, evidence: Evidence) -> bool:
+    """Whether an object of the instance could not be read when the copy's batch compared it.
+
+    Which was before the import, and no record says when: ``start_asked_at`` is when the function
+    began that then compared.
+    """
+    batch = evidence.batches.get(row.batch_id)
+    if batch is None or batch.admitted_at is None:
+        return False
+    keys = [key for key in evidence.digests if InstanceKey.parse(key).instance == row.instance]
+    return any(
+        outage.met(key, batch.admitted_at, copy.stored_at)
+        for outage in evidence.outages
+        for key in keys
+    )
+
+
+def _importers(content: Content, evidence: Evidence) -> Iterator[str]:
     for key in evidence.imported_keys:
         parsed = InstanceKey.parse(key)
-        if parsed.sop_instance_uid == uid:
+        if Content(parsed.instance, evidence.digests.get(key, content.digest)) == content:
             yield parsed.batch_id
 
 
@@ -112,14 +143,6 @@ def _jobs(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Promise.UNTRUE_JOB, record.job_id, detail)
 
 
-def _is_same(copy: Copy, row: InstanceRecord) -> bool:
-    return same_bytes(copy.checksum, row.checksum) is True
-
-
-def _key(row: InstanceRecord) -> str:
-    """The key that a failed instance had when it was imported or not."""
-    return str(
-        InstanceKey(
-            row.batch_id, row.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
-        )
-    )
+def _is_rows(copy: Copy, row: InstanceRecord) -> bool:
+    """Whether a row names the very version of the image set that was made of the copy."""
+    return (copy.image_set_id, copy.version) == (row.image_set_id, row.image_set_version)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from chalicelib.events.quiet import ended_at
 from chalicelib.stores.outbox import ANNOUNCED
@@ -12,11 +11,7 @@ from contract.errors import InvalidKey
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey
 from contract.records import BatchRecord, BatchState, InstanceState
 from tests.chaos.facts import Evidence, Promise, StoredObject, Told, Violation
-from tests.chaos.ledger import Sent
 from tests.chaos.truth import differences
-
-if TYPE_CHECKING:
-    from contract.checksums import Checksum
 
 _WITHOUT_REASON = frozenset({InstanceState.IMPORTED, InstanceState.DELETED})
 
@@ -27,7 +22,6 @@ def violations(evidence: Evidence) -> list[Violation]:
         *_acknowledged(evidence),
         *_instances(evidence),
         *differences(evidence),
-        *_versions(evidence),
         *_batches(evidence),
         *_objects(evidence),
         *_uploads(evidence),
@@ -50,42 +44,28 @@ def unretried(refused: Mapping[str, str]) -> list[Violation]:
 
 
 def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
-    for uid, sent in evidence.sent.items():
-        if sent.acknowledged and uid not in evidence.instances:
-            yield Violation(Promise.LOST, uid, f"({sent.acknowledged} times acknowledged)")
+    """Each content has a row; or was imported, and deleted in HealthImaging: a row may go on."""
+    told = evidence.rows_by_content().keys() | {each.content for each in evidence.copies}
+    for content, sent in evidence.sent.items():
+        if sent.acknowledged and content not in told:
+            detail = f"({sent.acknowledged} times acknowledged) {content.digest}"
+            yield Violation(Promise.LOST, content.instance, detail)
 
 
 def _instances(evidence: Evidence) -> Iterator[Violation]:
     stands = {each.key for each in evidence.objects}
-    for uid, row in evidence.instances.items():
-        detail = f"in batch {row.batch_id}"
-        if uid not in evidence.sent:
-            yield Violation(Promise.NEVER_SENT, uid, detail)
+    for row in evidence.instances.values():
+        instance, content, detail = row.instance, evidence.content(row), f"in batch {row.batch_id}"
+        if content is None or (row.state is InstanceState.FAILED and row.key not in stands):
+            yield Violation(Promise.GONE, instance, f"{row.state} {row.key} {detail}")
+        elif content not in evidence.sent:
+            yield Violation(Promise.NEVER_SENT, instance, f"{content.digest} {detail}")
+        elif row.beside not in {None, row.batch_id, str(content.digest)}:
+            yield Violation(Promise.MISNAMED, instance, f"{row.beside} {detail}")
         if row.state is InstanceState.RECEIVED:
-            yield Violation(Promise.UNFINISHED_INSTANCE, uid, f"{row.state} {detail}")
+            yield Violation(Promise.UNFINISHED_INSTANCE, instance, f"{row.state} {detail}")
         elif row.state not in _WITHOUT_REASON and not row.reason:
-            yield Violation(Promise.NO_REASON, uid, detail)
-        if row.state is InstanceState.FAILED and row.key not in stands:
-            yield Violation(Promise.GONE, uid, f"{row.key} {detail}")
-
-
-def _versions(evidence: Evidence) -> Iterator[Violation]:
-    """Of UIDs that were sent with other bytes: each is there, and the ledger names each.
-
-    How often one is imported is not told: sent again behind the other, it is the newer again.
-    """
-    listed: dict[str, dict[str, Checksum]] = {}
-    for manifest in evidence.manifests.values():
-        for each in manifest.instances:
-            listed.setdefault(each.sop_instance_uid, {})[each.key] = each.checksum
-    imported = set(evidence.imported_keys)
-    for uid, row in evidence.instances.items():
-        sent, keys = evidence.sent.get(uid, Sent()), listed.get(uid, {})
-        if len(set(keys.values())) < sent.kept:
-            yield Violation(Promise.LOST, uid, f"one of {sent.kept} versions")
-        others = {key for key, checksum in keys.items() if checksum != row.checksum}
-        for key in sorted((others & imported) - {*row.conflicts}):
-            yield Violation(Promise.UNNAMED, uid, key)
+            yield Violation(Promise.NO_REASON, instance, detail)
 
 
 def _batches(evidence: Evidence) -> Iterator[Violation]:

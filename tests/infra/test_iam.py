@@ -7,9 +7,12 @@ what cannot be seen there has its reason below.
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import app
 import pytest
@@ -18,7 +21,8 @@ from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.operations.quarantine import OperationRefused
 from store_scp.s3 import requests
 
-from contract.keys import INSTANCES_PREFIX, MANIFESTS_PREFIX, InstanceKey
+from contract.keys import INSTANCES_PREFIX, MANIFESTS_PREFIX, InstanceKey, manifest_key
+from contract.records import JobStatus
 from infra.deploy.templates import REPOSITORY
 from tests.infra.templates import (
     actions,
@@ -27,12 +31,18 @@ from tests.infra.templates import (
     resources,
     role_statements,
 )
+from tests.pipeline import aws_mock
 from tests.pipeline.chalicelib.crash_cases import (
     CASES,
     a_failed_batch_without_an_answer,
     a_failed_import,
+    a_job_whose_record_is_gone,
     a_late_success,
+    a_late_success_whose_record_is_gone,
     a_late_success_without_results,
+    a_repeated_batch_whose_event_is_lost,
+    imported_before,
+    old_imports,
     queue_event,
 )
 from tests.pipeline.chalicelib.crash_cloud import (
@@ -100,6 +110,32 @@ def a_dropped_object_a_bad_manifest_and_a_poison_message(cloud: Cloud) -> None:
         cloud.invoke("trigger_import", event)
 
 
+def an_old_import_that_left_one_out(cloud: Cloud) -> None:
+    event = old_imports(cloud)
+    imported_before(cloud, cloud.put_instance(A, "1.2.3.1"))
+    cloud.invoke("expire_objects", event)
+
+
+def a_repeated_batch_of_other_bytes(cloud: Cloud) -> None:
+    event = a_repeated_batch_whose_event_is_lost(cloud)
+    rows = list(cloud.instances.by_study("1.2"))
+    failed = next(row for row in rows if row.batch_id == A)
+    named = replace(failed, beside="SHA256:x")
+    assert not cloud.instances.swap_many([(failed, None), (None, named)])
+    cloud.invoke("recover_batches", event)
+
+
+def an_event_of_a_job_whose_record_is_gone(cloud: Cloud) -> None:
+    cloud.invoke("on_import_event", a_late_success_whose_record_is_gone(cloud))
+
+
+def a_failure_whose_job_record_is_gone(cloud: Cloud) -> None:
+    cloud.invoke(
+        "record_failure",
+        a_job_whose_record_is_gone(cloud) | {"error": {"Error": "x", "Cause": "{}"}},
+    )
+
+
 def dropped_objects(cloud: Cloud) -> None:
     _drop(cloud)
     cloud.invoke("collect_dropbox", SCHEDULED)
@@ -114,17 +150,45 @@ def old_objects(cloud: Cloud) -> None:
     cloud.invoke("reconcile", SCHEDULED)
 
 
+def _another_batch_has_one_of_its_instances(cloud: Cloud) -> None:
+    cloud.close(B, [cloud.put_instance(B, "1.2.3.1")])
+    app.trigger_import(queue_event(manifest_key(B)), None)
+
+
+def a_failed_import_of_what_another_has(cloud: Cloud) -> None:
+    event = a_failed_import(cloud)
+    _another_batch_has_one_of_its_instances(cloud)
+    cloud.invoke("record_failure", event)
+
+
+def _a_running_job_that_left_one_out(cloud: Cloud) -> str:
+    duplicate = cloud.put_instance(B, "1.2.3.7")
+    cloud.close(B, [duplicate])
+    imported_before(cloud, duplicate)
+    before = cloud.jobs.get("job0")
+    assert before is not None
+    running = replace(before, job_id="job9", batch_id=B, job_status=JobStatus.SUBMITTED)
+    cloud.jobs.create(running)
+    return running.job_id
+
+
 def every_request(cloud: Cloud) -> None:
-    app.record_failure(a_failed_import(cloud), None)
+    event = a_failed_import(cloud)
+    _another_batch_has_one_of_its_instances(cloud)
+    app.record_failure(event, None)
+    running = _a_running_job_that_left_one_out(cloud)
     cloud.calls.watched = True
     with Client(app.app) as client:
-        for path in ("jobs", f"jobs/{A}", f"jobs/{A}/instances", "studies/1.2", "batches",
-                     f"batches/{A}", "instances/1.2.3.1", "instances/1.2.3.2"):  # fmt: skip
+        for path in ("jobs", "jobs?study=1.2", "jobs?status=FAILED", f"jobs/{A}",
+                     f"jobs/{A}/instances", f"jobs/{running}/instances", "studies/1.2",
+                     "batches", "batches?state=CLOSED", f"batches/{A}",
+                     "instances/1.2.3.1", "instances/1.2.3.2"):  # fmt: skip
             answer = client.http.get(f"/{path}")
             assert answer.status_code == 200, (path, answer.body)
         body = json.dumps({"reason": "why"}).encode()
-        answer = client.http.post(f"/batches/{A}/retry", body=body)
-        assert answer.status_code == 200, answer.body
+        for _ in range(2):
+            answer = client.http.post(f"/batches/{A}/retry", body=body)
+            assert answer.status_code == 200, answer.body
     cloud.calls.watched = False
 
 
@@ -156,30 +220,75 @@ SCENARIOS: dict[str, list[Scenario]] = {
     ],
     "collect_dropbox": [dropped_objects],
     "reconcile": [old_objects],
+    "expire_objects": [an_old_import_that_left_one_out],
+    "recover_batches": [a_repeated_batch_of_other_bytes],
+    "record_failure": [a_failed_import_of_what_another_has, a_failure_whose_job_record_is_gone],
+    "on_import_event": [an_event_of_a_job_whose_record_is_gone],
 }
 for case, (function, _) in CASES.items():
     SCENARIOS.setdefault(function, []).append(_case(case))
 SCENARIOS["trigger_import"].append(a_dropped_object_a_bad_manifest_and_a_poison_message)
 
 
-def granted(function: str) -> set[str]:
+def statements_of(function: str) -> list[Any]:
     policy = json.loads((CHALICE / STAGE[function]["iam_policy_file"]).read_text())
-    return actions(policy["Statement"])
+    return list(policy["Statement"])
+
+
+def on_tables(name: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The actions of a call to DynamoDB, each with the table or index that it is for."""
+    service = name.partition(":")[0]
+    if service != "dynamodb":
+        return
+    if "TransactItems" in parameters:
+        for each in parameters["TransactItems"]:
+            for kind, request in each.items():
+                yield f"dynamodb:{kind}Item", request["TableName"]
+    elif "RequestItems" in parameters:
+        yield from ((name, table) for table in parameters["RequestItems"])
+    else:
+        index = parameters.get("IndexName")
+        yield name, parameters["TableName"] + (f"/index/{index}" if index else "")
+
+
+def granted_on_tables(function: str) -> set[tuple[str, str]]:
+    return {
+        (action, resource.partition(":table/")[2])
+        for statement in statements_of(function)
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+        if ":table/" in resource
+    }
 
 
 @pytest.mark.parametrize("function", sorted(STAGE))
 def test_a_function_may_do_what_it_does_and_nothing_else(
     function: str, new_cloud: NewCloud
 ) -> None:
-    seen = set()
+    seen: set[str] = set()
+    tables: set[tuple[str, str]] = set()
     for scenario in SCENARIOS[function]:
-        with new_cloud() as cloud:
+        with new_cloud() as cloud, tables_of(cloud, tables):
             scenario(cloud)
             seen |= {call.replace("stepfunctions:", "states:") for call in cloud.calls.names}
     needed = {action for call in seen for action in ACTIONS.get(call, [call])}
     if "s3:GetObject" in needed:
         needed.add("s3:ListBucket")  # else S3 says 403 of what is not there, and not 404
-    assert granted(function) == needed | EVERY_FUNCTIONS | UNSEEN.get(function, set())
+    assert granted_on_tables(function) == tables
+    unseen = EVERY_FUNCTIONS | UNSEEN.get(function, set())
+    assert actions(statements_of(function)) == needed | unseen
+
+
+@contextmanager
+def tables_of(cloud: Cloud, found: set[tuple[str, str]]) -> Iterator[None]:
+    """Add what the function under test asks of DynamoDB to what was ``found``."""
+
+    def listen(name: str, parameters: Mapping[str, Any]) -> None:
+        if cloud.calls.watched:
+            found.update(on_tables(name, parameters))
+
+    with aws_mock.reading_parameters(listen):
+        yield
 
 
 def _calls(module: str, methods: set[str]) -> set[str]:

@@ -124,7 +124,7 @@ def test_an_image_sent_to_it_is_imported(podman: Podman, cloud: Cloud) -> None:
     file = sample("CT_small.dcm")
     environment = aws_environment(cloud.aws_url) | {
         "DICOM_BUCKET": names.DICOM_BUCKET,
-        "BATCH_TABLE": "DicomBatchTable",
+        "BATCH_TABLE": "DicomBatchRecordTable",
         "BATCH_QUIET_SECONDS": "1",
         "SCP_HEALTH_PORT": free_port(),
     }

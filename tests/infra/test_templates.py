@@ -7,6 +7,7 @@ from typing import Any
 
 import app
 import pytest
+from chalicelib.settings import TableSettings
 from chalicelib.stores import schema
 from store_scp.metrics import Counter, Gauge
 from store_scp.settings import Settings
@@ -147,18 +148,26 @@ def test_what_keeps_data_outlives_its_stack() -> None:
     }
     assert kept == {
         "AccessLogBucket", "BatchTable", "Datastore", "DicomBucket", "InstanceTable", "JobTable",
-        "Key", "Repository", "ResultsBucket",
+        "Key", "Repository", "ResultsBucket", "StudyTable",
     }  # fmt: skip
 
 
 def test_the_tables_are_those_of_the_code() -> None:
     definitions: dict[str, Any] = {each["TableName"]: each for each in schema.table_definitions()}
+    expiries = {
+        each.name(TableSettings()): {"AttributeName": schema.EXPIRES_AT, "Enabled": True}
+        if each.expires
+        else None
+        for each in schema.SCHEMA
+    }
     for _, each in resources("AWS::DynamoDB::Table"):
         table = each["Properties"]
         name = table["TableName"]["Fn::Sub"].removeprefix("${NamePrefix}-${Stage}-")
         wanted = definitions.pop(name)
         for key in ("BillingMode", "KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes"):
             assert table[key] == wanted[key], (name, key)
+        expiry = table.get("TimeToLiveSpecification")
+        assert expiry == expiries.pop(name)
         assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert not definitions
 

@@ -48,7 +48,7 @@ def _of_batches(cloud: Cloud, frozen: Frozen, left: Scope) -> Iterator[Change]:
         second = B if left.opened_early else new_batch_id(at(cloud.minutes), bytes(8))
         live = {uid for uid, _ in cloud.imaging.live()}
         rows = cloud.instances.rows
-        ended = {uid for uid, row in rows.items() if row.state in _WAS_IMPORTED}
+        ended = {row.sop_instance_uid for row in rows.values() if row.state in _WAS_IMPORTED}
         after.wanted.update(uid for uid in left.again if uid in ended - live)
         after.send(second, left.again)
         yield Change(f"the sender closes {second}", left._replace(again=()), after)

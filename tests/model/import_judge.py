@@ -180,7 +180,8 @@ def _adds_up(batch: BatchRecord) -> bool:
 def untrue(cloud: Cloud, *, are_told: bool, deletions: bool = True) -> Iterator[str]:
     """``are_told``: there is nothing that the product could not know; of deletions perhaps."""
     live = list(cloud.imaging.live())
-    for uid, row in cloud.instances.rows.items():
+    for row in cloud.instances.rows.values():
+        uid = row.sop_instance_uid
         own = [job for each, job in live if each == uid and job.batch_id == row.batch_id]
         if row.state is InstanceState.FAILED:
             known = [job for job in own if not job.lied]

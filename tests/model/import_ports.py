@@ -118,14 +118,28 @@ class _Port:
             return found
         if name == "swap_many":  # row by row: a process may stop between two
             return lambda changes: frozenset(
-                uid
+                key
                 for change in changes
-                for uid in self._calls.call(self._port, name, found, [change])
+                for key in self._calls.call(self._port, name, found, [change])
             )
         return lambda *arguments: self._calls.call(self._port, name, found, *arguments)
 
 
 # Calls that change nothing.
 _READS = frozenset(
-    ("get", "get_many", "by_study", "deleted", "read", "head", "list", "folders", "begin")
+    (
+        "get",
+        "get_many",
+        "of_instances",
+        "by_study",
+        "by_sop_instance",
+        "deleted",
+        "read",
+        "head",
+        "list",
+        "folders",
+        "begin",
+        "same",
+        "digest",
+    )
 ) | {"find", "inventory", "look", "keeps"}

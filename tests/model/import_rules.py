@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from chalicelib import threads
 from chalicelib.errors import ResultsNotReady
-from chalicelib.imports import claims, completion, failure, late, notice, status
+from chalicelib.imports import claims, completion, failure, image_sets, late, notice, status
 from chalicelib.imports.execution import job_state
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
 from chalicelib.operations import retry
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.image_sets import MemoryImageSets
+from chalicelib.stores.instances import row_key
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances
 
+from contract.keys import RowKey
 from contract.records import InstanceState, JobStatus
 from tests.unit.chalicelib.in_turn import InTurn
 
@@ -69,7 +71,7 @@ def late_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def failure_hides_import(patch: pytest.MonkeyPatch) -> None:
     """A failure that comes too late is written over what was imported."""
-    patch.setattr(ledger, "_is_better_known", lambda *_: False)
+    patch.setattr(ledger, "was_imported", lambda *_: False)
 
 
 def age_limit_fails(patch: pytest.MonkeyPatch) -> None:
@@ -96,25 +98,27 @@ def results_early(patch: pytest.MonkeyPatch) -> None:
 
 def claim_unverified(patch: pytest.MonkeyPatch) -> None:
     """Nobody asks whether the image set of a duplicate is there."""
-    patch.setattr(claims.ImageSets, "keep", lambda *_: True)
+    patch.setattr(image_sets.ImageSets, "keep", lambda *_: True)
 
 
 def only_imported_stands(patch: pytest.MonkeyPatch) -> None:
     """Duplicates are told by what is IMPORTED, not by what waits for its import."""
-    real = claims._standing
+    real = claims._Claiming._standing
 
-    def standing(rows: Any, *arguments: Any) -> Any:
-        ended = [row for row in rows if row.state is InstanceState.IMPORTED]
-        return real(ended, *arguments)
+    def standing(self: Any, rows: Any) -> Any:
+        return real(self, [row for row in rows if row.state is InstanceState.IMPORTED])
 
-    patch.setattr(claims, "_standing", standing)
+    patch.setattr(claims._Claiming, "_standing", standing)
 
 
 def blind_writes(patch: pytest.MonkeyPatch) -> None:
     """Rows are written without the condition that they are as they were read."""
 
-    def swap_many(self: MemoryInstances, changes: Any) -> frozenset[str]:
-        self.rows |= {row.sop_instance_uid: row for _, row in changes}
+    def swap_many(self: MemoryInstances, changes: Any) -> frozenset[RowKey]:
+        for change in changes:
+            key, row = row_key(change), change[1]
+            self.rows = {k: v for k, v in self.rows.items() if k != key}
+            self.rows |= {key: row} if row else {}
         return frozenset()
 
     patch.setattr(MemoryInstances, "swap_many", swap_many)

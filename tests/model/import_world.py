@@ -1,6 +1,6 @@
 """The world of the import model: the product's own stores in memory, HealthImaging, executions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -13,8 +13,8 @@ from chalicelib.stores import Stores
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import MemoryOutbox
-from chalicelib.stores.studies import MemoryStudies
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
@@ -219,5 +219,5 @@ def execution(batch_id: str) -> Execution:
     return Execution(batch_id, BUCKET, manifest_key(batch_id), "arn:x")
 
 
-def _items(rows: dict[str, Any]) -> Frozen:
+def _items(rows: Mapping[Any, Any]) -> Frozen:
     return tuple(sorted(rows.items())) if len(rows) > 1 else tuple(rows.items())

@@ -5,7 +5,7 @@ A client that is kept cannot leave moto: it is made while moto answers, and is g
 only while moto answers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +26,13 @@ REGION, ACCOUNT = "us-east-1", "123456789012"
 _ELSEWHERE = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN")
 
 Listener = Callable[[str], None]
+ParametersListener = Callable[[str, Mapping[str, Any]], None]
 _make_client = aws._client
 _send = URLLib3Session.send
 _clients: dict[tuple[str, int], Any] = {}
 _before: list[Listener] = []
 _after: list[Listener] = []
+_parameters: list[ParametersListener] = []
 
 
 @contextmanager
@@ -66,6 +68,7 @@ def _kept(service: str, attempts: int = aws._ATTEMPTS) -> Any:
         client = _make_client(service, attempts)
         client.meta.events.register("before-call", _tell_before)
         client.meta.events.register("after-call", _tell_after)
+        client.meta.events.register("before-parameter-build", _tell_parameters)
         _clients[service, attempts] = client
     return _clients[service, attempts]
 
@@ -78,6 +81,11 @@ def _tell_before(model: Any, **_: object) -> None:
 def _tell_after(model: Any, **_: object) -> None:
     for listener in _after:
         listener(_named(model))
+
+
+def _tell_parameters(params: Mapping[str, Any], model: Any, **_: object) -> None:
+    for listener in _parameters:
+        listener(_named(model), params)
 
 
 def _named(model: Any) -> str:
@@ -94,6 +102,16 @@ def listening(before: Listener, after: Listener) -> Iterator[None]:
     finally:
         _before.remove(before)
         _after.remove(after)
+
+
+@contextmanager
+def reading_parameters(listener: ParametersListener) -> Iterator[None]:
+    """Tell what each call of a kept client is made with."""
+    _parameters.append(listener)
+    try:
+        yield
+    finally:
+        _parameters.remove(listener)
 
 
 def reset() -> None:

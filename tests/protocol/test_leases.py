@@ -42,7 +42,8 @@ class Table:
     name: str
 
     def rows(self) -> list[BatchRecord]:
-        return list(DynamoBatches(self.client, self.name).by_state(BatchState.OPEN))
+        batches = DynamoBatches(self.client, self.name)
+        return list(batches.get_many([*batches.ids(BatchState.OPEN)]).values())
 
     def take_for_recovery(self, batch: BatchRecord) -> None:
         """Fence the batch, once its lease has run out."""

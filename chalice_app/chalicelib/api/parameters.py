@@ -1,13 +1,14 @@
 """Parameters and bodies into values; whatever is wrong is a BadParameter that names it."""
 
+import base64
 import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.api.batch_pages import BatchQuery
+from chalicelib.api.job_pages import JobQuery, Window
 from chalicelib.errors import BadParameter
-from chalicelib.stores.jobs import Cursor, JobQuery, Window
 from contract.ae_titles import parse_ae_title
 from contract.errors import ContractError, InvalidUid
 from contract.keys import parse_batch_id
@@ -17,6 +18,7 @@ from contract.uids import parse_uid
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 _MAX_OFFSET = 1_000_000
+_MAX_CURSOR = 256
 MAX_REASON = 500
 _MAX_KEY = 1_024
 _MAX_BODY_BYTES = 16_384
@@ -51,9 +53,24 @@ def offset(query: Query) -> int:
     return _number(query, "cursor", 0, 0, _MAX_OFFSET)
 
 
-def time_cursor(query: Query) -> Cursor | None:
-    """The cursor of a list in the order of time."""
-    return Cursor.parse(query["cursor"]) if "cursor" in query else None
+def key_cursor(query: Query) -> str | None:
+    """The cursor of a list in the order of time: the last key that the page before looked at."""
+    if "cursor" not in query:
+        return None
+    try:
+        if len(query["cursor"]) > _MAX_CURSOR:
+            raise ValueError("too long")
+        key = base64.b64decode(query["cursor"], altchars=b"-_", validate=True).decode("ascii")
+        if not key or not key.isprintable():
+            raise ValueError("no key of a list")
+    except ValueError:  # binascii.Error and UnicodeDecodeError are
+        raise BadParameter("cursor", "not a nextCursor of this API") from None
+    return key
+
+
+def cursor_of(key: str) -> str:
+    """The inverse of :func:`key_cursor`."""
+    return base64.urlsafe_b64encode(key.encode()).decode("ascii")
 
 
 def job_query(query: Query) -> JobQuery:

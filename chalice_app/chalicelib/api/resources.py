@@ -3,8 +3,12 @@
 Each takes the parameters that its route (``api.routes``) declares, and no other gets here.
 """
 
+from itertools import islice
+
 from chalicelib.api import parameters
 from chalicelib.api.batch_pages import page as batch_page
+from chalicelib.api.job_instances import ended_views, running_views
+from chalicelib.api.job_pages import page as job_page
 from chalicelib.api.parameters import Query
 from chalicelib.api.progress import Progress
 from chalicelib.api.views import (
@@ -12,20 +16,19 @@ from chalicelib.api.views import (
     batch_view,
     entry_view,
     instance_view,
-    job_instance_view,
     job_view,
     listed_job_view,
     repeated_batch_view,
     study_view,
 )
 from chalicelib.errors import NotFound, ObjectUnavailable
+from chalicelib.imports.outcomes import read_outcomes
 from chalicelib.operations.journal import Journal
 from chalicelib.operations.release import release_instance as release
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import last_request
 from chalicelib.operations.retry import retry_batch as retry
 from chalicelib.stores import Stores
-from chalicelib.stores.jobs import page
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
@@ -37,9 +40,9 @@ _MAX_JOB_ID = 64
 
 def list_jobs(stores: Stores, query: Query) -> Json:
     """``GET /jobs``: ``{"jobs": [...], "nextCursor"?}``, newest first. Raises BadParameter."""
-    wanted, cursor = parameters.job_query(query), parameters.time_cursor(query)
-    jobs, following = page(stores.jobs, wanted, parameters.limit(query), cursor)
-    return _with_cursor({"jobs": [listed_job_view(job) for job in jobs]}, following)
+    wanted, cursor = parameters.job_query(query), parameters.key_cursor(query)
+    jobs, following = job_page(stores, wanted, parameters.limit(query), cursor)
+    return _with_cursor({"jobs": [listed_job_view(job) for job in jobs]}, _opaque(following))
 
 
 def get_job(stores: Stores, job_id: str) -> Json:
@@ -50,20 +53,21 @@ def get_job(stores: Stores, job_id: str) -> Json:
 def list_job_instances(stores: Stores, bucket: str, job_id: str, query: Query) -> Json:
     """``GET /jobs/{jobId}/instances``: ``{"instances": [...], "nextCursor"?}`` in manifest order.
 
-    Raises NotFound and BadParameter.
+    Of a job that has ended, what it did; of another, how far its instances are. Raises NotFound
+    and BadParameter.
     """
     limit, first = parameters.limit(query), parameters.offset(query)
-    job = _job(stores, job_id)
-    instances = _manifest(stores, bucket, job).instances
-    shown = instances[first : first + limit]
-    known = stores.instances.get_many(dict.fromkeys(each.sop_instance_uid for each in shown))
-    progress = Progress(stores.batches)
-    rows = {uid: progress.of(row) for uid, row in known.items()}
-    views = [
-        job_instance_view(each, rows.get(each.sop_instance_uid), job.batch_id) for each in shown
-    ]
     following = first + limit
-    return _with_cursor({"instances": views}, following if following < len(instances) else None)
+    job = _job(stores, job_id)
+    outcomes = read_outcomes(stores.objects, bucket, job)
+    if outcomes is None:
+        instances = _manifest(stores, bucket, job).instances
+        views = running_views(instances[first:following], job.batch_id, stores)
+        count = len(instances)
+    else:
+        views = ended_views(outcomes[first:following], job.batch_id, stores)
+        count = len(outcomes)
+    return _with_cursor({"instances": views}, following if following < count else None)
 
 
 def get_study(stores: Stores, study_instance_uid: str) -> Json:
@@ -76,13 +80,22 @@ def get_study(stores: Stores, study_instance_uid: str) -> Json:
     return view
 
 
-def get_instance(stores: Stores, sop_instance_uid: str) -> Json:
-    """``GET /instances/{sopInstanceUID}``; raises NotFound and BadParameter."""
+def get_instance(stores: Stores, sop_instance_uid: str, query: Query) -> Json:
+    """``GET /instances/{sopInstanceUID}``: every study, series and content that it came in.
+
+    Raises NotFound and BadParameter.
+    """
     uid = parameters.uid("sopInstanceUID", sop_instance_uid)
-    row = stores.instances.get_many([uid]).get(uid)
-    if row is None:
+    limit, first = parameters.limit(query), parameters.offset(query)
+    following = first + limit
+    found = stores.instances.by_sop_instance(uid)
+    rows = list(islice(found, first, following + 1))
+    if not rows and not first:
         raise NotFound("no instance of this UID has reached the import pipeline")
-    return instance_view(Progress(stores.batches).of(row))
+    progress = Progress(stores.batches)
+    views = [instance_view(progress.of(row)) for row in rows[:limit]]
+    answer = {"sopInstanceUID": uid, "instances": views}
+    return _with_cursor(answer, following if len(rows) > limit else None)
 
 
 def list_batches(stores: Stores, query: Query) -> Json:
@@ -90,9 +103,9 @@ def list_batches(stores: Stores, query: Query) -> Json:
 
     With ``callingAeTitle``, a page may be short and still have a next one. Raises BadParameter.
     """
-    wanted, cursor = parameters.batch_query(query), parameters.time_cursor(query)
+    wanted, cursor = parameters.batch_query(query), parameters.key_cursor(query)
     batches, following = batch_page(stores.batches, wanted, parameters.limit(query), cursor)
-    return _with_cursor({"batches": [batch_view(batch) for batch in batches]}, following)
+    return _with_cursor({"batches": [batch_view(batch) for batch in batches]}, _opaque(following))
 
 
 def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
@@ -118,8 +131,8 @@ def release_instance(operations: Operations, sop_instance_uid: str, body: bytes)
 
 
 def _job(stores: Stores, job_id: str) -> JobRecord:
-    # DynamoDB refuses a key of more than 2,048 bytes: no job has such an id.
-    job = stores.jobs.get(job_id) if len(job_id) <= _MAX_JOB_ID else None
+    # DynamoDB refuses a key of no bytes, or of more than 2,048: no job has such an id.
+    job = stores.jobs.get(job_id) if 0 < len(job_id) <= _MAX_JOB_ID else None
     if job is None:
         raise NotFound("there is no import job of this id")
     return job
@@ -130,6 +143,10 @@ def _manifest(stores: Stores, bucket: str, job: JobRecord) -> Manifest:
         return read_manifest(stores.objects, bucket, manifest_key(job.batch_id))
     except (ObjectUnavailable, InvalidManifest) as error:
         raise NotFound(f"the manifest of the job's batch cannot be read: {error}") from None
+
+
+def _opaque(key: str | None) -> str | None:
+    return None if key is None else parameters.cursor_of(key)
 
 
 def _with_cursor(answer: Json, cursor: object) -> Json:

@@ -95,9 +95,11 @@ ROUTES: tuple[Route, ...] = (
         {}, _GONE,
     ),
     Route(
-        "GET", "/instances/{sopInstanceUID}", "Is my image there?", "Instance",
-        lambda call: resources.get_instance(wiring.stores(), call.path["sopInstanceUID"]),
-        {}, _GONE,
+        "GET", "/instances/{sopInstanceUID}", "Is my image there?", "Instances",
+        lambda call: resources.get_instance(
+            wiring.stores(), call.path["sopInstanceUID"], call.query
+        ),
+        _PAGE, _GONE,
     ),
     Route(
         "POST", "/instances/{sopInstanceUID}/release", "Import an instance that was put aside",

@@ -43,12 +43,13 @@ def _page(name: str, of: str) -> Schema:
     return _object({name: {"type": "array", "items": reference(of)}}, nextCursor=TEXT)
 
 
+_STATE: Schema = {"type": "string", "enum": list(InstanceState)}
 _INSTANCE = {
     "sopInstanceUID": UID,
     "studyInstanceUID": UID,
     "seriesInstanceUID": UID,
     "batchId": TEXT,
-    "state": {"type": "string", "enum": list(InstanceState)},
+    "state": _STATE,
 }
 _INSTANCE_MORE = {
     "sopClassUID": UID,
@@ -62,7 +63,7 @@ _INSTANCE_MORE = {
     "imageSetVersion": COUNT,
     "isPrimary": FLAG,
     "warnings": TEXTS,
-    "conflicts": TEXTS,
+    "beside": TEXT,
 }
 _FORCE: Schema = {
     "type": "boolean",
@@ -124,7 +125,14 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Batches": _page("batches", "Batch"),
     "Instance": _object(_INSTANCE, **_INSTANCE_MORE),
-    "JobInstance": _object(_INSTANCE, **_INSTANCE_MORE, supersededByBatchId=TEXT),
+    "Instances": _object({"sopInstanceUID": UID, "instances": _INSTANCES}, nextCursor=TEXT),
+    "JobInstance": _object(
+        _INSTANCE,
+        **_INSTANCE_MORE,
+        duplicateOfBatchId=TEXT,
+        supersededByBatchId=TEXT,
+        latest=_object({"state": _STATE, "batchId": TEXT}),
+    ),
     "JobInstances": _page("instances", "JobInstance"),
     "Study": _object(
         {
@@ -134,16 +142,15 @@ SCHEMAS: dict[str, Schema] = {
             "importingCount": COUNT,
             "importedCount": COUNT,
             "failedCount": COUNT,
-            "quarantinedCount": COUNT,
             "deletedCount": COUNT,
             "nonPrimaryCount": COUNT,
+            "instanceCount": COUNT,
             "conflictCount": COUNT,
             "jobCount": COUNT,
             "batchCount": COUNT,
             "jobIds": TEXTS,
             "batchIds": TEXTS,
             "failed": _INSTANCES,
-            "quarantined": _INSTANCES,
             "conflicts": _INSTANCES,
         }
     ),

@@ -11,7 +11,6 @@ from typing import Any
 
 from chalicelib.operations.journal import Entry
 from chalicelib.stores.items import batch_item, instance_item, job_item
-from contract.manifest import ManifestInstance
 from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
 from contract.times import to_iso
 
@@ -34,25 +33,6 @@ def listed_job_view(job: JobRecord) -> Json:
     if job.image_set_ids:
         view["imageSetIds"] = view["imageSetIds"][:MAX_IMAGE_SETS]
     return view
-
-
-def job_instance_view(
-    instance: ManifestInstance, row: InstanceRecord | None, batch_id: str
-) -> Json:
-    """One instance of one job's batch.
-
-    ``supersededByBatchId`` says that the instance was sent again since: the state is the newer's.
-    """
-    if row is None:
-        return {
-            "sopInstanceUID": instance.sop_instance_uid,
-            "seriesInstanceUID": instance.series_instance_uid,
-            "studyInstanceUID": instance.study_instance_uid,
-            "state": InstanceState.RECEIVED,
-            "batchId": batch_id,
-        }
-    newer = {} if row.batch_id == batch_id else {"supersededByBatchId": row.batch_id}
-    return instance_view(row) | newer
 
 
 def instance_view(row: InstanceRecord) -> Json:
@@ -88,20 +68,20 @@ class _Study:
     jobs: set[str] = field(default_factory=set)
     batches: set[str] = field(default_factory=set)
     failed: list[Json] = field(default_factory=list)
-    quarantined: list[Json] = field(default_factory=list)
     conflicts: list[Json] = field(default_factory=list)
-    conflicting: int = 0
+    contents: dict[str, set[str]] = field(default_factory=dict)
     non_primary: int = 0
 
     def add(self, row: InstanceRecord) -> None:
+        known = self.contents.setdefault(row.instance, set())
+        is_other = bool(known) and row.content not in known
+        known.add(row.content)
         self.states[row.state] += 1
         self.batches.add(row.batch_id)
         self.jobs.update([row.job_id] if row.job_id else [])
         self.non_primary += row.is_primary is False
-        self.conflicting += bool(row.conflicts)
         _list(self.failed, row, row.state is InstanceState.FAILED)
-        _list(self.quarantined, row, row.state is InstanceState.QUARANTINED)
-        _list(self.conflicts, row, bool(row.conflicts))
+        _list(self.conflicts, row, is_other)
 
 
 def _list(views: list[Json], row: InstanceRecord, wanted: bool) -> None:
@@ -122,15 +102,14 @@ def study_view(study_instance_uid: str, rows: Iterable[InstanceRecord]) -> Json:
         "importingCount": states[InstanceState.IMPORTING],
         "importedCount": states[InstanceState.IMPORTED],
         "failedCount": states[InstanceState.FAILED],
-        "quarantinedCount": states[InstanceState.QUARANTINED],
         "deletedCount": states[InstanceState.DELETED],
         "nonPrimaryCount": study.non_primary,
-        "conflictCount": study.conflicting,
+        "instanceCount": len(study.contents),
+        "conflictCount": sum(len(contents) > 1 for contents in study.contents.values()),
         "jobCount": len(study.jobs),
         "batchCount": len(study.batches),
         "jobIds": sorted(study.jobs)[:MAX_IDS],
         "batchIds": sorted(study.batches)[-MAX_IDS:],
         "failed": study.failed,
-        "quarantined": study.quarantined,
         "conflicts": study.conflicts,
     }

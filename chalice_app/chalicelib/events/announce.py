@@ -24,7 +24,6 @@ from chalicelib.stores.files import Files
 from chalicelib.stores.lock import Lock
 from chalicelib.stores.objects import read_manifest
 from chalicelib.stores.outbox import Due, Outbox, event_key
-from chalicelib.stores.studies import study_of
 from chalicelib.threads import in_threads
 from contract.errors import InvalidManifest
 from contract.keys import batch_prefix, manifest_key
@@ -79,14 +78,15 @@ class _Round:
 
     def work(self) -> None:
         """Batches before the studies that their end may bring up."""
-        self._each(Due.ANNOUNCE, self._announce_batch)
-        self._each(Due.STUDY, self._look_at_study)
-        self._each(Due.EVENT, self._send_event)
+        due, until = self._outbox.due, self._began
+        self._each("batch", due(Due.ANNOUNCE, until), self._announce_batch)
+        self._each("study", self._stores.studies.due(until), self._look_at_study)
+        self._each("event", due(Due.EVENT, until), self._send_event)
         if self._failed:
             raise AnnouncementsFailed(f"{self._failed} announcements failed")
 
-    def _each(self, what: Due, do: Callable[[str], None]) -> None:
-        for key in self._outbox.due(what, self._began):
+    def _each(self, what: str, keys: Iterator[str], do: Callable[[str], None]) -> None:
+        for key in keys:
             if self._announcer.now() - self._began > _WORK:
                 return
             try:
@@ -126,12 +126,12 @@ class _Round:
         except (InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
             _log.warning("batch_without_manifest", batch_id=batch.batch_id, reason=str(error))
             return studies_of(batch.batch_id, self._announcer.files)
-        return {each.study_instance_uid for each in manifest.instances}
+        return frozenset(manifest.studies)
 
-    def _look_at_study(self, key: str) -> None:
-        study = self._stores.studies.get(study_of(key))
-        if study is None or not self._outbox.is_due(key, Due.STUDY):
-            return
+    def _look_at_study(self, study_instance_uid: str) -> None:
+        study = self._stores.studies.get(study_instance_uid)
+        if study is None or study.due_at is None:
+            return  # the index was late
         batches = (self._stores.batches.get(batch_id) for batch_id in sorted(study.batch_ids))
         found = decide(batches, self._began, self._announcer.quiet)
         if isinstance(found, Quiet) and study.study_instance_uid in self._open_studies:
@@ -149,11 +149,11 @@ class _Round:
         return frozenset(self._found_open())
 
     def _found_open(self) -> Iterator[str]:
-        for batch in self._stores.batches.by_state(BatchState.OPEN):
+        for batch in self._stores.batches.lines(BatchState.OPEN):
             yield from self._announcer.files.folders(batch_prefix(batch.batch_id))
 
     def _send_event(self, key: str) -> None:
         event = self._outbox.event(key)
         if event is not None:
             self._announcer.bus.send([event])
-            self._outbox.done(key, Due.EVENT)
+            self._outbox.sent(key, self._announcer.now())

@@ -3,21 +3,31 @@
 An instance is imported by the batch whose row it is. So a batch that begins takes the rows of its
 instances, except where another batch stands by the same bytes: it has imported them, or is alive
 and has the object. Both cannot begin with the same instance, however their steps interleave.
+
+That two checksums are equal only says that the two objects have to be compared, whether the other
+batch stands by its own or has failed (``imports.claim_rules``). Mostly the first row with a
+checksum decides, and no other is read. All are read where it does not, and for a batch that repeats
+another: that one's rows may never have been compared with any.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
-from chalicelib.errors import ImportRefused, ObjectDenied, ObjectMissing, ServiceUnavailable
+from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.claim_rules import Answer, Facts, decide, folded, is_copy
+from chalicelib.imports.comparison import Comparison, Pair, Verdict
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import forget
-from chalicelib.imports.healthimaging import ImportService
+from chalicelib.imports.image_sets import ImageSets
 from chalicelib.imports.rows import instance_row
-from chalicelib.stores import Stores
-from chalicelib.stores.files import Files
-from chalicelib.stores.instances import Change, merged, one_per_uid, same_bytes, swap
+from chalicelib.stores.files import exists
+from chalicelib.stores.instances import Change, Rows, all_of, shared_and_own, swap
+from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
+from contract.keys import RowKey
 from contract.manifest import ManifestInstance
 from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
 
@@ -26,158 +36,196 @@ from contract.records import BatchRecord, InstanceRecord, InstanceState, JobReco
 class Claimant:
     """A batch that is about to be imported into a data store; others' may name none.
 
-    ``skips_duplicates`` unless it imports whatever others import as well.
+    ``skips_duplicates`` unless it imports whatever others import as well; ``was_asked`` if a start
+    was asked for before: then what is the batch's own stays so. ``repeats`` if it is a retry's or a
+    release's.
     """
 
     batch_id: str
     datastore_id: str
     default_datastore_id: str
     skips_duplicates: bool
+    was_asked: bool
+    repeats: bool
     now: datetime
+
+
+@dataclass(slots=True)
+class Claims:
+    """The keys of the batch's objects that other batches import, and of those not compared yet."""
+
+    duplicates: set[str] = field(default_factory=set)
+    undecided: set[str] = field(default_factory=set)
 
 
 def claim(
     claimant: Claimant, instances: Iterable[ManifestInstance], context: ImportContext
-) -> dict[str, InstanceRecord]:
-    """Take what can be taken; returns the other batches' rows, by SOP Instance UID.
+) -> Claims:
+    """Take what can be taken; returns what was left to other batches.
 
     An image set that another's instance should be in is asked for; what was in one that is gone is
     marked. Safe to repeat. Raises ServiceUnavailable, and the errors of ``imports.healthimaging``.
     """
-    stores, files = context.stores, context.files
-    kept = ImageSets(claimant.datastore_id, context.service)
-    rows = one_per_uid(
+    ledger = context.stores.instances
+    rows = [
         instance_row(claimant.batch_id, each, InstanceState.RECEIVED, claimant.now)
         for each in instances
-    )
-    others: dict[str, InstanceRecord] = {}
-
-    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
-        same = {
-            uid: row
-            for uid, row in known.items()
-            if claimant.skips_duplicates and _is_same(row, rows[uid])
-        }
-        standing = _standing(same.values(), claimant, stores, files, kept)
-        others.update({row.sop_instance_uid: row for row in standing})
-        # To be imported all the same: until it is, the row tells what HealthImaging has.
-        doubled = {uid for uid, row in known.items() if _is_imported_elsewhere(row, rows[uid])}
-        doubled -= same.keys()
-        return [
-            (was, row)
-            for uid, row in _taken(known, rows, same).items()
-            if uid not in others
-            and uid not in doubled
-            and _is_news(was := known.get(uid), row, claimant)
-        ]
-
-    swap(stores.instances, rows, decide)
-    for image_set_id, study in kept.gone().items():
-        stores.image_sets.note(image_set_id, study)  # of an import that did not do so yet
-        forget([image_set_id], context)
-    return others
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSets:
-    """Whether image sets of a data store are there; each is asked for once."""
-
-    datastore_id: str
-    service: ImportService
-    _asked: dict[str, bool] = field(default_factory=dict)
-    _studies: dict[str, str] = field(default_factory=dict)
-
-    def keep(self, row: InstanceRecord) -> bool:
-        """Whether the row's is there; one that the result files did not name is believed."""
-        image_set_id = row.image_set_id
-        if image_set_id is None:
-            return True
-        if image_set_id not in self._asked:
-            self._asked[image_set_id] = self._ask(image_set_id)
-            self._studies[image_set_id] = row.study_instance_uid
-        return self._asked[image_set_id]
-
-    def gone(self) -> dict[str, str]:
-        """The studies of those that are not there, by their ids."""
-        return {each: self._studies[each] for each, is_kept in self._asked.items() if not is_kept}
-
-    def _ask(self, image_set_id: str) -> bool:
-        try:
-            return self.service.keeps(self.datastore_id, image_set_id)
-        except ImportRefused as error:  # the function's right to ask, not the batch, is at fault
-            raise ServiceUnavailable(f"an image set cannot be verified: {error}") from error
-
-
-def _taken(
-    known: Mapping[str, InstanceRecord],
-    rows: Mapping[str, InstanceRecord],
-    same: Collection[str],
-) -> dict[str, InstanceRecord]:
-    return {
-        uid: replace(row, conflicts=known[uid].conflicts)
-        if uid in same
-        else merged(known.get(uid), row)
-        for uid, row in rows.items()
-    }
-
-
-def _is_news(was: InstanceRecord | None, row: InstanceRecord, claimant: Claimant) -> bool:
-    """Whether a row changes hands, or another batch's is to note the conflict."""
-    return was is None or (was.batch_id != claimant.batch_id and row != was)
-
-
-def _is_same(other: InstanceRecord, row: InstanceRecord) -> bool:
-    return (
-        other.batch_id != row.batch_id
-        and other.study_instance_uid == row.study_instance_uid
-        and same_bytes(other.checksum, row.checksum) is True
-    )
-
-
-def _is_imported_elsewhere(other: InstanceRecord, row: InstanceRecord) -> bool:
-    return other.state is InstanceState.IMPORTED and _is_same(other, row)
-
-
-def _standing(
-    rows: Collection[InstanceRecord],
-    claimant: Claimant,
-    stores: Stores,
-    files: Files,
-    kept: ImageSets,
-) -> list[InstanceRecord]:
-    """Of other batches' rows, those that are, or will be, in the claimant's data store."""
-    imported = [row for row in rows if row.state is InstanceState.IMPORTED]
-    jobs = {row.job_id: stores.jobs.get(row.job_id) for row in imported if row.job_id}
-    stored = {job_id for job_id, job in jobs.items() if job and _is_there(job, claimant)}
-    waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
-    batches = {
-        batch_id: stores.batches.get(batch_id) for batch_id in {row.batch_id for row in waiting}
-    }
-    alive = {
-        batch_id
-        for batch_id, batch in batches.items()
-        if batch and batch.state not in ENDED and _is_there(batch, claimant)
-    }
-    # Where a job's record is gone, the image set alone decides.
-    named = [row for row in imported if row.job_id in stored or not _has_job(row, jobs)]
-    return [row for row in named if kept.keep(row)] + [
-        row for row in waiting if row.batch_id in alive and _exists(row.key, files)
     ]
+    claiming = _Claiming(claimant, context, rows)
+    if not claimant.repeats:
+        keys = [row.row_key for row in rows]
+        swap(ledger, keys, claiming.by_first, partial(shared_and_own, ledger, claimant.batch_id))
+    keys = [row.row_key for row in claiming.left.values()]
+    swap(ledger, keys, claiming.by_all, partial(all_of, ledger))
+    for first, other in claiming.promoted.values():
+        if not ledger.promote(first, other):
+            raise ServiceUnavailable("other batches changed the same instances")
+    for image_set_id, study in claiming.kept.gone().items():
+        context.stores.image_sets.note(image_set_id, study)  # of an import that did not do so yet
+        forget([image_set_id], context)
+    return claiming.claims
 
 
-def _has_job(row: InstanceRecord, jobs: Mapping[str, JobRecord | None]) -> bool:
-    return row.image_set_id is None or jobs.get(row.job_id or "") is not None
+class _Claiming:
+    """What becomes of each of a batch's rows; ``left``, by key, are those still to be decided."""
 
+    def __init__(
+        self, claimant: Claimant, context: ImportContext, rows: Sequence[InstanceRecord]
+    ) -> None:
+        self.claims = Claims()
+        self.left = {row.key: row for row in rows} if claimant.repeats else {}
+        self.promoted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
+        self.kept = ImageSets(claimant.datastore_id, context.service)
+        self._claimant = claimant
+        self._context = context
+        self._rows = rows
+        self._comparison = Comparison(context.files)
 
-def _is_there(record: JobRecord | BatchRecord, claimant: Claimant) -> bool:
-    return (record.datastore_id or claimant.default_datastore_id) == claimant.datastore_id
+    def by_first(self, known: Rows) -> list[Change]:
+        """As the first row with each checksum decides; what it does not decide, is ``left``."""
+        return self._changes(self._rows, known, knows_first_only=True)
 
+    def by_all(self, known: Rows) -> list[Change]:
+        """As all rows with each checksum decide."""
+        return self._changes([*self.left.values()], known, knows_first_only=False)
 
-def _exists(key: str, files: Files) -> bool:
-    try:
-        files.head(key)
-    except ObjectMissing:
-        return False
-    except ObjectDenied:
-        pass  # it is there, and HealthImaging may have read it by now
-    return True
+    def _changes(
+        self, rows: Sequence[InstanceRecord], known: Rows, *, knows_first_only: bool
+    ) -> list[Change]:
+        of_content = defaultdict[RowKey, list[InstanceRecord]](list)
+        for each in known.values():
+            of_content[each.content_key].append(each)
+        ours = {row.key: [*filter(self._is_ours, of_content[row.row_key])] for row in rows}
+        settled = {row.key for row in rows if self._is_settled(ours[row.key])}
+        open_rows = [row for row in rows if row.key not in settled]
+        pairs = [
+            Pair(row, other)
+            for row in open_rows
+            for other in of_content[row.row_key]
+            if not self._is_ours(other)
+        ]
+        # Two batches that each have a row must not both leave the instance to the other.
+        rivals = [pair for pair in pairs if ours[pair.row.key] and self._is_behind(pair.other)]
+        standing, verdicts = self._said([pair for pair in pairs if pair not in rivals])
+        others = defaultdict[str, dict[InstanceRecord, Verdict | None]](dict)
+        for pair in pairs:
+            others[pair.row.key][pair.other] = verdicts.get(pair)
+        changes = [change for key in settled for change in folded(ours[key])]
+        for row in open_rows:
+            facts = Facts(row, ours[row.key], others[row.key], standing)
+            changes += self._decided(facts, knows_first_only=knows_first_only)
+        return changes
+
+    def _decided(self, facts: Facts, *, knows_first_only: bool) -> list[Change]:
+        row = facts.row
+        plan = decide(
+            facts, partial(self._comparison.digest, row), knows_first_only=knows_first_only
+        )
+        # Of an earlier look at the same, whose changes were refused.
+        self.claims.duplicates.discard(row.key)
+        self.claims.undecided.discard(row.key)
+        self.promoted.pop(row.key, None)
+        if plan.promoted is not None:
+            self.promoted[row.key] = plan.promoted
+        if plan.answer is Answer.DUPLICATE:
+            self.claims.duplicates.add(row.key)
+        elif plan.answer is Answer.LATER:
+            self.claims.undecided.add(row.key)
+        elif plan.answer is Answer.UNDECIDED:
+            self.left[row.key] = row
+        return plan.changes
+
+    def _is_behind(self, other: InstanceRecord) -> bool:
+        """Whether a newer batch waits for its import: it will leave the instance to this one."""
+        if other.state is not InstanceState.RECEIVED or other.batch_id < self._claimant.batch_id:
+            return False
+        batch = self._context.stores.batches.get(other.batch_id)
+        return batch is not None and batch.state not in ENDED and batch.start_asked_at is None
+
+    def _is_ours(self, row: InstanceRecord) -> bool:
+        return row.batch_id == self._claimant.batch_id
+
+    def _is_settled(self, mine: Sequence[InstanceRecord]) -> bool:
+        """Whether nothing is left to be decided: the batch has a row whose object was compared."""
+        if self._claimant.was_asked or not mine:
+            return bool(mine)
+        if self._claimant.repeats:
+            return any(each.beside and not is_copy(each) for each in mine)
+        return any(not is_copy(each) for each in mine)
+
+    def _said(self, pairs: Sequence[Pair]) -> tuple[set[str], dict[Pair, Verdict]]:
+        """What other batches stand by; and what the objects are that have to be compared."""
+        standing, elsewhere = self._standing([pair.other for pair in pairs])
+        # What others stand by, and this batch imports as well, need not be compared.
+        passed = elsewhere if self._claimant.skips_duplicates else elsewhere | standing
+        asked = [pair for pair in pairs if pair.other.key not in passed]
+        # A row that a digest names need not be compared with.
+        named = [pair for pair in asked if pair.other.beside and not is_copy(pair.other)]
+        rest = [pair for pair in asked if pair not in named]
+        verdicts = dict(zip(rest, self._comparison.of(rest), strict=True))
+        for pair in named:
+            is_same = self._comparison.digest(pair.row) == pair.other.beside
+            verdicts[pair] = Verdict.SAME if is_same else Verdict.OTHER_BYTES
+        return standing, verdicts
+
+    def _standing(self, rows: Collection[InstanceRecord]) -> tuple[set[str], set[str]]:
+        """The objects of rows that are, or will be, in the claimant's data store; and in another.
+
+        By the rows' keys. An image set that is gone has nothing.
+        """
+        stores, kept = self._context.stores, self.kept
+        imported = [row for row in rows if row.state is InstanceState.IMPORTED]
+        jobs = {
+            job_id: stores.jobs.get(job_id) if job_id else None
+            for job_id in {row.job_id for row in imported}
+        }
+        waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
+        batches = {
+            batch_id: stores.batches.get(batch_id) for batch_id in {row.batch_id for row in waiting}
+        }
+        elsewhere = {
+            row.key for row in imported if (job := jobs.get(row.job_id)) and not self._is_here(job)
+        }
+        # Where a job's record is gone, the image set alone decides.
+        here = {
+            row.key
+            for row in imported
+            if row.key not in elsewhere
+            and (row.image_set_id or jobs.get(row.job_id))
+            and kept.keep(row)
+        }
+        alive = [
+            row.key
+            for row in waiting
+            if (batch := batches[row.batch_id])
+            and batch.state not in ENDED
+            and self._is_here(batch)
+        ]
+        exist = in_threads(lambda key: exists(key, self._context.files), alive)
+        return here | {
+            key for key, is_there in zip(alive, exist, strict=True) if is_there
+        }, elsewhere
+
+    def _is_here(self, record: JobRecord | BatchRecord) -> bool:
+        claimant = self._claimant
+        return (record.datastore_id or claimant.default_datastore_id) == claimant.datastore_id

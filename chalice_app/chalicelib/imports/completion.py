@@ -19,6 +19,7 @@ from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.inventory import Held, results_of
 from chalicelib.imports.measures import report_correction, report_end
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
+from chalicelib.imports.outcomes import keep_outcomes
 from chalicelib.imports.results import read_result_files, results_folder
 from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
 from chalicelib.imports.salvage import manifest_of_objects
@@ -69,7 +70,7 @@ def complete_without_results(
     """
     manifest = manifest_of(execution, context)
     held: dict[str, Held] = {}
-    for study in sorted({each.study_instance_uid for each in manifest.instances}):
+    for study in manifest.studies:
         held |= context.service.inventory(job.datastore_id, study)
     results = results_of(manifest, held, moved_duplicates(manifest, context.files))
     if not results.image_set_ids:
@@ -96,7 +97,7 @@ def _record(
     results: Results,
     context: ImportContext,
 ) -> JobRecord:
-    end = _record_parts(_End(execution, job, manifest, results), context)
+    end, rows = _record_parts(_End(execution, job, manifest, results), context)
     counts = end.results.counts
     completed = replace(
         job,
@@ -106,6 +107,7 @@ def _record(
         ended_at=context.now,
         message=failures(counts),
     )
+    keep_outcomes(completed, manifest, rows, context)
     told = job.counts if job.job_status is JobStatus.FAILED else None
     told = supersede(manifest.batch_id, job.job_id, context) or told
     if not context.stores.jobs.correct(completed):
@@ -117,8 +119,8 @@ def _record(
     return completed
 
 
-def _record_parts(end: _End, context: ImportContext) -> _End:
-    """The instances, then the batch; returns what was recorded.
+def _record_parts(end: _End, context: ImportContext) -> tuple[_End, list[InstanceRecord]]:
+    """The instances, then the batch; returns what was recorded, and the rows of all but duplicates.
 
     Once more if another has ended the batch meanwhile: a failure, which has put the objects aside,
     or another job of the batch's.
@@ -129,13 +131,14 @@ def _record_parts(end: _End, context: ImportContext) -> _End:
         closed = closed_batch(end.manifest, end.execution.manifest_key, batch)
         batch = admit_again(replace(closed, job_id=end.job.job_id), context)
     merged = _beside_own_rows(end, context)
-    _record_instances(merged, context, is_late=batch.state in ENDED)
+    rows = _record_instances(merged, context, is_late=batch.state in ENDED)
     if not _record_batch(merged, batch, context):
         batch = batches.get(batch_id) or batch
         merged = _beside_own_rows(end, context)
-        _record_instances(merged, context, is_late=True)
+        rows = _record_instances(merged, context, is_late=True)
         _record_batch(merged, batch, context)
-    return merged
+    before = [row for row in merged.known.values() if ledger.was_imported(row)]
+    return merged, [*before, *rows]
 
 
 def _beside_own_rows(end: _End, context: ImportContext) -> _End:
@@ -155,9 +158,10 @@ def _known_failures(
     have imported one.
     """
     failed = [each for each in manifest.instances if results.outcomes[each.key].reason is not None]
-    places = {place: each.key for each in failed for place in (each.key, failed_key(each.key))}
-    rows = context.stores.instances.get_many(each.sop_instance_uid for each in failed)
-    return {places[row.key]: row for row in rows.values() if row.key in places}
+    keys = {each.instance: each.key for each in failed}
+    wanted = [each.row_key for each in failed]
+    rows = ledger.own_rows(context.stores.instances, manifest.batch_id, wanted)
+    return {keys[instance]: row for instance, row in rows.items()}
 
 
 def _as_outcome(row: InstanceRecord) -> Outcome:
@@ -209,7 +213,7 @@ def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
         return found
 
 
-def _record_instances(end: _End, context: ImportContext, *, is_late: bool) -> None:
+def _record_instances(end: _End, context: ImportContext, *, is_late: bool) -> list[InstanceRecord]:
     outcomes = end.results.outcomes
     failed = {key for key, each in outcomes.items() if each.reason is not None}
     if is_late:
@@ -218,8 +222,10 @@ def _record_instances(end: _End, context: ImportContext, *, is_late: bool) -> No
     rows = _rows(end, context.now)
     image_sets = {row.image_set_id: row.study_instance_uid for row in rows if row.image_set_id}
     in_threads(lambda each: context.stores.image_sets.note(*each), sorted(image_sets.items()))
-    ledger.record(context.stores.instances, [_placed(row, stay) for row in rows])
+    placed = [_placed(row, stay) for row in rows]
+    kept = context.record(end.manifest.batch_id, placed)
     settle_deletions(rows, context)
+    return kept
 
 
 def _placed(row: InstanceRecord, stay: Set[str]) -> InstanceRecord:

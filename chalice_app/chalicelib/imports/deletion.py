@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/event-notifications.ht
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeGuard
@@ -16,7 +16,8 @@ import structlog
 from chalicelib.errors import ImportRefused
 from chalicelib.imports.context import ImportContext
 from chalicelib.metrics import embedded
-from chalicelib.stores.instances import Change, swap
+from chalicelib.stores.instances import Change, Rows, swap
+from contract.keys import RowKey
 from contract.records import InstanceRecord, InstanceState
 
 REASON = "its image set was deleted in HealthImaging"
@@ -49,9 +50,8 @@ def forget(image_set_ids: Iterable[str], context: ImportContext) -> None:
     for image_set_id in image_set_ids:
         study = context.stores.image_sets.delete(image_set_id, context.now)
         if study is not None:
-            # From an index, which may lag behind the rows: only the UIDs of it are believed.
             rows = context.stores.instances.by_study(study)
-            _mark(image_set_id, [row.sop_instance_uid for row in rows], context)
+            _mark(image_set_id, [row.row_key for row in rows], context)
 
 
 def settle_deletions(rows: Iterable[InstanceRecord], context: ImportContext) -> None:
@@ -60,30 +60,32 @@ def settle_deletions(rows: Iterable[InstanceRecord], context: ImportContext) -> 
     To be called once the rows are written, and ``note`` before: then one of the two, this or the
     event, finds the other's work.
     """
-    uids: dict[str, list[str]] = {}
+    instances: dict[str, list[str]] = {}
     for row in rows:
         if row.image_set_id is not None:
-            uids.setdefault(row.image_set_id, []).append(row.sop_instance_uid)
-    for image_set_id in sorted(context.stores.image_sets.deleted(uids.keys())):
-        _mark(image_set_id, uids[image_set_id], context)
+            instances.setdefault(row.image_set_id, []).append(row.instance)
+    for image_set_id in sorted(context.stores.image_sets.deleted(instances.keys())):
+        # Whatever row it is that the import was told on.
+        found = context.stores.instances.of_instances(instances[image_set_id]).values()
+        _mark(image_set_id, [row.row_key for rows in found for row in rows], context)
 
 
-def _mark(image_set_id: str, uids: Collection[str], context: ImportContext) -> None:
-    marked: set[str] = set()
+def _mark(image_set_id: str, keys: Sequence[RowKey], context: ImportContext) -> None:
+    marked: set[RowKey] = set()
 
-    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
+    def decide(known: Rows) -> list[Change]:
         gone = [
             row
             for row in known.values()
             if row.state is InstanceState.IMPORTED and row.image_set_id == image_set_id
         ]
-        marked.update(row.sop_instance_uid for row in gone)
+        marked.update(row.row_key for row in gone)
         change = partial(
             replace, state=InstanceState.DELETED, reason=REASON, updated_at=context.now
         )
         return [(row, change(row)) for row in gone]
 
-    swap(context.stores.instances, uids, decide)
+    swap(context.stores.instances, keys, decide, context.stores.instances.get_many)
     values = {
         "DeletedInstances": len(marked),
     }

@@ -1,6 +1,6 @@
 """RecordFailure: whatever went wrong, the records say so and why."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
 from chalicelib.imports.lost import lost_job, may_be_unlisted
 from chalicelib.imports.measures import report_end, report_unsettled
+from chalicelib.imports.outcomes import keep_outcomes
 from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
 from chalicelib.imports.salvage import (
     Contents,
@@ -21,10 +22,9 @@ from chalicelib.imports.salvage import (
     manifest_of_objects,
     restore_manifest,
 )
-from chalicelib.imports.start import import_request, new_job
+from chalicelib.imports.start import NOT_KNOWN, link_job, unstarted_job
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import moved_duplicates
-from chalicelib.settings import ImportSettings
 from chalicelib.stores import instances as ledger
 from contract.batch_states import ENDED, BatchEvent
 from contract.errors import InvalidKey, InvalidManifest
@@ -43,7 +43,6 @@ from contract.records import (
 _FAILED = "the batch's import failed; the ledger has the reason"
 _log = structlog.get_logger()
 _NOT_CLOSED = "the batch is not closed yet, and nothing of it was changed"
-_NOT_KNOWN = "unknown"  # an AE title, where not even the manifest could be read
 
 
 def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str, Any]:
@@ -119,7 +118,10 @@ def fail_import(
     found = contents(execution, context)
     if found.manifest is None and not found.others:  # the alarm: nothing tells what was in it
         report_unsettled(execution.batch_id, ObjectMissing.__name__, context.settings, now)
-    counts = _fail_instances(found, batch, job_id, why, context)
+    counts, rows = _fail_instances(execution.batch_id, found, batch, job_id, why, context)
+    manifest = found.manifest
+    job = known or unstarted_job(execution, manifest, context.settings, job_id, now)
+    keep_outcomes(_ended(job, counts, why, now), manifest, rows, context)
     if batch is not None and batch.state in ENDED:
         counts = batch.counts  # an earlier try's: it may have known more
     failed = _failed_batch(execution, found, batch, now)
@@ -128,12 +130,12 @@ def fail_import(
         ending(counts) if counts.imported else BatchEvent.FAILED,
     )
     _refuse_if_started(execution, job_id, stores.batches.get(execution.batch_id), looked_for)
-    manifest = found.manifest
     if manifest is not None and found.is_rebuilt:
         # Behind the batch's end: the event of its PUT must not close the batch again.
         restore_manifest(manifest, batch, execution, context)
-    job = known or _unstarted_job(execution, manifest, context.settings, job_id, now)
     ended = _ended(job, counts, why, now)
+    if known is None and manifest is not None:
+        link_job(ended, manifest, stores)
     is_told = not stores.jobs.put(ended)
     latest = stores.batches.get(execution.batch_id)
     _yield(latest, job_id, manifest, context)
@@ -177,7 +179,7 @@ def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) ->
     """Another job has ended the batch: what it has imported is moved back under the prefix."""
     if manifest is not None:
         supersede(manifest.batch_id, job_id, context)
-        bring_back(context.files, manifest.batch_id, _imported(manifest, context))
+        bring_back(context.files, manifest.batch_id, _imported(manifest, context).keys())
 
 
 def _manifest(execution: Execution, context: ImportContext) -> Manifest | None:
@@ -193,11 +195,17 @@ def _answer(job: JobRecord) -> dict[str, Any]:
 
 
 def _fail_instances(
-    found: Contents, batch: BatchRecord | None, job_id: str, why: Failure, context: ImportContext
-) -> Counts:
+    batch_id: str,
+    found: Contents,
+    batch: BatchRecord | None,
+    job_id: str,
+    why: Failure,
+    context: ImportContext,
+) -> tuple[Counts, list[InstanceRecord]]:
     """All but those that this batch, or another before it, is known to have imported.
 
-    Returns how they add up. What only the batch's count knows of has failed as well.
+    Returns how they add up, and the rows of all but duplicates. What only the batch's count knows
+    of has failed as well.
     """
     rows = [
         replace(
@@ -207,34 +215,34 @@ def _fail_instances(
         for row in found.others
     ]  # fmt: skip
     total, kept, duplicates = len(rows), 0, 0
+    adds = batch is None or batch.state not in ENDED
     if found.manifest is None:
-        ledger.record(context.stores.instances, rows)
+        rows = context.record(batch_id, rows, adds=adds)
     else:
         listed = {each.key for each in found.manifest.instances}
-        imported = _imported(found.manifest, context)
+        imported = set(_imported(found.manifest, context))
         aside = moved_duplicates(found.manifest, context.files) & listed - imported
         failed = [each for each in found.manifest.instances if each.key not in imported | aside]
         rows += _failed_rows(found.manifest.batch_id, failed, job_id, why, context)
-        ledger.record(context.stores.instances, rows)
+        rows = context.record(batch_id, rows, adds=adds)
         # What was recorded as imported meanwhile, or before an earlier try, stays so.
-        imported = _imported(found.manifest, context) - aside
+        known = _imported(found.manifest, context)
+        rows += known.values()
+        imported = known.keys() - aside
         if imported:
             bring_back(context.files, found.manifest.batch_id, imported)
         total, duplicates = total + len(listed), len(aside)
         kept = len(imported) + duplicates
     if found.is_rebuilt and batch is not None:
         total = max(total, batch.counts.instances)
-    return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates)
+    return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates), rows
 
 
-def _imported(manifest: Manifest, context: ImportContext) -> Set[str]:
-    """The keys of what this batch is known to have imported."""
-    known = context.stores.instances.get_many(each.sop_instance_uid for each in manifest.instances)
-    return {
-        row.key
-        for row in known.values()
-        if row.batch_id == manifest.batch_id and ledger.was_imported(row)
-    }
+def _imported(manifest: Manifest, context: ImportContext) -> dict[str, InstanceRecord]:
+    """What this batch is known to have imported, by the keys of its objects."""
+    wanted = [each.row_key for each in manifest.instances]
+    known = ledger.own_rows(context.stores.instances, manifest.batch_id, wanted)
+    return {row.key: row for row in known.values() if ledger.was_imported(row)}
 
 
 def _failed_rows(
@@ -266,33 +274,8 @@ def _failed_batch(
         batch_id=execution.batch_id,
         state=BatchState.FAILED,
         manifest_key=execution.manifest_key,
-        calling_ae_title=_NOT_KNOWN,
+        calling_ae_title=NOT_KNOWN,
         opened_at=opened(execution.batch_id) or now,
         closed_at=now,
         counts=Counts(0),
-    )
-
-
-def _unstarted_job(
-    execution: Execution,
-    manifest: Manifest | None,
-    settings: ImportSettings,
-    job_id: str,
-    now: datetime,
-) -> JobRecord:
-    if manifest is not None:
-        request = import_request(manifest, execution.bucket, settings)
-        return new_job(manifest, execution, request, job_id, now)
-    return JobRecord(
-        job_id=job_id,
-        job_status=JobStatus.FAILED,
-        batch_id=execution.batch_id,
-        datastore_id=settings.datastore_id,
-        data_access_role_arn=settings.data_access_role_arn,
-        input_s3_uri=f"s3://{execution.bucket}/",
-        output_s3_uri=f"s3://{settings.results_bucket}/{execution.batch_id}/",
-        submitted_at=now,
-        calling_ae_title=_NOT_KNOWN,
-        counts=Counts(0),
-        execution_arn=execution.arn,
     )

@@ -1,6 +1,6 @@
 """What was in a batch that failed: its manifest tells, or its objects' keys and the ledger do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -53,9 +53,9 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
 
 def _salvaged(execution: Execution, context: ImportContext) -> Contents:
     manifest, own = manifest_of_objects(execution.batch_id, context)
-    listed = {each.sop_instance_uid for each in manifest.instances} if manifest else set()
+    listed = {each.instance for each in manifest.instances} if manifest else set()
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
-    others = tuple(row for uid, row in own.items() if uid not in listed and row.state in waiting)
+    others = tuple(row for name, row in own.items() if name not in listed and row.state in waiting)
     _move_strays(execution.batch_id, manifest, _STRAY, context)
     return Contents(manifest, True, others)
 
@@ -71,15 +71,16 @@ def _move_strays(
     listed = {each.key for each in manifest.instances} if manifest else set()
     under = (each.key for each in context.files.list(batch_prefix(batch_id)))
     others = {key: instance_key(key) for key in under if key not in listed}
-    uids = [parsed.sop_instance_uid for parsed in others.values() if parsed]
-    own = {row.key for row in _rows_of(batch_id, uids, context.stores.instances).values()}
+    names = [parsed.instance for parsed in others.values() if parsed]
+    rows = context.stores.instances.of_instances(names).values()
+    own = {row.key for found in rows for row in found if row.batch_id == batch_id}
     move_all(context.files, [key for key in others if key not in own], unlisted_key, reason)
 
 
 def manifest_of_objects(
     batch_id: str, context: ImportContext
 ) -> tuple[Manifest | None, Mapping[str, InstanceRecord]]:
-    """The manifest that a batch's objects tell, and the batch's rows by SOP Instance UID.
+    """The manifest that a batch's objects tell, and the batch's rows by instance.
 
     None if no object of it is there and may be read. Raises ServiceUnavailable.
     """
@@ -89,29 +90,17 @@ def manifest_of_objects(
 
 
 def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[str, InstanceRecord]:
-    """The batch's rows of the studies that were found, by SOP Instance UID."""
-    # From an index, which may lag behind the rows: only the UIDs of it are believed.
-    uids = [row.sop_instance_uid for study in found.studies for row in ledger.by_study(study)]
-    return _rows_of(batch_id, uids, ledger)
-
-
-def _rows_of(
-    batch_id: str, uids: Iterable[str], ledger: InstanceStore
-) -> Mapping[str, InstanceRecord]:
-    """Those rows of some SOP Instance UIDs that are the batch's."""
-    rows = sorted(ledger.get_many(uids).items())
-    return {uid: row for uid, row in rows if row.batch_id == batch_id}
+    """The batch's rows of the studies that were found, by instance."""
+    rows = (row for study in sorted(found.studies) for row in ledger.by_study(study))
+    return {row.instance: row for row in rows if row.batch_id == batch_id}
 
 
 def _as_registered(manifest: Manifest, own: Mapping[str, InstanceRecord]) -> Manifest:
     """With the checksums that the rows have: a copy's may be of another algorithm."""
 
     def registered(instance: ManifestInstance) -> ManifestInstance:
-        row = own.get(instance.sop_instance_uid)
-        # A batch may hold one SOP Instance UID in two studies; the row is of one of them.
-        if row is None or row.study_instance_uid != instance.study_instance_uid:
-            return instance
-        return replace(instance, checksum=row.checksum)
+        row = own.get(instance.instance)
+        return instance if row is None else replace(instance, checksum=row.checksum)
 
     return replace(manifest, instances=tuple(map(registered, manifest.instances)))
 

@@ -16,11 +16,14 @@ from chalicelib.imports.execution import Execution, job_state
 from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
+from chalicelib.imports.outcomes import keep_outcomes
 from chalicelib.imports.rows import ending, failures, instance_row, only
 from chalicelib.imports.sweep import MISSING, Sweep, seen, sweep
 from chalicelib.settings import ImportSettings
-from chalicelib.stores import instances as ledger
+from chalicelib.stores import Stores
+from chalicelib.stores.jobs import list_key
 from chalicelib.stores.objects import read_manifest
+from chalicelib.threads import in_threads
 from contract.batch_states import ENDED, BatchEvent
 from contract.manifest import Manifest
 from contract.records import (
@@ -64,11 +67,17 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
         )
         return job_state(batch.batch_id, request.datastore_id, settings.poll_min_seconds)
     job_id = job_id or _start(request, batch, context)
-    ledger.record(stores.instances, _missing_rows(manifest, swept, job_id, context.now))
-    # Last: whoever finds the job's record, finds the rows of its instances behind it.
+    missing = _missing_rows(manifest, swept, job_id, context.now)
+    context.record_missing(manifest.batch_id, missing)
     job = new_job(manifest, execution, request, job_id, context.now)
+    link_job(job, manifest, stores)
+    # Last: whoever finds the job's record, finds the rows of its instances behind it.
     stores.jobs.create(replace(job, counts=_counts(manifest, swept)))
     return job_state(job_id, request.datastore_id, settings.poll_min_seconds)
+
+
+# An AE title, where not even the manifest could be read.
+NOT_KNOWN = "unknown"
 
 
 def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) -> ImportRequest:
@@ -88,6 +97,8 @@ def _claimant(request: ImportRequest, batch: BatchRecord, context: ImportContext
         request.datastore_id,
         default_datastore_id=context.settings.datastore_id,
         skips_duplicates=context.settings.skip_duplicates and not batch.forced,
+        was_asked=batch.start_asked_at is not None,
+        repeats=batch.retry_of is not None,
         now=context.now,
     )
 
@@ -148,7 +159,8 @@ def _end_without_job(
     """Nothing to import is left: the batch ends here, with a job record under its own id."""
     stores, counts = context.stores, _counts(manifest, swept)
     message = failures(counts) or "all instances are other batches' as well, with the same bytes"
-    ledger.record(stores.instances, _missing_rows(manifest, swept, job.job_id, context.now))
+    missing = _missing_rows(manifest, swept, job.job_id, context.now)
+    missing = context.record_missing(manifest.batch_id, missing)
     ended_job = replace(
         job,
         job_status=JobStatus.COMPLETED if counts.imported else JobStatus.FAILED,
@@ -156,10 +168,18 @@ def _end_without_job(
         ended_at=context.now,
         message=message,
     )
+    link_job(ended_job, manifest, stores)
+    keep_outcomes(ended_job, manifest, missing, context)
     stores.jobs.create(ended_job)
     ended = replace(batch, job_id=job.job_id, counts=counts, ended_at=context.now, message=message)
     stores.batches.move(ended, ending(counts))
     report_end(ended_job, context.settings, context.now)
+
+
+def link_job(job: JobRecord, manifest: Manifest, stores: Stores) -> None:
+    """Put a job that is about to be recorded into the lists of its studies."""
+    key = list_key(job)
+    in_threads(lambda uid: stores.studies.link_job(uid, key), manifest.studies)
 
 
 def new_job(
@@ -182,4 +202,30 @@ def new_job(
         series_instance_uid=only(each.series_instance_uid for each in manifest.instances),
         sop_instance_uid=only(each.sop_instance_uid for each in manifest.instances),
         study_date=only(each.study_date for each in manifest.instances),
+    )
+
+
+def unstarted_job(
+    execution: Execution,
+    manifest: Manifest | None,
+    settings: ImportSettings,
+    job_id: str,
+    now: datetime,
+) -> JobRecord:
+    """The record of a job that HealthImaging never had, or of one that nobody has recorded."""
+    if manifest is not None:
+        request = import_request(manifest, execution.bucket, settings)
+        return new_job(manifest, execution, request, job_id, now)
+    return JobRecord(
+        job_id=job_id,
+        job_status=JobStatus.FAILED,
+        batch_id=execution.batch_id,
+        datastore_id=settings.datastore_id,
+        data_access_role_arn=settings.data_access_role_arn,
+        input_s3_uri=f"s3://{execution.bucket}/",
+        output_s3_uri=f"s3://{settings.results_bucket}/{execution.batch_id}/",
+        submitted_at=now,
+        calling_ae_title=NOT_KNOWN,
+        counts=Counts(0),
+        execution_arn=execution.arn,
     )

@@ -42,7 +42,7 @@ from chalicelib.imports.execution import Execution, Patience, job_state, wait_se
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.measures import report_unsettled
 from chalicelib.imports.rows import closed_batch
-from chalicelib.imports.start import import_request, new_job
+from chalicelib.imports.start import import_request, link_job, new_job
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest, ProductError
 from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
@@ -180,6 +180,7 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     request = import_request(manifest, execution.bucket, context.settings)
     since = batch.admitted_at or batch.closed_at or context.now
     job = new_job(manifest, execution, request, job_id, since)
+    link_job(job, manifest, stores)
     if batch.state in ENDED:
         if batch.job_id != job_id:
             return job  # the batch ended without it: what HealthImaging says of it is recorded

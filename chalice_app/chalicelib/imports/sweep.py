@@ -5,20 +5,18 @@ its retry in another batch. What another batch imports, byte for byte, need not 
 is open still is nobody's: its creation was never answered, or its abort, or its receiver died.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 
 import structlog
 
-from chalicelib.errors import ObjectDenied
+from chalicelib.errors import ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import NOT_LISTED, duplicate_key, move_all, unlisted_key
 from chalicelib.imports.claims import Claimant, claim
 from chalicelib.imports.context import ImportContext
 from chalicelib.stores.files import Files
-from chalicelib.stores.instances import same_bytes
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX
 from contract.manifest import Manifest, ManifestInstance
-from contract.records import InstanceRecord
 
 MISSING = "the object is not in the bucket"
 _ANOTHERS = "another batch imports the same bytes"
@@ -40,22 +38,12 @@ class Sweep:
     copies: tuple[str, ...]
 
 
-def plan_sweep(
-    manifest: Manifest,
-    present: Set[str],
-    aside: Set[str],
-    rows: Mapping[str, InstanceRecord],
-) -> Sweep:
+def plan_sweep(manifest: Manifest, present: Set[str], aside: Set[str], others: Set[str]) -> Sweep:
     """``present`` and ``aside`` are the keys under the prefix and those moved from it before.
 
-    ``rows`` are those of other batches that have the same bytes, by SOP Instance UID.
+    ``others`` are those of what other batches import, byte for byte.
     """
-    duplicates = [
-        each
-        for each in manifest.instances
-        if each.key in aside
-        or (each.key in present and _is_same(each, rows.get(each.sop_instance_uid)))
-    ]
+    duplicates = [each for each in manifest.instances if each.key in aside | (present & others)]
     left_out = {each.key for each in duplicates}
     listed = {each.key for each in manifest.instances}
     rest = [each for each in manifest.instances if each.key not in left_out]
@@ -75,12 +63,14 @@ def sweep(manifest: Manifest, claimant: Claimant, context: ImportContext) -> Swe
     present = {each.key for each in files.list(manifest.prefix)}
     aside = moved_duplicates(manifest, files)
     wanted = [each for each in manifest.instances if each.key in present - aside]
-    rows = claim(claimant, wanted, context)
-    plan = plan_sweep(manifest, present, aside, rows)
+    claims = claim(claimant, wanted, context)
+    plan = plan_sweep(manifest, present, aside, claims.duplicates)
     stay = move_all(files, plan.unlisted, unlisted_key, NOT_LISTED)
     stay |= move_all(files, plan.copies, duplicate_key, _ANOTHERS)
     if stay:  # HealthImaging would import them
         raise ObjectDenied(f"{len(stay)} objects cannot be moved out of the batch's prefix")
+    if claims.undecided:  # the next call goes on with them
+        raise ServiceUnavailable(f"{len(claims.undecided)} objects are still to be compared")
     if plan.unlisted or plan.missing or uploads:
         _log.warning(
             "batch_swept",
@@ -96,7 +86,7 @@ def seen(manifest: Manifest, files: Files) -> Sweep:
     """What the prefix of a batch whose job was started holds; nothing is moved or claimed."""
     files.end_uploads(manifest.prefix)
     present = {each.key for each in files.list(manifest.prefix)}
-    return plan_sweep(manifest, present, moved_duplicates(manifest, files), {})
+    return plan_sweep(manifest, present, moved_duplicates(manifest, files), frozenset())
 
 
 def moved_duplicates(manifest: Manifest, files: Files) -> frozenset[str]:
@@ -104,12 +94,4 @@ def moved_duplicates(manifest: Manifest, files: Files) -> frozenset[str]:
     prefix = DUPLICATES_PREFIX + manifest.prefix.removeprefix(INSTANCES_PREFIX)
     return frozenset(
         INSTANCES_PREFIX + each.key.removeprefix(DUPLICATES_PREFIX) for each in files.list(prefix)
-    )
-
-
-def _is_same(instance: ManifestInstance, row: InstanceRecord | None) -> bool:
-    return (
-        row is not None
-        and row.study_instance_uid == instance.study_instance_uid
-        and same_bytes(row.checksum, instance.checksum) is True
     )

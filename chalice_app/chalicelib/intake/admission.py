@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from contract.records import BatchRecord
+from chalicelib.stores.batches import BatchLine
 
 # How many of the latest starts count against a calling AE title: as many as run at once.
 MAX_RECENT = 100
@@ -50,17 +50,17 @@ class Slots:
     per_datastore: int
     default_datastore: str
 
-    def datastore(self, batch: BatchRecord) -> str:
+    def datastore(self, batch: BatchLine) -> str:
         """Where a batch goes."""
         return batch.datastore_id or self.default_datastore
 
 
 def choose(
-    waiting: Iterable[BatchRecord],
-    importing: Collection[BatchRecord],
+    waiting: Iterable[BatchLine],
+    importing: Collection[BatchLine],
     recent: Collection[str],
     slots: Slots,
-) -> BatchRecord | None:
+) -> BatchLine | None:
     """The batch whose turn it is; None where every one's data store is busy, or none waits.
 
     Urgent ones first; then that of the calling AE title with the fewest imports running and
@@ -81,6 +81,6 @@ def choose(
     )
 
 
-def remembered(recent: tuple[str, ...], batch: BatchRecord) -> tuple[str, ...]:
+def remembered(recent: tuple[str, ...], batch: BatchLine) -> tuple[str, ...]:
     """``recent`` after a batch's start."""
     return (*recent, batch.calling_ae_title)[-MAX_RECENT:]

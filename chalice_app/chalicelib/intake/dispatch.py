@@ -16,7 +16,7 @@ from chalicelib.imports.execution import Execution
 from chalicelib.intake.admission import Pace, Slots, choose, remembered
 from chalicelib.metrics import embedded
 from chalicelib.settings import AdmissionSettings
-from chalicelib.stores.batches import BatchStore
+from chalicelib.stores.batches import BatchLine, BatchStore, line_of
 from chalicelib.stores.gate import Gate, GateStore
 from contract.batch_states import BatchEvent
 from contract.keys import manifest_key
@@ -102,9 +102,9 @@ class _Shift:
         self._gate: Gate | None = gate
         self._pace = Pace(settings.start_rate, settings.start_burst)
         self._slots = Slots(settings.max_concurrent_jobs, settings.datastore_id)
-        self._waiting = {batch.batch_id: batch for batch in fresh}
-        self._importing: dict[str, BatchRecord] = {}
-        self._started: dict[str, BatchRecord] = {}
+        self._waiting = {batch.batch_id: line_of(batch) for batch in fresh}
+        self._importing: dict[str, BatchLine] = {}
+        self._started: dict[str, BatchLine] = {}
         self._looked_at: datetime | None = None
 
     def work(self) -> int:
@@ -160,21 +160,24 @@ class _Shift:
         self._desk.clock.sleep(_PAUSE_SECONDS)
         self._look()
 
-    def _start(self, batch: BatchRecord, gate: Gate, now: datetime) -> None:
+    def _start(self, line: BatchLine, gate: Gate, now: datetime) -> None:
         """Take the pace's turn, admit, start: a crash in between costs a turn and no batch."""
+        del self._waiting[line.batch_id]
+        batch = self._desk.batches.get(line.batch_id)
+        if batch is None or batch.state is not BatchState.CLOSED:
+            return  # the index was late: it has been admitted before
         next_start = self._pace.after(gate.next_start, now)
-        turn = replace(gate, next_start=next_start, recent=remembered(gate.recent, batch))
+        turn = replace(gate, next_start=next_start, recent=remembered(gate.recent, line))
         if not self._desk.gate.keep(self._desk.holder, turn, now + _HOLD):
             _log.warning("gate_lost")
             self._gate = None
             return
         self._gate = turn
-        del self._waiting[batch.batch_id]
-        admitted = replace(batch, state=BatchState.IMPORTING, admitted_at=now)
+        admitted = replace(batch, admitted_at=now)
         if not self._desk.batches.move(admitted, BatchEvent.ADMITTED):
-            return  # the index was late: it has been admitted before
-        self._started[batch.batch_id] = self._importing[batch.batch_id] = admitted
-        self._desk.workflow.start(self._execution(admitted))
+            return  # somebody else has admitted it meanwhile
+        self._started[batch.batch_id] = self._importing[batch.batch_id] = line_of(admitted)
+        self._desk.workflow.start(self._execution(batch.batch_id))
         _log.info("import_admitted", batch_id=batch.batch_id, urgent=batch.urgent)
 
     def _looked_again(self) -> bool:
@@ -195,7 +198,7 @@ class _Shift:
             if batch_id not in self._started
         }
         self._importing = {
-            batch.batch_id: batch for batch in self._desk.batches.by_state(BatchState.IMPORTING)
+            batch.batch_id: batch for batch in self._desk.batches.lines(BatchState.IMPORTING)
         } | {
             batch_id: batch
             for batch_id, batch in self._started.items()
@@ -203,12 +206,12 @@ class _Shift:
         }
         self._looked_at = now
 
-    def _in_line(self) -> list[BatchRecord]:
+    def _in_line(self) -> list[BatchLine]:
         batches = self._desk.batches
-        oldest = list(batches.by_state(BatchState.CLOSED, _OLDEST))
+        oldest = list(batches.lines(BatchState.CLOSED, _OLDEST))
         if len(oldest) < _OLDEST:
             return oldest
-        return oldest + batches.newest(BatchState.CLOSED, None, _NEWEST)
+        return [*oldest, *batches.lines(BatchState.CLOSED, _NEWEST, newest=True)]
 
     def _resume(self) -> None:
         """Start executions that a crash behind the admission has prevented, or that have died."""
@@ -218,8 +221,8 @@ class _Shift:
             if (batch.admitted_at or batch.opened_at) < now - patience:
                 self._start_again(batch)
 
-    def _start_again(self, batch: BatchRecord) -> None:
-        execution = self._execution(batch)
+    def _start_again(self, batch: BatchLine) -> None:
+        execution = self._execution(batch.batch_id)
         for attempt in range(_ATTEMPTS):
             if self._desk.workflow.start(execution, attempt):
                 if attempt or not batch.job_id:
@@ -227,6 +230,5 @@ class _Shift:
                 return
         _log.error("import_stalled", batch_id=batch.batch_id)
 
-    def _execution(self, batch: BatchRecord) -> Execution:
-        bucket = self._desk.settings.dicom_bucket
-        return Execution(batch.batch_id, bucket, manifest_key(batch.batch_id))
+    def _execution(self, batch_id: str) -> Execution:
+        return Execution(batch_id, self._desk.settings.dicom_bucket, manifest_key(batch_id))

@@ -145,18 +145,21 @@ def _listed(batch_id: str, files: Files) -> set[str]:
 
 def _committed(group: Iterable[Dropped], box: Dropbox) -> set[str]:
     """Objects that are in a batch already, by a try that died before it could delete them."""
-    rows = box.instances.get_many(each.header.sop_instance_uid for each in group)
+    rows = box.instances.of_instances(each.instance for each in group)
 
     def is_copied(each: Dropped) -> bool:
-        row = rows[each.header.sop_instance_uid]
-        try:
-            return box.files.head(row.key).metadata.get(COPIED_FROM) == each.mark
-        except ObjectMissing:
-            return False
+        return any(_is_copy(row.key, each, box.files) for row in rows[each.instance])
 
-    known = [each for each in group if each.header.sop_instance_uid in rows]
+    known = [each for each in group if each.instance in rows]
     copied = in_threads(is_copied, known)
     return {each.source.key for each, is_done in zip(known, copied, strict=True) if is_done}
+
+
+def _is_copy(key: str, each: Dropped, files: Files) -> bool:
+    try:
+        return files.head(key).metadata.get(COPIED_FROM) == each.mark
+    except ObjectMissing:
+        return False
 
 
 def _copy(each: Dropped, batch_id: str, files: Files) -> ManifestInstance | None:

@@ -9,12 +9,18 @@ from urllib.parse import quote
 from chalicelib.stores.files import StoredObject
 from contract.checksums import Checksum
 from contract.job_limits import BATCH, JOB, JobLimits, cut
-from contract.keys import BATCH_ENTROPY_BYTES, InstanceKey, new_batch_id, quarantine_key
+from contract.keys import (
+    BATCH_ENTROPY_BYTES,
+    InstanceKey,
+    instance_id,
+    new_batch_id,
+    quarantine_key,
+)
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender, Target, to_metadata
 from contract.part10 import Defect, Header, HeaderUnreadable, read_file
 
-# In a copy's metadata: which object it is a copy of.
+# In a copy's metadata: which object it is a copy of (``mark_of``).
 COPIED_FROM = "copied-from"
 AE_TITLE = "DROPBOX"
 _SENDER = Sender(AE_TITLE, AE_TITLE, "dropbox", "dropbox")
@@ -34,6 +40,14 @@ class Dropped:
     def mark(self) -> str:
         """Stands for this very object in its copy's metadata; names do not belong there."""
         return _digest(self.source)
+
+    @property
+    def instance(self) -> str:
+        """The instance that it says it is."""
+        header = self.header
+        return instance_id(
+            header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid
+        )
 
     def key(self, batch_id: str) -> InstanceKey:
         """Its name in a batch."""
@@ -114,10 +128,8 @@ def plan(dropped: Iterable[Dropped], limits: JobLimits = BATCH) -> list[tuple[Dr
     turns: dict[tuple[str, int], list[Dropped]] = defaultdict(list)
     seen: dict[str, int] = defaultdict(int)
     for each in sorted(dropped, key=lambda each: each.source.key):
-        header = each.header
-        name = f"{header.study_instance_uid}/{header.series_instance_uid}/{header.sop_instance_uid}"
-        turns[header.study_instance_uid, seen[name]].append(each)
-        seen[name] += 1
+        turns[each.header.study_instance_uid, seen[each.instance]].append(each)
+        seen[each.instance] += 1
     return [
         tuple(group)
         for turn in turns.values()
@@ -142,6 +154,11 @@ def group_manifest(group: Sequence[Dropped], entries: Iterable[ManifestInstance]
         datastore_id=None,
         instances=tuple(entries),
     )
+
+
+def mark_of(key: str) -> str:
+    """Stands for the object of a key in its copy's metadata."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _digest(source: StoredObject) -> str:

@@ -75,7 +75,9 @@ def recover_batches(recovery: Recovery) -> int:
     RECOVERY_GRACE_SECONDS.
     """
     grace = recovery.settings.recovery_grace_seconds
-    opened = list(recovery.stores.batches.by_state(BatchState.OPEN))
+    ids = [line.batch_id for line in recovery.stores.batches.lines(BatchState.OPEN)]
+    found = recovery.stores.batches.get_many(ids)
+    opened = (found[each] for each in ids if each in found)
     late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
     return sum(_recover_if_allowed(batch, recovery) for batch in late)
 

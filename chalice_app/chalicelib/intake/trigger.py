@@ -10,19 +10,26 @@ from urllib.parse import unquote_plus
 
 import structlog
 
-from chalicelib.errors import InvalidEvent, MessagesFailed, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.aside import INVALID_MANIFEST
+from chalicelib.errors import (
+    InvalidEvent,
+    MessagesFailed,
+    ObjectMissing,
+    ObjectUnavailable,
+)
+from chalicelib.imports.aside import INVALID_MANIFEST, failed_key
 from chalicelib.imports.rows import closed_batch, instance_rows
+from chalicelib.intake.drops import COPIED_FROM, mark_of
 from chalicelib.logs import describe
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import ObjectStore, read_manifest
+from chalicelib.stores.studies import Arrival
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.errors import InvalidKey, InvalidManifest, ProductError
-from contract.keys import DROPBOX_PREFIX, MANIFESTS_PREFIX, quarantine_key
+from contract.keys import DROPBOX_PREFIX, MANIFESTS_PREFIX, InstanceKey, quarantine_key
 from contract.manifest import Manifest
-from contract.records import BatchRecord, BatchState, InstanceState
+from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
 _CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
 _log = structlog.get_logger()
@@ -116,11 +123,13 @@ def close_batch(bucket: str, key: str, stores: Stores, now: datetime) -> BatchRe
     except (InvalidManifest, InvalidKey, ObjectUnavailable) as error:
         _quarantine(bucket, key, stores.objects, error)
     else:
-        return _close(manifest, key, stores, now)
+        return _close(manifest, bucket, key, stores, now)
     return None
 
 
-def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> BatchRecord | None:
+def _close(
+    manifest: Manifest, bucket: str, key: str, stores: Stores, now: datetime
+) -> BatchRecord | None:
     known = stores.batches.get(manifest.batch_id)
     if known is not None and known.state is not BatchState.OPEN:
         _log.info("batch_closed_before", batch_id=manifest.batch_id, state=known.state)
@@ -129,13 +138,38 @@ def _close(manifest: Manifest, key: str, stores: Stores, now: datetime) -> Batch
     batch = closed_batch(manifest, key, known)
     if known is None:
         batch = replace(batch, job_id=_job_before(manifest, stores))
+    if batch.retry_of is not None:
+        copied = _copied_keys(rows, batch.retry_of, bucket, stores.objects)
+        ledger.inherit(stores.instances, rows, batch.retry_of, copied)
     ledger.register(stores.instances, rows)
     # Before it is CLOSED: no study may be called quiet while a batch of it waits.
-    studies = {each.study_instance_uid for each in manifest.instances}
-    in_threads(lambda uid: stores.studies.join(uid, manifest.batch_id), list(studies))
+    arrival = Arrival(batch.batch_id, batch.calling_ae_title, batch.opened_at)
+    in_threads(lambda uid: stores.studies.join(uid, arrival), manifest.studies)
+    in_threads(lambda uid: stores.studies.link_sender(uid, arrival), manifest.studies)
     stores.batches.move(batch, BatchEvent.CLOSED)
     _log.info("batch_closed", batch_id=manifest.batch_id, instances=len(rows))
     return batch
+
+
+def _copied_keys(
+    rows: Sequence[InstanceRecord], old_batch_id: str, bucket: str, objects: ObjectStore
+) -> frozenset[str]:
+    """The places where the old batch's objects that these are copies of may have stood.
+
+    Raises ObjectDenied: a row that nobody inherits would name an object that is then deleted.
+    """
+
+    def copied(row: InstanceRecord) -> tuple[str, ...]:
+        try:
+            mark = objects.metadata_of(bucket, row.key).get(COPIED_FROM)
+        except ObjectMissing:
+            return ()
+        old = str(replace(InstanceKey.parse(row.key), batch_id=old_batch_id))
+        # Its row may name the one while it stands at the other.
+        places = old, failed_key(old)
+        return places if mark in [mark_of(each) for each in places] else ()
+
+    return frozenset(key for keys in in_threads(copied, list(rows)) for key in keys)
 
 
 def _job_before(manifest: Manifest, stores: Stores) -> str | None:
@@ -143,9 +177,9 @@ def _job_before(manifest: Manifest, stores: Stores) -> str | None:
 
     Somebody has deleted the batch's record. Without its job, the batch would be imported again.
     """
-    uids = (each.sop_instance_uid for each in manifest.instances)
-    rows = stores.instances.get_many(uids).values()
-    jobs = {row.job_id for row in rows if row.batch_id == manifest.batch_id and row.job_id}
+    wanted = [each.row_key for each in manifest.instances]
+    rows = ledger.own_rows(stores.instances, manifest.batch_id, wanted).values()
+    jobs = {row.job_id for row in rows if row.job_id}
     # A batch that never got a job has its own id there.
     return max(jobs - {manifest.batch_id}, default=None)
 

@@ -51,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     batches.add_argument("--state", choices=[str(state) for state in BatchState])
     batches.add_argument("--calling-ae-title")
     batches.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
-    instance = _command(commands, "instance", _instance, "show an instance")
+    instance = _command(commands, "instance", _instance, "show an instance, wherever it came in")
     instance.add_argument("uid")
+    instance.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
     study = _command(commands, "study", _study, "show how far a study is")
     study.add_argument("uid")
     quarantine = _command(commands, "quarantine", _quarantine, "list what was put aside")
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("uid")
     release.add_argument("--key", help="the object under quarantine/, if not the ledger's")
     for command in (retry, release):
-        command.add_argument("--reason", required=True, help="kept for good; no patient data")
+        command.add_argument("--reason", required=True, help="kept; no patient data")
         command.add_argument(
             "--force",
             action="store_true",
@@ -97,7 +98,7 @@ def _batches(asked: argparse.Namespace) -> Json:
 
 
 def _instance(asked: argparse.Namespace) -> Json:
-    return resources.get_instance(wiring.stores(), asked.uid)
+    return resources.get_instance(wiring.stores(), asked.uid, {"limit": str(asked.limit)})
 
 
 def _study(asked: argparse.Namespace) -> Json:

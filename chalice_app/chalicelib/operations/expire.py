@@ -4,7 +4,7 @@ S3's lifecycle could not: it counts from the PUT and knows no import, so a batch
 would lose what was acknowledged. Here, whatever stands still deletes nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,13 +13,12 @@ import structlog
 from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.stores import Stores
 from chalicelib.stores.files import Files
-from chalicelib.stores.instances import was_imported
+from chalicelib.stores.instances import Rows, own, shared_and_own, was_imported
 from chalicelib.stores.objects import read_manifest
 from chalicelib.stores.outbox import Due, Outbox
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
-from contract.manifest import Manifest
-from contract.records import InstanceRecord
+from contract.manifest import Manifest, ManifestInstance
 
 # What is begun within this ends within the function's 900 s.
 _WORK = timedelta(seconds=600)
@@ -37,17 +36,20 @@ class Expiry:
     now: Callable[[], datetime]
 
 
-def expirable(manifest: Manifest, rows: Mapping[str, InstanceRecord]) -> list[str]:
-    """The keys to delete, of a batch that ended IMPORTED or PARTIAL; ``rows`` are by UID.
+def expirable(manifest: Manifest, known: Rows) -> list[str]:
+    """The keys to delete, of a batch that ended IMPORTED or PARTIAL.
 
-    What failed was moved away before the batch ended. So what stands there was imported, unless the
+    ``known`` are the rows of its instances' checksums, and its own beside those of others. What
+    failed was moved away before the batch ended. So what stands there was imported, unless the
     ledger says otherwise, or has lost the instance. A row of a newer batch says nothing of this.
     """
+    ours = own(manifest.batch_id, known)
 
-    def is_imported(row: InstanceRecord | None) -> bool:
+    def is_imported(instance: ManifestInstance) -> bool:
+        row = ours.get(instance.instance) or known.get(instance.row_key)
         return row is not None and (was_imported(row) or row.batch_id > manifest.batch_id)
 
-    return [each.key for each in manifest.instances if is_imported(rows.get(each.sop_instance_uid))]
+    return [each.key for each in manifest.instances if is_imported(each)]
 
 
 def expire(work: Expiry) -> int:
@@ -85,5 +87,6 @@ def _keys(batch_id: str, work: Expiry) -> list[str]:
     except (InvalidManifest, ObjectUnavailable) as error:
         _log.warning("batch_does_not_expire", batch_id=batch_id, reason=str(error))
         return []
-    uids = (each.sop_instance_uid for each in manifest.instances)
-    return expirable(manifest, work.stores.instances.get_many(uids))
+    keys = [each.row_key for each in manifest.instances]
+    known = shared_and_own(work.stores.instances, manifest.batch_id, keys)
+    return expirable(manifest, known)

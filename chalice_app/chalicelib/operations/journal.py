@@ -1,20 +1,25 @@
-"""What operators asked for, and why: kept for good, and what makes a repeated request the same one.
+"""What operators asked for, and why; and what makes a repeated request the same one.
 
 Entries are items of the batch table under keys that are no batch ids, without a ``state`` and so in
-no index.
+no index. They are kept for JOURNAL_RETENTION_DAYS after the newest request for the same.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
-from chalicelib.stores.table import Table
+from chalicelib.stores.schema import EXPIRES_AT
+from chalicelib.stores.table import Table, expires
 from contract.times import from_iso, to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+# DynamoDB deletes an item some days after it has expired.
+_APART = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,12 @@ def following(subject: str) -> str:
     """The name of the request after the one of this name."""
     first, _, number = subject.partition("#")
     return numbered(first, int(number or 1) + 1)
+
+
+def before(subject: str) -> list[str]:
+    """The names of the requests before the one of this name."""
+    first, _, number = subject.partition("#")
+    return [numbered(first, each) for each in range(1, int(number or 1))]
 
 
 class Journal(Protocol):
@@ -60,19 +71,32 @@ def entries(subject: str, journal: Journal) -> Iterator[Entry]:
 
 
 class DynamoJournal:
-    """A Journal."""
+    """A Journal; ``retention`` is how long an entry is kept, None is for good."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(
+        self, client: "DynamoDBClient", table: str, retention: timedelta | None = None
+    ) -> None:
         self._table = Table(client, table)
+        self._retention = retention
 
     def begin(self, entry: Entry) -> Entry:
         """See Journal."""
-        item = {
+        item: dict[str, str | int] = {
             "batchId": entry.subject,
             "newBatchId": entry.batch_id,
             "reason": entry.reason,
             "requestedAt": to_iso(entry.requested_at),
         }
+        expiry = expires(entry.requested_at, self._retention)
+        if expiry:
+            # Before the entry itself, and to be deleted behind it: entries are read from the first.
+            for number, subject in enumerate(reversed(before(entry.subject)), start=1):
+                later = expires(entry.requested_at + number * _APART, self._retention)
+                self._table.change(
+                    {"batchId": subject}, f"SET {EXPIRES_AT} = :{EXPIRES_AT}", later,
+                    ConditionExpression="attribute_exists(batchId)",
+                )  # fmt: skip
+        item |= expiry
         self._table.put(item, "attribute_not_exists(batchId)")
         return self.get(entry.subject) or entry
 

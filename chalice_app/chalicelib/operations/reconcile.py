@@ -6,7 +6,7 @@ and begins anew at the end. So an object that stays unaccounted for is told of a
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
     LEFTOVER = "leftover"  # a copy whose batch was never written: its original is safe, it is not
     STRANGE_KEY = "not-an-instance-key"
     NO_BATCH = "no-batch"
-    SUPERSEDED = "superseded"  # the ledger's row is another batch's: accounted for, if it is listed
+    SUPERSEDED = "superseded"  # the rows are other batches': accounted for, if it is listed
     NOT_LISTED = "not-in-the-manifest"
     STILL_OPEN = "batch-still-open"
     NO_ROW = "not-in-the-ledger"
@@ -97,8 +97,8 @@ class Reconciliation:
     now: Callable[[], datetime]
 
 
-def judge(key: InstanceKey, batch: BatchRecord | None, row: InstanceRecord | None) -> Verdict:
-    """What an old object is, from its batch's record and its UID's row in the ledger.
+def judge(key: InstanceKey, batch: BatchRecord | None, rows: Sequence[InstanceRecord]) -> Verdict:
+    """What an old object is, from its batch's record and its instance's rows in the ledger.
 
     NO_BATCH and SUPERSEDED are worth a second look.
     """
@@ -108,11 +108,12 @@ def judge(key: InstanceKey, batch: BatchRecord | None, row: InstanceRecord | Non
         return Verdict.ACCOUNTED
     if batch.state not in ENDED:
         return Verdict.STILL_OPEN
-    if row is None:
+    if not rows:
         return Verdict.NO_ROW
-    if row.batch_id != key.batch_id:
+    states = {row.state for row in rows if row.batch_id == key.batch_id}
+    if not states:
         return Verdict.SUPERSEDED
-    return Verdict.NO_END if row.state is InstanceState.RECEIVED else Verdict.ACCOUNTED
+    return Verdict.NO_END if InstanceState.RECEIVED in states else Verdict.ACCOUNTED
 
 
 def reconcile(work: Reconciliation) -> Report:
@@ -143,14 +144,14 @@ def metrics(report: Report, namespace: str) -> Json:
 def _examine(page: list[StoredObject], work: Reconciliation, report: Report) -> None:
     keys = {each.key: _instance_key(each.key) for each in page}
     known = [key for key in keys.values() if key is not None]
-    rows = work.stores.instances.get_many(key.sop_instance_uid for key in known)
+    rows = work.stores.instances.of_instances(key.instance for key in known)
     batches = {batch_id: _batch(batch_id, work) for batch_id in {key.batch_id for key in known}}
     look = _Look(work, report.older_than, {})
     for text, key in keys.items():
         verdict = Verdict.STRANGE_KEY
         if key is not None:
-            row = rows.get(key.sop_instance_uid)
-            verdict = look.again(key, judge(key, batches[key.batch_id], row))
+            verdict = judge(key, batches[key.batch_id], rows.get(key.instance, ()))
+            verdict = look.again(key, verdict)
         report.verdicts[verdict] += 1
         known_or_gone = verdict in (Verdict.ACCOUNTED, Verdict.LEFTOVER)
         if not known_or_gone and len(report.listed) < MAX_LISTED:

@@ -1,7 +1,9 @@
 """One instance out of quarantine, into a batch of its own."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from chalicelib.errors import BadParameter, NotFound, ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key
@@ -18,6 +20,7 @@ from chalicelib.operations.repeat import (
     Copy,
     Operations,
     Repeat,
+    close,
     publish,
     requests,
     settled,
@@ -27,20 +30,21 @@ from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import InstanceKey
 from contract.manifest import CloseReason, Manifest, Source
-from contract.records import InstanceState
+from contract.records import InstanceRecord, InstanceState
 
-_RELEASABLE = (InstanceState.FAILED, InstanceState.QUARANTINED)
+# Rows of one UID that are looked at, and named in an answer.
+_MOST_ROWS = 100
+_MOST_NAMED = 10
 
 
-def release_subject(
-    sop_instance_uid: str, batch_id: str, key: str | None = None, *, force: bool = False
-) -> str:
+def release_subject(original: InstanceKey, key: str | None = None, *, force: bool = False) -> str:
     """The journal's name for the release of an instance that was put aside from a batch.
 
-    With ``key``, it is for that one object: the batch may have others of this UID.
+    With ``key``, it is for that one object: another of the instance may stand elsewhere.
     """
-    which = "" if key is None else f":{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return f"release{'-forced' if force else ''}:{sop_instance_uid}:{batch_id}{which}"
+    which = hashlib.sha256((key or str(original)).encode()).hexdigest()[:16]
+    road = "release-forced" if force else "release"
+    return f"{road}:{original.sop_instance_uid}:{original.batch_id}:{which}"
 
 
 def release_instance(
@@ -61,15 +65,40 @@ def release_instance(
         original = _ledgers(sop_instance_uid, operations, force=force)
     else:
         original = _named(key, sop_instance_uid)
-    subject = release_subject(sop_instance_uid, original.batch_id, key, force=force)
+    subject = release_subject(original, key, force=force)
     made, asked = requests(subject, reason, operations)
-    if not made:
-        _settle(original.batch_id, operations, force=force)
-        original = original if key else _ledgers(sop_instance_uid, operations, force=force)
-        source = _find(key, original, operations)
-        made = [_publish(asked, source, original, operations, force=force)]
-    operations.files.delete([key or failed_key(str(original))])
-    return made[-1]
+    place = key or failed_key(str(original))
+    if made and _is_released(place, original, made, operations):
+        operations.files.delete([place])
+        return made[-1]
+    _settle(original.batch_id, operations, force=force)
+    original = original if key else _ledgers(sop_instance_uid, operations, force=force)
+    source = _find(key, original, operations)
+    entry = _publish(asked, source, original, operations, force=force)
+    close(entry, operations)
+    operations.files.delete([place])
+    return entry
+
+
+def _is_released(
+    place: str, original: InstanceKey, made: Sequence[Entry], operations: Operations
+) -> bool:
+    """Whether what stands there now, if anything does, is what a request before has copied.
+
+    Another object may have come to the same place since: it is not deleted, but released as well.
+    """
+    files = operations.files
+    try:
+        files.head(place)
+        for entry in made:
+            copy = locate(str(replace(original, batch_id=entry.batch_id)), files)
+            if copy is not None and files.same(place, copy.key):
+                return True
+    except ObjectMissing:
+        return True
+    except ObjectDenied as error:
+        raise OperationRefused(f"S3 does not let the object be read: {error}") from None
+    return False
 
 
 def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:
@@ -97,21 +126,41 @@ def _publish(
 
 def _ledgers(sop_instance_uid: str, operations: Operations, *, force: bool) -> InstanceKey:
     """The key that the instance had in the batch it was put aside from."""
-    row = operations.stores.instances.get_many([sop_instance_uid]).get(sop_instance_uid)
-    if row is None:
+    rows = list(islice(operations.stores.instances.by_sop_instance(sop_instance_uid), _MOST_ROWS))
+    if not rows:
         raise NotFound("no instance of this UID has reached the import pipeline")
-    key = batch_key(row.key)
     # What was deleted after a release is not what that release was asked for.
-    if row.state in _RELEASABLE or (force and row.state is InstanceState.DELETED):
-        return key
+    aside = (InstanceState.FAILED, InstanceState.DELETED) if force else (InstanceState.FAILED,)
+    if found := [row for row in rows if row.state in aside]:
+        return _the_one(found)
+    released = [key for row in rows if (key := _released_before(row, operations, force=force))]
+    if released:
+        return released[0]
+    if force and (found := [row for row in rows if row.state is not InstanceState.RECEIVED]):
+        return _the_one(found)
+    raise OperationRefused(f"the instance is {', '.join(sorted({row.state for row in rows}))}")
+
+
+def _the_one(rows: Sequence[InstanceRecord]) -> InstanceKey:
+    """Of one UID there may be objects of several studies, and of other bytes."""
+    if len(rows) > 1:
+        keys = ", ".join(row.key for row in rows[:_MOST_NAMED])
+        raise OperationRefused(
+            f"{len(rows)} objects of this UID can be released: say which by its key ({keys})"
+        )
+    return batch_key(rows[0].key)
+
+
+def _released_before(
+    row: InstanceRecord, operations: Operations, *, force: bool
+) -> InstanceKey | None:
+    """The key that the instance had before an earlier call with this very request."""
     batch = operations.stores.batches.get(row.batch_id)
-    if batch and batch.retry_of:  # the row may be what an earlier call with this very request made
-        subject = release_subject(sop_instance_uid, batch.retry_of, force=force)
-        if operations.journal.get(subject):
-            return replace(key, batch_id=batch.retry_of)
-    if force and row.state is not InstanceState.RECEIVED:
-        return key
-    raise OperationRefused(f"the instance is {row.state}")
+    if batch is None or batch.retry_of is None:
+        return None
+    original = replace(batch_key(row.key), batch_id=batch.retry_of)
+    is_known = operations.journal.get(release_subject(original, force=force)) is not None
+    return original if is_known else None
 
 
 def _named(key: str, sop_instance_uid: str) -> InstanceKey:

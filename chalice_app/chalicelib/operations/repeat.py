@@ -24,7 +24,8 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.late import ask_again
-from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.intake.drops import COPIED_FROM, mark_of
+from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, Journal, entries, following, numbered
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
@@ -192,14 +193,26 @@ def publish(repeat: Repeat, operations: Operations) -> None:
     )
 
 
+def close(entry: Entry, operations: Operations) -> None:
+    """Close the new batch, before the objects that it copied are deleted.
+
+    It inherits the rows that name those: nobody finds a row whose object is gone. Raises
+    ServiceUnavailable.
+    """
+    files = operations.files
+    try:
+        close_batch(files.bucket, manifest_key(entry.batch_id), operations.stores, operations.now)
+    except ObjectDenied as error:
+        raise ServiceUnavailable(f"the new batch cannot be closed yet: {error}") from error
+
+
 def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:
     """None, and its neighbours go on, where S3 does not let the object be read."""
     key = str(replace(InstanceKey.parse(copy.instance.key), batch_id=batch_id))
-    mark = hashlib.sha256(copy.source.key.encode()).hexdigest()
     # The reason it was put aside for is over.
     metadata = {name: text for name, text in copy.source.metadata.items() if name != "reason"}
     try:
-        files.copy(copy.source, key, metadata | {COPIED_FROM: mark})
+        files.copy(copy.source, key, metadata | {COPIED_FROM: mark_of(copy.source.key)})
     except (ObjectMissing, ObjectChanged) as error:
         raise ServiceUnavailable("an object was moved meanwhile") from error
     except ObjectDenied as error:

@@ -1,5 +1,6 @@
 """A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
 
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 import structlog
@@ -9,16 +10,18 @@ from chalicelib.imports.aside import failed_key
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.execution import Execution
 from chalicelib.operations.journal import Entry, Journal, entries
-from chalicelib.operations.quarantine import OperationRefused, batch_key, locate
+from chalicelib.operations.quarantine import OperationRefused, locate
 from chalicelib.operations.repeat import (
     Copy,
     NothingToRepeat,
     Operations,
     Repeat,
+    close,
     publish,
     requests,
     settled,
 )
+from chalicelib.stores.instances import own, shared_and_own
 from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
@@ -35,7 +38,7 @@ class _Before:
     """The retries that were made: their batches, and the instances that their manifests list."""
 
     batch_ids: frozenset[str]
-    sop_instance_uids: frozenset[str]
+    instances: frozenset[str]
 
 
 class _ManifestGone(OperationRefused):
@@ -91,9 +94,10 @@ def retry_batch(
 
 
 def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[str]:
-    """Behind the new batch's manifest: its instances leave quarantine. Returns their UIDs.
+    """Behind the new batch's manifest: its instances leave quarantine. Returns their names.
 
-    None, if the new batch has ended and its manifest and objects are gone: then the rows tell.
+    The batch is closed before that, so that nobody finds a row whose object is gone. None, if the
+    new batch has ended and its manifest and objects are gone: then the rows tell.
     """
     batches = operations.stores.batches
     batches.link_retry(batch_id, entry.batch_id)
@@ -104,9 +108,10 @@ def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[st
         if batch is None or batch.state not in ENDED:
             raise
         return frozenset()
+    close(entry, operations)
     keys = [InstanceKey.parse(each.key) for each in manifest.instances]
     operations.files.delete(failed_key(str(replace(key, batch_id=batch_id))) for key in keys)
-    return frozenset(key.sop_instance_uid for key in keys)
+    return frozenset(key.instance for key in keys)
 
 
 def _repeatable(
@@ -118,15 +123,17 @@ def _repeatable(
         either = f"{', '.join(others)} or {last}"
         raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried")
     manifest = _manifest(batch.batch_id, operations)
-    uids = before.sop_instance_uids
-    wanted = [each for each in manifest.instances if each.sop_instance_uid not in uids]
-    rows = operations.stores.instances.get_many(each.sop_instance_uid for each in wanted)
+    wanted = [each for each in manifest.instances if each.instance not in before.instances]
+    keys = [each.row_key for each in wanted]
+    known = shared_and_own(operations.stores.instances, batch.batch_id, keys)
+    ours = own(batch.batch_id, known)
+    again = _of_batches(wanted, before.batch_ids, operations)
 
     def copy_of(instance: ManifestInstance) -> Copy | None:
-        row = rows.get(instance.sop_instance_uid)
-        if row is not None and row.batch_id in before.batch_ids:
+        row = ours.get(instance.instance) or known.get(instance.row_key)
+        if instance.instance in again:
             return None
-        if not (_waits_nowhere(row) if force else _has_failed(row, instance)):
+        if not (_waits_nowhere(row) if force else _has_failed(row, batch)):
             return None
         try:
             source = locate(instance.key, operations.files)
@@ -141,6 +148,20 @@ def _repeatable(
     return manifest, copies
 
 
+def _of_batches(
+    wanted: Iterable[ManifestInstance], batch_ids: Set[str], operations: Operations
+) -> frozenset[str]:
+    """The instances of which one of these batches has a row."""
+    if not batch_ids:
+        return frozenset()
+    found = operations.stores.instances.of_instances(each.instance for each in wanted)
+    return frozenset(
+        instance
+        for instance, rows in found.items()
+        if not batch_ids.isdisjoint(row.batch_id for row in rows)
+    )
+
+
 def _manifest(batch_id: str, operations: Operations) -> Manifest:
     try:
         execution = Execution(batch_id, operations.files.bucket, manifest_key(batch_id))
@@ -151,11 +172,11 @@ def _manifest(batch_id: str, operations: Operations) -> Manifest:
         raise _ManifestGone(f"batch {batch_id}'s manifest cannot be read: {error}") from None
 
 
-def _has_failed(row: InstanceRecord | None, instance: ManifestInstance) -> bool:
+def _has_failed(row: InstanceRecord | None, batch: BatchRecord) -> bool:
     """And was not sent again since, in a newer batch."""
-    if row is None or row.state is not InstanceState.FAILED:
+    if row is None or row.batch_id != batch.batch_id:
         return False
-    return str(batch_key(row.key)) == instance.key
+    return row.state is InstanceState.FAILED
 
 
 def _waits_nowhere(row: InstanceRecord | None) -> bool:

@@ -11,6 +11,7 @@ from chalicelib.operations.repeat import Operations
 from chalicelib.settings import (
     ApiSettings,
     ReconcileSettings,
+    RecordSettings,
     RetentionSettings,
     TableSettings,
 )
@@ -24,7 +25,8 @@ def files() -> S3Files:
 
 def journal() -> DynamoJournal:
     """What operators asked for."""
-    return DynamoJournal(aws.dynamodb(), wiring.settings(TableSettings).batch_table)
+    retention = wiring.retained(wiring.settings(RecordSettings).journal_retention_days)
+    return DynamoJournal(aws.dynamodb(), wiring.settings(TableSettings).batch_table, retention)
 
 
 def operations() -> Operations:

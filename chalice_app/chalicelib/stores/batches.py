@@ -1,11 +1,31 @@
 """Where batches are kept. Each step of a batch is written once, on the table's condition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Protocol
 
 from contract.batch_states import BatchEvent
 from contract.records import BatchRecord, BatchState
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """What a list of waiting or importing batches shows of one."""
+
+    batch_id: str
+    calling_ae_title: str
+    opened_at: datetime
+    datastore_id: str | None = None
+    urgent: bool = False
+    closed_at: datetime | None = None
+    admitted_at: datetime | None = None
+    job_id: str | None = None
+
+
+def line_of(batch: BatchRecord) -> BatchLine:
+    """The same of a record."""
+    return BatchLine(**{each.name: getattr(batch, each.name) for each in fields(BatchLine)})
 
 
 class BatchStore(Protocol):
@@ -52,20 +72,22 @@ class BatchStore(Protocol):
         """
         ...
 
-    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
-        """The batches in a state, oldest first, fetched as they are consumed.
+    def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRecord]:
+        """The batches that exist, by id; no id may come twice."""
+        ...
+
+    def lines(
+        self, state: BatchState, limit: int | None = None, *, newest: bool = False
+    ) -> Iterator[BatchLine]:
+        """The batches in a state, in the order of their ids, fetched as they are consumed.
 
         From an index: what was written in the last second may be missing or old.
         """
         ...
 
-    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
-        """At most ``limit`` batches in a state, opened at ``until`` or before, newest first.
+    def ids(self, state: BatchState | None, high: str | None = None) -> Iterator[str]:
+        """The ids of the batches in one state, or in any, newest first, from ``high`` down.
 
-        From the same index.
+        From an index, as ``lines``.
         """
-        ...
-
-    def count(self, state: BatchState) -> int:
-        """How many batches are in a state, from the same index."""
         ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-_READS_PER_CALL = 100
+READS_PER_CALL = 100
 # 0.1 s doubling to 12.8 s, half of it on average; after that Step Functions waits, and longer.
 _ATTEMPTS = 9
 _FIRST_DELAY_SECONDS = 0.05
@@ -24,9 +24,7 @@ Item = dict[str, Any]
 
 def get_all(client: "DynamoDBClient", table: str, keys: Sequence[Item]) -> list[Item]:
     """The items that exist, in no order; the keys must differ. Raises ServiceUnavailable."""
-    chunks = [
-        keys[start : start + _READS_PER_CALL] for start in range(0, len(keys), _READS_PER_CALL)
-    ]
+    chunks = [keys[start : start + READS_PER_CALL] for start in range(0, len(keys), READS_PER_CALL)]
     found = in_threads(partial(_get, client, table), chunks)
     return [item for items in found for item in items]
 

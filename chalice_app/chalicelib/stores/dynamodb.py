@@ -1,31 +1,30 @@
-"""Jobs, batches and instances in DynamoDB; what an attribute is called is in items.py."""
+"""Jobs and batches in DynamoDB; what an attribute is called is in items.py."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib.stores import bulk, items
-from chalicelib.stores.instances import Change
-from chalicelib.stores.jobs import Window
+from chalicelib.stores import items
+from chalicelib.stores.batches import BatchLine
 from chalicelib.stores.outbox import ANNOUNCED, Due
 from chalicelib.stores.schema import (
+    BATCH,
     BATCHES_BY_STATE,
-    INSTANCES_BY_STUDY,
+    BATCHES_BY_TIME,
+    JOB,
     JOBS_BY_STATUS,
-    JOBS_BY_STUDY,
+    JOBS_BY_TIME,
 )
-from chalicelib.stores.table import Table, deserialize, serialize
-from chalicelib.threads import in_threads
+from chalicelib.stores.table import Table
 from contract.batch_states import TRANSITIONS, BatchEvent
-from contract.records import BatchRecord, BatchState, InstanceRecord, JobRecord, JobStatus
+from contract.records import BatchRecord, BatchState, JobRecord, JobStatus
 from contract.times import to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_LAST = "9999-12-31T23:59:59.999999Z"
 _STARTABLE = "#state = :importing AND attribute_not_exists(jobId)"
 _RUNNING = [status for status in JobStatus if not status.ended]
 
@@ -43,13 +42,13 @@ class DynamoJobs:
 
     def create(self, job: JobRecord) -> bool:
         """See JobStore."""
-        return self._table.put(items.job_item(job), "attribute_not_exists(jobId)")
+        return self._table.put(items.job_row(job), "attribute_not_exists(jobId)")
 
     def put(self, job: JobRecord) -> bool:
         """See JobStore."""
         submitted, in_progress = _RUNNING
         return self._table.put(
-            items.job_item(job),
+            items.job_row(job),
             "attribute_not_exists(jobId) OR jobStatus IN (:submitted, :in_progress)",
             submitted=submitted,
             in_progress=in_progress,
@@ -58,44 +57,28 @@ class DynamoJobs:
     def correct(self, job: JobRecord) -> bool:
         """See JobStore."""
         condition = "attribute_not_exists(jobId) OR jobStatus <> :completed"
-        return self._table.put(items.job_item(job), condition, completed=JobStatus.COMPLETED)
+        return self._table.put(items.job_row(job), condition, completed=JobStatus.COMPLETED)
 
-    def by_status(self, status: JobStatus, window: Window, limit: int) -> list[JobRecord]:
+    def get_many(self, job_ids: Sequence[str]) -> Mapping[str, JobRecord]:
         """See JobStore."""
-        return self._newest(JOBS_BY_STATUS, "jobStatus", status, None, window, limit)
+        found = self._table.get_many([{"jobId": each} for each in job_ids])
+        return {item["jobId"]: items.job_from_item(item) for item in found}
 
-    def by_study(
-        self, study_instance_uid: str, status: JobStatus | None, window: Window, limit: int
-    ) -> list[JobRecord]:
+    def keys(self, status: JobStatus | None, low: str, high: str) -> Iterator[str]:
         """See JobStore."""
-        return self._newest(
-            JOBS_BY_STUDY, "studyInstanceUID", study_instance_uid, status, window, limit
+        if low > high:  # DynamoDB refuses such a BETWEEN
+            return iter(())
+        index, partition, value = (
+            (JOBS_BY_STATUS, "jobStatus", status) if status else (JOBS_BY_TIME, "kind", JOB)
         )
-
-    def _newest(
-        self,
-        index: str,
-        partition: str,
-        value: str,
-        status: JobStatus | None,
-        window: Window,
-        limit: int,
-    ) -> list[JobRecord]:
-        since = to_iso(window.since) if window.since else "0"
-        until = to_iso(window.until) if window.until else _LAST
-        if since > until:  # DynamoDB refuses such a BETWEEN
-            return []
         found = self._table.query(
             IndexName=index,
-            KeyConditionExpression=(
-                f"{partition} = :value AND submittedAt BETWEEN :since AND :until"
-            ),
+            KeyConditionExpression="#partition = :value AND listKey BETWEEN :low AND :high",
+            ExpressionAttributeNames={"#partition": partition},
             ScanIndexForward=False,
-            Limit=limit,
-            values={":value": value, ":since": since, ":until": until},
+            values={":value": value, ":low": low, ":high": high},
         )
-        wanted = (item for item in found if status in (None, item["jobStatus"]))
-        return [items.job_from_item(item) for item in islice(wanted, limit)]
+        return (str(item["listKey"]) for item in found)
 
 
 class DynamoBatches:
@@ -112,7 +95,7 @@ class DynamoBatches:
     def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
         """See BatchStore."""
         sources, target = TRANSITIONS[event]
-        item = items.batch_item(replace(batch, state=target))
+        item = items.batch_row(replace(batch, state=target))
         del item["batchId"]
         if target in ANNOUNCED:
             ended_at = to_iso(batch.ended_at or batch.opened_at)
@@ -184,74 +167,38 @@ class DynamoBatches:
             values,
         )
 
-    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+    def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRecord]:
+        """See BatchStore."""
+        found = self._table.get_many([{"batchId": each} for each in batch_ids])
+        return {item["batchId"]: items.batch_from_item(item) for item in found}
+
+    def lines(
+        self, state: BatchState, limit: int | None = None, *, newest: bool = False
+    ) -> Iterator[BatchLine]:
         """See BatchStore."""
         page = {} if limit is None else {"Limit": limit}
-        found = self._table.query(**page, **_in_state(state))
-        return (items.batch_from_item(item) for item in islice(found, limit))
-
-    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
-        """See BatchStore."""
-        query = _in_state(state)
-        query["KeyConditionExpression"] += " AND openedAt <= :until"
-        query["values"] |= {":until": to_iso(until) if until else _LAST}
-        found = self._table.query(ScanIndexForward=False, Limit=limit, **query)
-        return [items.batch_from_item(item) for item in islice(found, limit)]
-
-    def count(self, state: BatchState) -> int:
-        """See BatchStore."""
-        return sum(page["Count"] for page in self._table.pages(Select="COUNT", **_in_state(state)))
-
-
-def _in_state(state: BatchState) -> dict[str, Any]:
-    return {
-        "IndexName": BATCHES_BY_STATE,
-        "KeyConditionExpression": "#state = :state",
-        "ExpressionAttributeNames": {"#state": "state"},
-        "values": {":state": state},
-    }
-
-
-class DynamoInstances:
-    """An InstanceStore."""
-
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
-        self._table = Table(client, table)
-
-    def get_many(self, sop_instance_uids: Iterable[str]) -> Mapping[str, InstanceRecord]:
-        """See InstanceStore."""
-        keys = [serialize({"sopInstanceUID": uid}) for uid in dict.fromkeys(sop_instance_uids)]
-        found = bulk.get_all(self._table.client, self._table.name, keys)
-        rows = (items.instance_from_item(deserialize(item)) for item in found)
-        return {row.sop_instance_uid: row for row in rows}
-
-    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
-        """See InstanceStore."""
-        # One by one: BatchWriteItem takes no conditions, and a transaction costs twice as much.
-        done = in_threads(self._swap, changes)
-        pairs = zip(changes, done, strict=True)
-        return frozenset(row.sop_instance_uid for (_, row), is_done in pairs if not is_done)
-
-    def _swap(self, change: Change) -> bool:
-        was, row = change
-        if was is None:
-            return self._table.put(items.instance_item(row), "attribute_not_exists(sopInstanceUID)")
-        read = items.instance_item(was)
-        condition = "#state = :state AND batchId = :batch AND updatedAt = :at AND "
-        values = {"state": read["state"], "batch": read["batchId"], "at": read["updatedAt"]}
-        # Another batch's note of a conflict leaves the others as they are.
-        if was.conflicts:
-            condition += "conflicts = :conflicts"
-            values["conflicts"] = read["conflicts"]
-        else:
-            condition += "attribute_not_exists(conflicts)"
-        return self._table.put(items.instance_item(row), condition, **values)
-
-    def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
-        """See InstanceStore."""
         found = self._table.query(
-            IndexName=INSTANCES_BY_STUDY,
-            KeyConditionExpression="studyInstanceUID = :study",
-            values={":study": study_instance_uid},
+            IndexName=BATCHES_BY_STATE,
+            KeyConditionExpression="#state = :state",
+            ExpressionAttributeNames={"#state": "state"},
+            ScanIndexForward=not newest,
+            values={":state": state},
+            **page,
         )
-        return (items.instance_from_item(item) for item in found)
+        return (items.line_from_item(item) for item in islice(found, limit))
+
+    def ids(self, state: BatchState | None, high: str | None = None) -> Iterator[str]:
+        """See BatchStore."""
+        index, partition, value = (
+            (BATCHES_BY_STATE, "state", state) if state else (BATCHES_BY_TIME, "kind", BATCH)
+        )
+        bound = {":high": high} if high else {}
+        found = self._table.query(
+            IndexName=index,
+            KeyConditionExpression="#partition = :value"
+            + (" AND batchId <= :high" if bound else ""),
+            ExpressionAttributeNames={"#partition": partition},
+            ScanIndexForward=False,
+            values={":value": value, **bound},
+        )
+        return (str(item["batchId"]) for item in found)

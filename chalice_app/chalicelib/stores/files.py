@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.errors import ObjectMissing, ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
 from contract.checksums import Checksum
 from contract.keys import manifest_key
 
@@ -52,6 +52,17 @@ class Files(Protocol):
         """The whole object; raises ObjectMissing or ObjectTooLarge."""
         ...
 
+    def same(self, key: str, other: str) -> bool:
+        """Whether two objects are the same bytes, read until one differs.
+
+        Raises ObjectMissing or ObjectDenied.
+        """
+        ...
+
+    def digest(self, key: str) -> Checksum:
+        """An object's SHA-256, from its bytes; raises ObjectMissing or ObjectDenied."""
+        ...
+
     def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
         """Copy inside the bucket, whatever the size; returns what S3 computed of the copy.
 
@@ -94,4 +105,15 @@ def has_manifest(batch_id: str, files: Files) -> bool:
         files.head(manifest_key(batch_id))
     except ObjectMissing:
         return False
+    return True
+
+
+def exists(key: str, files: Files) -> bool:
+    """Whether there is an object, be it that it may not be read. Raises ServiceUnavailable."""
+    try:
+        files.head(key)
+    except ObjectMissing:
+        return False
+    except ObjectDenied:
+        pass  # it is there, and HealthImaging may have read it by now
     return True

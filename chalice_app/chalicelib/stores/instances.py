@@ -1,101 +1,224 @@
-"""Where instances are kept: one row for each SOP Instance UID, belonging to one batch.
+"""The ledger: one row for each content of each SOP instance, of the batch that imports it.
 
-That batch imports the instance. Another batch that has it with the same bytes leaves it out; one
-that has other bytes notes the conflict, or takes the row. So any batch may write to any row at any
-moment, and each write is on the condition that the row still is what it was decided on.
+An instance is its study, series and SOP Instance UID together: the same SOP Instance UID may come
+in another study (a patient merge), or in two series. A content is its checksum. Usually an instance
+has one row. It has more where it was sent with other bytes.
+
+Equal checksums are not equal bytes: anybody can make a CRC fit. So no batch writes over another's
+row before the two objects were compared (``imports.claims``) or are known to be one another's copy
+(``inherit``). Until then, and where nobody can compare them, a batch has a row of its own *beside*
+the first, told from it by the batch's id. Bytes that were compared and are others have one that
+their SHA-256 names.
+
+Any batch may write at any moment, so each write is on the condition that the row is as it was read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from chalicelib.errors import ServiceUnavailable
-from contract.checksums import Checksum
+from contract.keys import RowKey
 from contract.records import InstanceRecord, InstanceState
 
-# A row, and what it is to replace; None where there must be none.
-Change = tuple[InstanceRecord | None, InstanceRecord]
-# What becomes of the known rows of some UIDs, as far as it is to become anything.
-Decision = Callable[[Mapping[str, InstanceRecord]], Sequence[Change]]
+# What a row was, and what it becomes: None where there is to be none before, or after.
+Change = tuple[InstanceRecord | None, InstanceRecord | None]
+Rows = Mapping[RowKey, InstanceRecord]
+# What becomes of the known rows, as far as it is to become anything.
+Decision = Callable[[Rows], Sequence[Change]]
+# The rows of keys, and what else is needed to decide about them.
+Reading = Callable[[Sequence[RowKey]], Rows]
 # Each time, another batch has written a row between our reading and writing it.
 _TRIES = 10
-# Two senders that fight over one UID must not make a row grow for ever.
-MAX_CONFLICTS = 20
 
 
 class InstanceStore(Protocol):
-    """Instances by UID and by study."""
+    """Rows by their keys, by instance, by study and by SOP Instance UID."""
 
-    def get_many(self, sop_instance_uids: Iterable[str]) -> Mapping[str, InstanceRecord]:
-        """The rows that exist, by SOP Instance UID."""
+    def get_many(self, keys: Iterable[RowKey]) -> Rows:
+        """The rows that exist."""
         ...
 
-    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
-        """Replace rows that still are as they were read; the UIDs of those that are not.
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
+        """Write or delete rows that still are as they were read; the keys of those that are not.
 
-        No UID may come twice.
+        No key may come twice.
         """
         ...
 
+    def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
+        """Another batch's row takes the place of the first with its checksum, or nothing changes.
+
+        False if one of the two is not as it was read.
+        """
+        ...
+
+    def of_instances(self, instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
+        """Every row of some instances, by instance; those without a row are left out."""
+        ...
+
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
-        """A study's rows, ordered by SOP Instance UID, fetched as they are consumed."""
+        """A study's rows, ordered by SOP Instance UID, fetched as they are consumed.
+
+        Which there are is from an index: what was written in the last second may be missing.
+        """
+        ...
+
+    def by_sop_instance(self, sop_instance_uid: str) -> Iterator[InstanceRecord]:
+        """The rows of every instance of a SOP Instance UID, ordered by row key; as by_study."""
         ...
 
 
-def record(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
-    """Keep rows, except where the instance has since been sent again in a newer batch.
+def record(
+    store: InstanceStore,
+    batch_id: str,
+    rows: Sequence[InstanceRecord],
+    exists: Callable[[str], bool],
+    *,
+    adds: bool = True,
+) -> list[InstanceRecord]:
+    """Keep what became of a batch's instances; the rows, where they stand. Safe to repeat.
 
-    A late result of the older batch must not hide what became of the newer one; where the two have
-    other bytes, the row that stays names the other object. Safe to repeat, and then writes nothing.
-    Raises ServiceUnavailable.
+    A failure that comes too late changes nothing: be it that the batch is known to have imported
+    the instance, or that its row is another batch's by now, and its object with it (``exists``, by
+    the key). Unless it ``adds`` rows, it only changes those that the batch has: an earlier try has
+    written them, and others may have taken some. Raises ServiceUnavailable.
     """
-    unique = one_per_uid(rows)
 
-    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
-        kept = [
-            (was, merged(was, row))
-            for uid, row in unique.items()
-            if not _is_better_known(was := known.get(uid), row)
-        ]
-        return [(was, row) for was, row in kept if _tells_more(was, row)]
+    def decide(known: Rows) -> list[Change]:
+        ours = own(batch_id, known)
+        read = {key.instance for key in known}
+        # Of what is decided already, nothing was read this time.
+        asked = [row for row in rows if row.instance in read or row.instance not in kept]
+        found = [_recorded(row, ours.get(row.instance), known) for row in asked]
+        kept.update({row.instance: row for _, row in found if row})
+        return [each for each in found if _tells_more(*each) and not is_late(*each)]
 
-    swap(store, unique, decide)
+    def is_late(was: InstanceRecord | None, row: InstanceRecord | None) -> bool:
+        if was is None and not adds:
+            return True
+        if was is not None or row is None or row.beside is None:
+            return False
+        return row.state is InstanceState.FAILED and not exists(row.key)
+
+    kept: dict[str, InstanceRecord] = {}
+    swap(store, [row.row_key for row in rows], decide, partial(shared_and_own, store, batch_id))
+    return [kept.get(row.instance, row) for row in rows]
 
 
 def register(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
-    """Keep rows of instances that wait for their import, where nothing better is known of them.
+    """Keep a batch's rows that wait for their import, where there is none yet.
 
-    An older batch's instance that is imported, or about to be, keeps its row until the newer one
-    starts: only then is it known whether it is a duplicate.
+    What another batch's row stands for is looked at when this one is imported.
     """
-    unique = one_per_uid(rows)
 
-    def decide(known: Mapping[str, InstanceRecord]) -> list[Change]:
-        pairs = [(known.get(uid), row) for uid, row in unique.items()]
-        return [(was, merged(was, row)) for was, row in pairs if _is_open(was, row)]
+    def decide(known: Rows) -> list[Change]:
+        return [(None, row) for row in rows if row.row_key not in known]
 
-    swap(store, unique, decide)
+    swap(store, [row.row_key for row in rows], decide, store.get_many)
 
 
-def swap(store: InstanceStore, sop_instance_uids: Iterable[str], decide: Decision) -> None:
+def inherit(
+    store: InstanceStore, rows: Sequence[InstanceRecord], old_batch_id: str, keys: Set[str]
+) -> None:
+    """A batch's rows take the places of the old batch's that it repeats, where that has failed.
+
+    ``keys`` are those of the old objects that the new ones are copies of. Safe to repeat.
+    """
+    new = {row.instance: row for row in rows}
+    batch_ids = {row.batch_id for row in rows}
+
+    def decide(known: Rows) -> list[Change]:
+        ours = {row.instance for row in known.values() if row.batch_id in batch_ids}
+        return [
+            change
+            for was in own(old_batch_id, known).values()
+            if is_absent(was) and was.key in keys
+            for change in _inherited(was, new[was.instance], has_row=was.instance in ours)
+        ]
+
+    wanted = [key for row in rows for key in (row.row_key, copy_of(row).row_key)]
+    swap(store, wanted, decide, partial(shared_and_own, store, old_batch_id))
+
+
+def own(batch_id: str, known: Rows) -> dict[str, InstanceRecord]:
+    """Of the known rows, a batch's, by instance."""
+    return {row.instance: row for row in known.values() if row.batch_id == batch_id}
+
+
+def own_rows(
+    store: InstanceStore, batch_id: str, keys: Sequence[RowKey]
+) -> dict[str, InstanceRecord]:
+    """The rows that a batch has, by instance; ``keys`` are those of its manifest's entries."""
+    return own(batch_id, shared_and_own(store, batch_id, keys))
+
+
+def shared_and_own(store: InstanceStore, batch_id: str, keys: Sequence[RowKey]) -> Rows:
+    """The rows of some keys, and the batch's own beside those of others."""
+    known = dict(store.get_many(keys))
+    others = [key for key in keys if key in known and known[key].batch_id != batch_id]
+    copies = store.get_many(key.beside(batch_id) for key in others)
+    known |= copies
+    rest = {key.instance for key in others} - {key.instance for key in copies}
+    for found in store.of_instances(sorted(rest)).values():
+        known |= {row.row_key: row for row in found}
+    return known
+
+
+def copy_of(row: InstanceRecord) -> InstanceRecord:
+    """The row of a copy, beside another batch's row."""
+    return replace(row, beside=row.batch_id)
+
+
+def all_of(store: InstanceStore, keys: Sequence[RowKey]) -> Rows:
+    """Every row of the keys' instances."""
+    found = store.of_instances(dict.fromkeys(key.instance for key in keys)).values()
+    return {row.row_key: row for rows in found for row in rows}
+
+
+def swap(store: InstanceStore, keys: Sequence[RowKey], decide: Decision, read: Reading) -> None:
     """Read rows and change some, deciding again about those that were changed in between.
 
-    Raises ServiceUnavailable if that goes on and on.
+    The changes of one instance are made in their order. Raises ServiceUnavailable if others keep
+    changing the rows.
     """
-    wanted = frozenset(sop_instance_uids)
     for _ in range(_TRIES):
-        decided = decide(store.get_many(wanted))
+        known = read(keys)
+        instances = {key.instance for key in keys}
         # Of the others nothing was read this time.
-        changes = [(was, row) for was, row in decided if row.sop_instance_uid in wanted]
-        wanted = store.swap_many(changes) if changes else frozenset()
-        if not wanted:
+        changes = [each for each in decide(known) if row_key(each).instance in instances]
+        again: set[str] = set()
+        for turn in _turns(changes):
+            left = [each for each in turn if row_key(each).instance not in again]
+            again |= {key.instance for key in store.swap_many(left)}
+        if not again:
             return
+        keys = [key for key in keys if key.instance in again]
     raise ServiceUnavailable("other batches keep changing the same instances")
 
 
-def same_bytes(one: Checksum, other: Checksum) -> bool | None:
-    """Whether two objects are the same; None where their algorithms differ, so nobody knows."""
-    return one == other if one.algorithm is other.algorithm else None
+def _turns(changes: Iterable[Change]) -> list[list[Change]]:
+    """The first change of each instance, the second of those that have one, and so on."""
+    turns: list[list[Change]] = []
+    made: Counter[str] = Counter()
+    for change in changes:
+        instance = row_key(change).instance
+        if made[instance] == len(turns):
+            turns.append([])
+        turns[made[instance]].append(change)
+        made[instance] += 1
+    return turns
+
+
+def row_key(change: Change) -> RowKey:
+    """The key of the row that changes."""
+    was, row = change
+    changed = row or was
+    if changed is None:
+        raise ValueError("a change of nothing")
+    return changed.row_key
 
 
 def was_imported(row: InstanceRecord | None) -> bool:
@@ -103,60 +226,28 @@ def was_imported(row: InstanceRecord | None) -> bool:
     return row is not None and row.state in (InstanceState.IMPORTED, InstanceState.DELETED)
 
 
-def _is_open(known: InstanceRecord | None, row: InstanceRecord) -> bool:
-    if known is None:
-        return True
-    return _is_absent(known) and known.batch_id < row.batch_id
-
-
-def _is_better_known(known: InstanceRecord | None, row: InstanceRecord) -> bool:
-    """Whether a failure comes too late: the batch is known to have imported the instance."""
-    return (
-        known is not None
-        and known.batch_id == row.batch_id
-        and was_imported(known)
-        and row.state is InstanceState.FAILED
-    )
-
-
-def _tells_more(was: InstanceRecord | None, row: InstanceRecord) -> bool:
-    """Than when it was told: an event and a poll find the same end at the same moment."""
-    return was is None or replace(row, updated_at=was.updated_at) != was
-
-
-def merged(known: InstanceRecord | None, row: InstanceRecord) -> InstanceRecord:
-    """Which of two rows is kept, with what it remembers of the other's bytes."""
-    if known is None:
-        return row
-    last, other = (known, row) if _outranks(known, row) else (row, known)
-    conflicts = [*known.conflicts, *row.conflicts]
-    if other.batch_id != last.batch_id and same_bytes(known.checksum, row.checksum) is False:
-        conflicts.append(other.key)
-    kept = tuple(dict.fromkeys(key for key in conflicts if key != last.key))
-    return replace(last, conflicts=kept[-MAX_CONFLICTS:])
-
-
-def _outranks(known: InstanceRecord, row: InstanceRecord) -> bool:
-    """A newer batch's row does; but what one batch has not, does not hide another's same bytes."""
-    if known.batch_id == row.batch_id:
-        return False
-    if same_bytes(known.checksum, row.checksum) and (_is_absent(known) != _is_absent(row)):
-        return _is_absent(row)
-    # Batch ids begin with the time the batch was opened.
-    return known.batch_id > row.batch_id
-
-
-def _is_absent(row: InstanceRecord) -> bool:
+def is_absent(row: InstanceRecord) -> bool:
     """Whether it has ended without being in HealthImaging."""
-    return row.state in (InstanceState.FAILED, InstanceState.QUARANTINED, InstanceState.DELETED)
+    return row.state in (InstanceState.FAILED, InstanceState.DELETED)
 
 
-def one_per_uid(rows: Iterable[InstanceRecord]) -> dict[str, InstanceRecord]:
-    """One row for each UID, which a sender may use in two studies: a failure shows."""
-    found: dict[str, InstanceRecord] = {}
-    for row in sorted(rows, key=lambda row: row.state is InstanceState.FAILED):
-        other = found.get(row.sop_instance_uid)
-        if other and same_bytes(other.checksum, row.checksum) is False:
-            row = replace(row, conflicts=(*row.conflicts, *other.conflicts, other.key))  # noqa: PLW2901
-        found[row.sop_instance_uid] = row
-    return found
+def _recorded(row: InstanceRecord, ours: InstanceRecord | None, known: Rows) -> Change:
+    """Where the end of a batch's instance is written; what it imported stays so."""
+    if ours is not None:
+        is_late = was_imported(ours) and row.state is InstanceState.FAILED
+        return ours, ours if is_late else replace(row, beside=ours.beside)
+    return None, copy_of(row) if row.row_key in known else row
+
+
+def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> list[Change]:
+    """The old row's place, or one that the new batch's id names."""
+    if has_row:
+        return [(was, None)]
+    if was.beside != was.batch_id:
+        return [(was, replace(row, beside=was.beside))]
+    return [(None, copy_of(row)), (was, None)]
+
+
+def _tells_more(was: InstanceRecord | None, row: InstanceRecord | None) -> bool:
+    """Than when it was told: an event and a poll find the same end at the same moment."""
+    return was is None or row is None or replace(row, updated_at=was.updated_at) != was

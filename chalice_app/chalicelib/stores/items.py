@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chalicelib.stores.batches import BatchLine
+from chalicelib.stores.jobs import list_key
+from chalicelib.stores.schema import BATCH, JOB
 from contract.checksums import Checksum
 from contract.records import (
     BatchRecord,
@@ -22,8 +25,23 @@ from contract.times import from_iso, to_iso
 Item = dict[str, Any]
 
 
+def job_row(job: JobRecord) -> Item:
+    """A row of the job table, with what its indexes need."""
+    return job_item(job) | {"kind": JOB, "listKey": list_key(job)}
+
+
+def batch_row(batch: BatchRecord) -> Item:
+    """A row of the batch table, with what its index by time needs."""
+    return batch_item(batch) | {"kind": BATCH}
+
+
+def instance_row(row: InstanceRecord) -> Item:
+    """A row of the instance table, with its key."""
+    return instance_item(row) | row.row_key._asdict()
+
+
 def job_item(job: JobRecord) -> Item:
-    """A row of DicomImportJobTable."""
+    """A job, as the REST API shows it, too."""
     return _present(
         jobId=job.job_id,
         jobStatus=str(job.job_status),
@@ -70,8 +88,22 @@ def job_from_item(item: Mapping[str, Any]) -> JobRecord:
     )
 
 
+def line_from_item(item: Mapping[str, Any]) -> BatchLine:
+    """What an index shows of a batch."""
+    return BatchLine(
+        batch_id=item["batchId"],
+        calling_ae_title=item["callingAeTitle"],
+        opened_at=from_iso(item["openedAt"]),
+        datastore_id=item.get("datastoreId"),
+        urgent=item.get("urgent", False),
+        closed_at=_time(item, "closedAt"),
+        admitted_at=_time(item, "admittedAt"),
+        job_id=item.get("jobId"),
+    )
+
+
 def batch_item(batch: BatchRecord) -> Item:
-    """A row of DicomBatchTable."""
+    """A batch, as the REST API shows it, too."""
     return _present(
         batchId=batch.batch_id,
         state=str(batch.state),
@@ -125,7 +157,7 @@ def batch_from_item(item: Mapping[str, Any]) -> BatchRecord:
 
 
 def instance_item(row: InstanceRecord) -> Item:
-    """A row of DicomInstanceTable."""
+    """A row of the ledger, but for its key."""
     return _present(
         sopInstanceUID=row.sop_instance_uid,
         studyInstanceUID=row.study_instance_uid,
@@ -143,7 +175,7 @@ def instance_item(row: InstanceRecord) -> Item:
         imageSetVersion=row.image_set_version,
         isPrimary=row.is_primary,
         warnings=list(row.warnings) or None,
-        conflicts=list(row.conflicts) or None,
+        beside=row.beside,
     )
 
 
@@ -166,7 +198,7 @@ def instance_from_item(item: Mapping[str, Any]) -> InstanceRecord:
         image_set_version=_whole(item.get("imageSetVersion")),
         is_primary=item.get("isPrimary"),
         warnings=tuple(item.get("warnings", ())),
-        conflicts=tuple(item.get("conflicts", ())),
+        beside=item.get("beside"),
     )
 
 

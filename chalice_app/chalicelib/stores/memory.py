@@ -1,17 +1,25 @@
 """The stores' in-memory twins: the same contract tests run over them and over AWS's."""
 
-import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
+from chalicelib.stores.batches import BatchLine, line_of
 from chalicelib.stores.gate import Gate
-from chalicelib.stores.instances import Change
-from chalicelib.stores.jobs import Window, newest_first
+from chalicelib.stores.instances import Change, Rows, row_key
+from chalicelib.stores.jobs import list_key
 from contract.batch_states import TRANSITIONS, BatchEvent
-from contract.records import BatchRecord, BatchState, InstanceRecord, JobRecord, JobStatus
+from contract.keys import RowKey
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    InstanceRecord,
+    JobRecord,
+    JobStatus,
+)
 
 
 class MemoryJobs:
@@ -44,34 +52,15 @@ class MemoryJobs:
         self.rows[job.job_id] = job
         return True
 
-    def by_status(self, status: JobStatus, window: Window, limit: int) -> list[JobRecord]:
+    def get_many(self, job_ids: Sequence[str]) -> Mapping[str, JobRecord]:
         """See JobStore."""
-        return self._select(lambda job: job.job_status is status, window, limit)
+        return {each: self.rows[each] for each in job_ids if each in self.rows}
 
-    def by_study(
-        self, study_instance_uid: str, status: JobStatus | None, window: Window, limit: int
-    ) -> list[JobRecord]:
+    def keys(self, status: JobStatus | None, low: str, high: str) -> Iterator[str]:
         """See JobStore."""
-        return self._select(
-            lambda job: (
-                job.study_instance_uid == study_instance_uid and status in (None, job.job_status)
-            ),
-            window,
-            limit,
-        )
-
-    def _select(
-        self, wanted: Callable[[JobRecord], bool], window: Window, limit: int
-    ) -> list[JobRecord]:
-        return newest_first(
-            (job for job in self.rows.values() if wanted(job) and _within(job, window)), limit
-        )
-
-
-def _within(job: JobRecord, window: Window) -> bool:
-    return (window.since is None or window.since <= job.submitted_at) and (
-        window.until is None or job.submitted_at <= window.until
-    )
+        jobs = (job for job in self.rows.values() if status in (None, job.job_status))
+        keys = (key for key in map(list_key, jobs) if low <= key <= high)
+        return iter(sorted(keys, reverse=True))
 
 
 class MemoryBatches:
@@ -141,20 +130,22 @@ class MemoryBatches:
         self.rows[batch.batch_id] = replace(known, owner=owner, lease_expires_at=expires_at)
         return True
 
-    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+    def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRecord]:
         """See BatchStore."""
-        found = [row for row in self.rows.values() if row.state is state]
-        return iter(sorted(found, key=lambda row: row.opened_at)[:limit])
+        return {each: self.rows[each] for each in batch_ids if each in self.rows}
 
-    def newest(self, state: BatchState, until: datetime | None, limit: int) -> list[BatchRecord]:
+    def lines(
+        self, state: BatchState, limit: int | None = None, *, newest: bool = False
+    ) -> Iterator[BatchLine]:
         """See BatchStore."""
-        rows = (row for row in self.rows.values() if row.state is state)
-        found = (row for row in rows if until is None or row.opened_at <= until)
-        return heapq.nlargest(limit, found, key=lambda row: (row.opened_at, row.batch_id))
+        found = sorted(each for each, row in self.rows.items() if row.state is state)
+        chosen = (found[::-1] if newest else found)[:limit]
+        return iter([line_of(self.rows[each]) for each in chosen])
 
-    def count(self, state: BatchState) -> int:
+    def ids(self, state: BatchState | None, high: str | None = None) -> Iterator[str]:
         """See BatchStore."""
-        return sum(row.state is state for row in self.rows.values())
+        found = (each for each, row in self.rows.items() if state in (None, row.state))
+        return iter(sorted((each for each in found if not high or each <= high), reverse=True))
 
 
 def _merged(known: BatchRecord | None, batch: BatchRecord) -> BatchRecord:
@@ -206,26 +197,49 @@ class MemoryInstances:
     """An InstanceStore."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, InstanceRecord] = {}
+        self.rows: dict[RowKey, InstanceRecord] = {}
 
-    def get_many(self, sop_instance_uids: Iterable[str]) -> Mapping[str, InstanceRecord]:
+    def get_many(self, keys: Iterable[RowKey]) -> Rows:
         """See InstanceStore."""
-        return {uid: self.rows[uid] for uid in sop_instance_uids if uid in self.rows}
+        return {key: self.rows[key] for key in keys if key in self.rows}
 
-    def swap_many(self, changes: Sequence[Change]) -> frozenset[str]:
+    def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
         """See InstanceStore."""
-        refused = {row.sop_instance_uid for was, row in changes if not self._is(was, row)}
-        done = [row for _, row in changes if row.sop_instance_uid not in refused]
-        self.rows |= {row.sop_instance_uid: row for row in done}
+        refused = {row_key(each) for each in changes if self.rows.get(row_key(each)) != each[0]}
+        for key, row in ((row_key(each), each[1]) for each in changes):
+            if key not in refused and row is not None:
+                self.rows[key] = row
+            elif key not in refused:
+                del self.rows[key]
         return frozenset(refused)
 
-    def _is(self, was: InstanceRecord | None, row: InstanceRecord) -> bool:
-        return self.rows.get(row.sop_instance_uid) == was
+    def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
+        """See InstanceStore."""
+        if [self.rows.get(each.row_key) for each in (first, other)] != [first, other]:
+            return False
+        del self.rows[other.row_key]
+        self.rows[first.row_key] = replace(other, beside=None)
+        return True
+
+    def of_instances(self, instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
+        """See InstanceStore."""
+        wanted, found = set(instances), defaultdict[str, list[InstanceRecord]](list)
+        for row in self._ordered(lambda row: row.instance in wanted):
+            found[row.instance].append(row)
+        return {instance: tuple(rows) for instance, rows in found.items()}
 
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
         """See InstanceStore."""
-        rows = (row for row in self.rows.values() if row.study_instance_uid == study_instance_uid)
+        rows = self._ordered(lambda row: row.study_instance_uid == study_instance_uid)
         return iter(sorted(rows, key=lambda row: row.sop_instance_uid))
+
+    def by_sop_instance(self, sop_instance_uid: str) -> Iterator[InstanceRecord]:
+        """See InstanceStore."""
+        return iter(self._ordered(lambda row: row.sop_instance_uid == sop_instance_uid))
+
+    def _ordered(self, wanted: Callable[[InstanceRecord], bool]) -> tuple[InstanceRecord, ...]:
+        rows = sorted(filter(wanted, self.rows.values()), key=lambda row: row.row_key)
+        return tuple(rows)
 
 
 class MemoryObjects:
@@ -254,6 +268,11 @@ class MemoryObjects:
         self.metadata[bucket, target] = metadata
         del self.bodies[bucket, key]
         self.metadata.pop((bucket, key), None)
+
+    def metadata_of(self, bucket: str, key: str) -> Mapping[str, str]:
+        """See ObjectStore."""
+        self._body(bucket, key)
+        return self.metadata.get((bucket, key), {})
 
     def _body(self, bucket: str, key: str) -> bytes:
         if (bucket, key) in self.denied:

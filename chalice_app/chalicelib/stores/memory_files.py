@@ -1,7 +1,7 @@
 """Files in memory, over the objects of ``stores.memory``: one bucket for all of a test's code."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,11 +13,12 @@ from contract.checksums import Checksum
 
 @dataclass(frozen=True, slots=True)
 class MemoryFiles:
-    """Files; every object was modified at ``modified_at``."""
+    """Files; every object was modified at ``modified_at``, and has the checksum of its bytes."""
 
     objects: MemoryObjects
     bucket: str
     modified_at: datetime = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+    checksum_of: Callable[[bytes], Checksum] = Checksum.of
 
     def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
         """See Files."""
@@ -27,7 +28,7 @@ class MemoryFiles:
         """See Files."""
         body = self._body(key)
         metadata = self.objects.metadata.get((self.bucket, key), {})
-        checksum = Checksum.of(body)
+        checksum = self.checksum_of(body)
         return StoredObject(key, len(body), _etag(body), self.modified_at, metadata, checksum)
 
     def read(self, key: str, max_bytes: int) -> bytes:
@@ -36,6 +37,14 @@ class MemoryFiles:
             raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
         return self._body(key)
 
+    def same(self, key: str, other: str) -> bool:
+        """See Files."""
+        return self._body(key) == self._body(other)
+
+    def digest(self, key: str) -> Checksum:
+        """See Files."""
+        return Checksum.of(self._body(key))
+
     def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
         """See Files."""
         body = self._body(source.key)
@@ -43,7 +52,7 @@ class MemoryFiles:
             raise ObjectChanged("the object was replaced meanwhile")
         self.put(target, body)
         self.objects.metadata[self.bucket, target] = metadata
-        return Checksum.of(body)
+        return self.checksum_of(body)
 
     def create(self, key: str, body: bytes) -> bool:
         """See Files."""

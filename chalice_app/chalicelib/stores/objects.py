@@ -18,6 +18,10 @@ class ObjectStore(Protocol):
         """The object's body; raises ObjectMissing, or ObjectTooLarge without reading it."""
         ...
 
+    def metadata_of(self, bucket: str, key: str) -> Mapping[str, str]:
+        """The object's own metadata; raises ObjectMissing and ObjectDenied."""
+        ...
+
     def move(self, bucket: str, key: str, target: str, metadata: Mapping[str, str]) -> None:
         """Copy inside the bucket and delete the source; raises ObjectMissing."""
         ...

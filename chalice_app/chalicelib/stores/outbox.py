@@ -6,19 +6,20 @@ takes that away. A batch gets it with the very write that ends it, so no crash c
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chalicelib.events.event import Event, EventType
 from chalicelib.stores.memory import MemoryBatches
-from chalicelib.stores.schema import BATCHES_BY_DUE
-from chalicelib.stores.table import Table
+from chalicelib.stores.schema import BATCHES_BY_DUE, EXPIRES_AT
+from chalicelib.stores.table import Table, expires, serialize
 from contract.records import BatchRecord, BatchState
 from contract.times import from_iso, to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import PutTypeDef
 
 
 class Due(StrEnum):
@@ -26,7 +27,6 @@ class Due(StrEnum):
 
     ANNOUNCE = "announce"  # a batch has ended: its events are to be sent
     EXPIRE = "expire"  # ... and were sent: its objects are to be deleted some day
-    STUDY = "study"  # a study may be quiet
     EVENT = "event"  # an event that no other record implies
 
 
@@ -57,6 +57,10 @@ class Outbox(Protocol):
         """
         ...
 
+    def sent(self, key: str, now: datetime) -> None:
+        """An event was sent: what is left of it keeps the same one from being kept again."""
+        ...
+
     def keep(self, event: Event) -> str:
         """An event to be sent, kept once however often this is called; returns its key."""
         ...
@@ -84,10 +88,13 @@ def event_item(event: Event) -> dict[str, Any]:
 
 
 class DynamoOutbox:
-    """An Outbox."""
+    """An Outbox; ``retention`` is how long an event that was sent is known, None is for good."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(
+        self, client: "DynamoDBClient", table: str, retention: timedelta | None = None
+    ) -> None:
         self._table = Table(client, table)
+        self._retention = retention
 
     def due(self, what: Due, until: datetime) -> Iterator[str]:
         """See Outbox."""
@@ -107,8 +114,7 @@ class DynamoOutbox:
         self, key: str, what: Due, then: Due | None = None, at: datetime | None = None
     ) -> bool:
         """See Outbox."""
-        # What is left of an event keeps the same one from being kept again.
-        expression = "SET due = :then" if then else "REMOVE due, dueAt, detail"
+        expression = "SET due = :then" if then else "REMOVE due, dueAt"
         values: Mapping[str, str] = {"what": what} | ({"then": then} if then else {})
         condition = "due = :what"
         if at is not None:
@@ -116,6 +122,20 @@ class DynamoOutbox:
         return self._table.change(
             {"batchId": key}, expression, values, ConditionExpression=condition
         )
+
+    def sent(self, key: str, now: datetime) -> None:
+        """See Outbox."""
+        expression, values = "REMOVE due, dueAt, detail", {"what": Due.EVENT}
+        expiry = expires(now, self._retention)
+        if expiry:
+            expression = f"SET {EXPIRES_AT} = :{EXPIRES_AT} {expression}"
+        self._table.change(
+            {"batchId": key}, expression, {**values, **expiry}, ConditionExpression="due = :what"
+        )
+
+    def put_of(self, event: Event) -> "PutTypeDef":
+        """The request that keeps an event, for a transaction."""
+        return {"TableName": self._table.name, "Item": serialize(event_item(event))}
 
     def keep(self, event: Event) -> str:
         """See Outbox."""
@@ -167,6 +187,10 @@ class MemoryOutbox:
         if what is Due.ANNOUNCE:
             self.told[key] = self.batches.rows[key]
         return True
+
+    def sent(self, key: str, _: datetime) -> None:
+        """See Outbox."""
+        self.done(key, Due.EVENT)
 
     def keep(self, event: Event) -> str:
         """See Outbox."""

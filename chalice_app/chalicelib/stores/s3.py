@@ -62,6 +62,11 @@ class S3Objects:
                     raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
                 return body.read()
 
+    def metadata_of(self, bucket: str, key: str) -> Mapping[str, str]:
+        """See ObjectStore."""
+        with object_errors():
+            return self._client.head_object(Bucket=bucket, Key=key)["Metadata"]
+
     def move(self, bucket: str, key: str, target: str, metadata: Mapping[str, str]) -> None:
         """See ObjectStore."""
         with object_errors():

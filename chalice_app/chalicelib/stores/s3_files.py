@@ -1,5 +1,6 @@
 """Files in Amazon S3."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from contract.checksums import Checksum, ChecksumAlgorithm
 from contract.errors import ProductError
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 # What the receiver uses: S3 keeps it for the whole object even where that comes in parts.
@@ -26,6 +28,8 @@ _ALGORITHM = ChecksumAlgorithm.CRC64NVME
 _CHANGED = frozenset({"PreconditionFailed", "412"})
 _EMPTY = "InvalidRange"
 _NO_CODE = "400"
+# Bytes at once of each of two objects.
+_COMPARED = 1024 * 1024
 
 
 @contextmanager
@@ -109,6 +113,25 @@ class S3Files:
         if stored.size > max_bytes:
             raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
         return data
+
+    def same(self, key: str, other: str) -> bool:
+        """See Files."""
+        with _mapped_errors(), self._opened(key) as one, self._opened(other) as two:
+            while (chunk := one.read(_COMPARED)) == two.read(_COMPARED):
+                if not chunk:
+                    return True
+        return False
+
+    def digest(self, key: str) -> Checksum:
+        """See Files."""
+        found = hashlib.sha256()
+        with _mapped_errors(), self._opened(key) as body:
+            while chunk := body.read(_COMPARED):
+                found.update(chunk)
+        return Checksum.sha256(found.digest())
+
+    def _opened(self, key: str) -> "closing[StreamingBody]":
+        return closing(self._client.get_object(Bucket=self._bucket, Key=key)["Body"])
 
     def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
         """See Files."""

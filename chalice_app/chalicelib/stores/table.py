@@ -1,15 +1,23 @@
 """One DynamoDB table, read and written as plain maps of attributes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, mapped_errors
+from chalicelib.stores.bulk import get_all
+from chalicelib.stores.schema import EXPIRES_AT
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+# An item or a key, a condition, and the condition's ``:name`` values.
+Conditional = tuple[Mapping[str, Any], str, Mapping[str, Any]]
 
 
 class Table:
@@ -28,18 +36,50 @@ class Table:
             )
         return deserialize(answer["Item"]) if "Item" in answer else None
 
+    def get_many(self, keys: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+        """The items that exist, in no order; the keys must differ."""
+        return [
+            deserialize(item) for item in get_all(self.client, self.name, [*map(serialize, keys)])
+        ]
+
     def put(self, item: Mapping[str, Any], condition: str, **values: Any) -> bool:
         """Put on a condition, whose ``:name`` values and ``#state`` are filled in; False if not."""
-        arguments: dict[str, Any] = {"ConditionExpression": condition}
-        if values:
-            arguments["ExpressionAttributeValues"] = serialize(
-                {f":{name}": value for name, value in values.items()}
-            )
-        if "#state" in condition:
-            arguments["ExpressionAttributeNames"] = {"#state": "state"}
+        return self._on_condition(
+            self.client.put_item, {"Item": serialize(item)}, condition, values
+        )
+
+    def delete(self, key: dict[str, str], condition: str, **values: Any) -> bool:
+        """The same for a deletion."""
+        return self._on_condition(
+            self.client.delete_item, {"Key": serialize(key)}, condition, values
+        )
+
+    def transact(self, put: Conditional, delete: Conditional) -> bool:
+        """An item is put and another deleted, each on its condition, or neither; False if not."""
+        item, key = {"Item": serialize(put[0])}, {"Key": serialize(delete[0])}
+        requests: Any = [
+            {"Put": {"TableName": self.name, **item, **_condition(*put[1:])}},
+            {"Delete": {"TableName": self.name, **key, **_condition(*delete[1:])}},
+        ]
         try:
             with mapped_errors():
-                self.client.put_item(TableName=self.name, Item=serialize(item), **arguments)
+                self.client.transact_write_items(TransactItems=requests)
+        except ClientError as error:
+            if error_code(error) != "TransactionCanceledException":
+                raise
+            return False
+        return True
+
+    def _on_condition(
+        self,
+        call: Callable[..., object],
+        request: dict[str, Any],
+        condition: str,
+        values: Mapping[str, Any],
+    ) -> bool:
+        try:
+            with mapped_errors():
+                call(TableName=self.name, **request, **_condition(condition, values))
         except ClientError as error:
             if error_code(error) == "ConditionalCheckFailedException":
                 return False
@@ -109,6 +149,25 @@ class Table:
             if "LastEvaluatedKey" not in answer:
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def _condition(condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"ConditionExpression": condition}
+    if values:
+        arguments["ExpressionAttributeValues"] = serialize(
+            {f":{name}": value for name, value in values.items()}
+        )
+    if "#state" in condition:
+        arguments["ExpressionAttributeNames"] = {"#state": "state"}
+    return arguments
+
+
+def expires(now: datetime, retention: timedelta | None) -> dict[str, int]:
+    """The attribute by which DynamoDB deletes an item once ``retention`` is over; None is never.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
+    """
+    return {} if retention is None else {EXPIRES_AT: math.ceil((now + retention).timestamp())}
 
 
 def serialize(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,25 @@ import app
 import pytest
 from chalicelib import wiring
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution, Failure
 from chalicelib.imports.failure import fail_import
-from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.imports.rows import instance_row
+from chalicelib.intake.drops import COPIED_FROM, mark_of
+from chalicelib.stores.instances import copy_of
 
 from contract.batch_states import BatchEvent
 from contract.keys import InstanceKey, batch_prefix, manifest_key
 from contract.manifest import ManifestInstance
-from contract.records import Counts, InstanceRecord, InstanceState, JobRecord, JobStatus
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    Counts,
+    InstanceRecord,
+    InstanceState,
+    JobRecord,
+    JobStatus,
+)
 from local.lambdas import event_bridge_event
 from tests.pipeline.chalicelib.crash_world import (
     BUCKET,
@@ -95,6 +106,7 @@ def imported_before(world: World, instance: ManifestInstance) -> None:
         InstanceState.IMPORTED, NOW, job_id="job0",
     )  # fmt: skip
     overwrite(world.instances, [row])
+    world.put(row.key, CT)
     world.jobs.create(
         JobRecord(
             "job0", JobStatus.COMPLETED, OLDER, world.datastore_id, "x", "s3://x/", "s3://x/",
@@ -331,6 +343,56 @@ def drops_that_were_told(world: World) -> Any:
     return queue_event("dropbox/two.dcm", "dropbox/notes.txt")
 
 
+def a_repeated_batch(world: World) -> Any:
+    """Of what failed beside another batch's, so that nobody has compared the two."""
+    first = world.put_instance(B, "1.2.3.1")
+    instance = world.put_instance(EMPTY, "1.2.3.1")
+    failed = quarantined(A)
+    world.put(instance.key, CT, {COPIED_FROM: mark_of(failed)})
+    rows = [
+        instance_row(B, first, InstanceState.IMPORTED, NOW, job_id="job0"),
+        instance_row(A, replace(first, key=failed), InstanceState.FAILED, NOW, reason="x"),
+    ]
+    overwrite(world.instances, [rows[0], copy_of(rows[1])])
+    opened = BatchRecord(EMPTY, BatchState.OPEN, "CT1", NOW, Counts(1), retry_of=A,
+                         owner="operator", lease_expires_at=NOW)  # fmt: skip
+    assert world.batches.move(opened, BatchEvent.OPENED)
+    world.close(EMPTY, [instance])
+    return queue_event(manifest_key(EMPTY))
+
+
+def quarantined(batch_id: str) -> str:
+    return failed_key(str(InstanceKey(batch_id, "1.2", "1.2.3", "1.2.3.1")))
+
+
+def a_repeated_batch_that_starts(world: World) -> Any:
+    app.trigger_import(a_repeated_batch(world), None)
+    world.begin_upload(EMPTY)
+    batch = world.batches.get(EMPTY)
+    assert batch is not None
+    world.batches.move(replace(batch, admitted_at=NOW), BatchEvent.ADMITTED)
+    return step(EMPTY)
+
+
+def a_repeated_batch_whose_event_is_lost(world: World) -> Any:
+    a_repeated_batch(world)
+    world.now += timedelta(minutes=5)
+    return SCHEDULED
+
+
+def a_job_whose_record_is_gone(world: World) -> Any:
+    event = a_finished_job(world)
+    world.forget_job(event["job"]["jobId"])
+    return event
+
+
+def a_late_success_whose_record_is_gone(world: World) -> Any:
+    event = a_late_success_that_is_told(world)
+    world.forget_job(event["detail"]["jobId"])
+    event["detail"]["jobName"] = A
+    return event
+
+
 def old_objects(world: World) -> Any:
     """Of a batch whose event was lost, of a copy whose batch was never written, and of nobody."""
     world.close(B, [world.put_instance(B, "1.2.3.1")])
@@ -377,6 +439,10 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "on_import_event failed": ("on_import_event", a_job_that_failed),
     "on_import_event no manifest": ("on_import_event", a_job_that_failed_without_a_manifest),
     "on_import_event late": ("on_import_event", a_late_success_that_is_told),
+    "trigger_import repeated": ("trigger_import", a_repeated_batch),
+    "start_import_job repeated": ("start_import_job", a_repeated_batch_that_starts),
+    "recover_batches repeated": ("recover_batches", a_repeated_batch_whose_event_is_lost),
+    "check_status no record": ("check_status", a_job_whose_record_is_gone),
     "trigger_import dropbox": ("trigger_import", drops_that_were_told),
     "collect_dropbox": ("collect_dropbox", a_full_dropbox),
     "reconcile": ("reconcile", old_objects),

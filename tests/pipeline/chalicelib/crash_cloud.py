@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from chalicelib import aws
 from chalicelib.events.event import SOURCE
-from chalicelib.stores.dynamodb import DynamoBatches, DynamoInstances, DynamoJobs
+from chalicelib.stores.dynamo_instances import DynamoInstances
+from chalicelib.stores.dynamodb import DynamoBatches, DynamoJobs
 from chalicelib.stores.schema import table_definitions
 from chalicelib.stores.table import deserialize
 from moto.s3 import models
@@ -46,8 +47,8 @@ class Cloud(World):
         super().__init__(install())
         self.s3, self.dynamodb = aws.s3(), aws.dynamodb()
         self.states, self.imaging = aws.stepfunctions(), aws.healthimaging()
-        self.batches = DynamoBatches(self.dynamodb, "DicomBatchTable")
-        self.instances = DynamoInstances(self.dynamodb, "DicomInstanceTable")
+        self.batches = DynamoBatches(self.dynamodb, "DicomBatchRecordTable")
+        self.instances = DynamoInstances(self.dynamodb, "DicomInstanceRecordTable")
         self.jobs = DynamoJobs(self.dynamodb, "DicomImportJobTable")
         aws_mock.create(BUCKET, RESULTS)
         aws.sqs().create_queue(QueueName="dicom-import")
@@ -78,6 +79,10 @@ class Cloud(World):
 
     def remove(self, key: str) -> None:
         self.s3.delete_object(Bucket=BUCKET, Key=key)
+
+    def forget_job(self, job_id: str) -> None:
+        key: Any = {"jobId": {"S": job_id}}
+        self.dynamodb.delete_item(TableName="DicomImportJobTable", Key=key)
 
     def begin_upload(self, batch_id: str) -> None:
         self.s3.create_multipart_upload(Bucket=BUCKET, Key=upload_key(batch_id))

@@ -22,8 +22,9 @@ from chalicelib.stores.memory import (
     MemoryObjects,
 )
 from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import MemoryOutbox
-from chalicelib.stores.studies import MemoryStudies, study_key
+from chalicelib.stores.studies import STUDY
 
 from contract.times import to_iso
 from local.healthimaging import install
@@ -43,6 +44,7 @@ from tests.pipeline.chalicelib.crash_world import (
     NOW,
     RESULTS,
     World,
+    checksum_of,
     set_environment,
     take_time_from,
     upload_key,
@@ -87,7 +89,10 @@ class Memory(World):
         self.files(BUCKET).delete([key])
 
     def files(self, bucket: str) -> MemoryFiles:
-        return MemoryFiles(self.objects, bucket, NOW)
+        return MemoryFiles(self.objects, bucket, NOW, checksum_of)
+
+    def forget_job(self, job_id: str) -> None:
+        del self.jobs.rows[job_id]
 
     def begin_upload(self, batch_id: str) -> None:
         self.objects.uploads.append((BUCKET, upload_key(batch_id)))
@@ -103,10 +108,11 @@ class Memory(World):
         objects = self.objects
         return {
             "tables": {
-                "DicomBatchTable": [*self._batch_items(), *self._other_items()],
-                "DicomImportJobTable": [items.job_item(row) for row in self.jobs.rows.values()],
-                "DicomInstanceTable": [
-                    items.instance_item(row) for _, row in sorted(self.instances.rows.items())
+                "DicomBatchRecordTable": [*self._batch_items(), *self._other_items()],
+                "DicomImportJobTable": [items.job_row(row) for row in self.jobs.rows.values()],
+                "DicomStudyTable": [*self._study_items()],
+                "DicomInstanceRecordTable": [
+                    items.instance_row(row) for row in self.instances.rows.values()
                 ],
             },
             "objects": {
@@ -123,14 +129,33 @@ class Memory(World):
 
     def _batch_items(self) -> Iterator[Json]:
         for batch_id, row in sorted(self.batches.rows.items()):
-            yield items.batch_item(row) | self._due(batch_id)
+            yield items.batch_row(row) | self._due(batch_id)
+
+    def _study_items(self) -> Iterator[Json]:
+        for uid, study in self.studies.rows.items():
+            due = study.due_at
+            yield {
+                "studyInstanceUID": uid,
+                "item": STUDY,
+                "changes": study.changes,
+                **({"batches": sorted(study.batch_ids)} if study.batch_ids else {}),
+                **({"due": "quiet", "dueAt": to_iso(due)} if due else {}),
+                **self._link(uid, STUDY),
+            }
+        for uid, item in self.studies.links:
+            if item != STUDY:
+                yield {"studyInstanceUID": uid, "item": item, **self._link(uid, item)}
+        for uid, key in self.studies.jobs:
+            yield {"studyInstanceUID": uid, "item": f"job#{key}"}
+
+    def _link(self, uid: str, item: str) -> Json:
+        if (uid, item) not in self.studies.links:
+            return {}
+        link, key = self.studies.links[uid, item]
+        return {"link": link, "linkKey": key, "firstReceivedAt": key.partition("#")[0]}
 
     def _other_items(self) -> Iterator[Json]:
         """What else DynamoDB's table of batches holds."""
-        for uid, study in sorted(self.studies.rows.items()):
-            batches = {"batches": sorted(study.batch_ids)} if study.batch_ids else {}
-            key = study_key(uid)
-            yield {"batchId": key, "changes": study.changes} | batches | self._due(key)
         for key, event in sorted(self.outbox.events.items()):
             due = self._due(key)
             told = {"detail": json.dumps(event.detail)} if due else {}

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from contract.checksums import Checksum
 # Not the same in two runs that end alike: times, the gate's traces of a dispatcher that died.
 VOLATILE = {"updatedAt", "admittedAt", "endedAt", "submittedAt", "closedAt"}
 VOLATILE |= {"startAskedAt", "correctedAt", "deletedAt"}
+VOLATILE |= {"expiresAt", "listKey", "linkKey", "firstReceivedAt"}
 VOLATILE |= {"dueAt", "eventId", "quietSince", "heldUntil", "holder", "changes"}
 _REPORT = re.compile(r"(?<=/)\d{8}T\d{6}Z(?=\.json)")
 # A retry's batch is named for the time it was asked for, and for what was asked.
@@ -31,7 +32,7 @@ def described(key: str, body: bytes, metadata: Mapping[str, str]) -> Json:
 def comparable(snapshot: Json) -> Json:
     """A snapshot without what differs between two runs that end alike."""
     tables = {
-        table: sorted((_lasting(row) for row in rows if row.get("batchId") != "admission"), key=str)
+        table: _rows(row for row in rows if row.get("batchId") != "admission")
         for table, rows in snapshot["tables"].items()
     }
     objects = {
@@ -41,7 +42,20 @@ def comparable(snapshot: Json) -> Json:
     return snapshot | {"tables": tables, "objects": objects}
 
 
+def in_order(found: Json) -> str:
+    """What was found, as a text that two equal ones have."""
+    return json.dumps(found, indent=1, sort_keys=True)
+
+
+def _rows(rows: Iterable[Json]) -> list[Json]:
+    """In one order. A job that is started again may be linked twice; one link leads nowhere."""
+    found = {in_order(each): each for each in map(_lasting, rows)}
+    return [found[text] for text in sorted(found)]
+
+
 def _lasting(row: Json) -> Json:
+    if row.get("item", "").startswith("job#"):
+        return {**row, "item": row["item"].rpartition("#")[2]}
     is_asked_for = "retryOf" in row or "newBatchId" in row
     return without(row, VOLATILE | {"openedAt", "requestedAt"} if is_asked_for else VOLATILE)
 

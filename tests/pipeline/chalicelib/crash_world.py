@@ -27,6 +27,7 @@ from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.jobs import JobStore
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
+from store_scp.crc import crc64
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
@@ -158,11 +159,11 @@ class World(ABC):
         sender = Sender("CT1", "STORESCP", "10.0.0.1", "a1")
         metadata = to_metadata(
             key, "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", None,
-            Checksum.of(body), sender, Target("study"),
+            checksum_of(body), sender, Target("study"),
         )  # fmt: skip
         self.put(str(key), body, metadata)
         return ManifestInstance(
-            str(key), len(body), Checksum.of(body), "1.2.840.10008.5.1.4.1.1.2",
+            str(key), len(body), checksum_of(body), "1.2.840.10008.5.1.4.1.1.2",
             sop, "1.2.3", "1.2", None, "1.2.840.10008.1.2.1",
         )  # fmt: skip
 
@@ -213,6 +214,10 @@ class World(ABC):
 
     def finish_jobs(self) -> None:
         self.scheduler.advance(60)
+
+    @abstractmethod
+    def forget_job(self, job_id: str) -> None:
+        """Somebody deletes its record."""
 
     def invoke(self, function: str, event: Any) -> Any:
         self.calls.watched = True
@@ -288,6 +293,11 @@ def set_environment(world: World, patch: pytest.MonkeyPatch) -> None:
         "DATA_ACCESS_ROLE_ARN": "arn:aws:iam::123456789012:role/import",
     }.items():
         patch.setenv(name, value)
+
+
+def checksum_of(body: bytes) -> Checksum:
+    """As the receiver and S3 compute it."""
+    return Checksum.crc64nvme(crc64(body))
 
 
 def upload_key(batch_id: str) -> str:

@@ -16,11 +16,11 @@ import pytest
 from tests.pipeline.chalicelib.crash_cases import CASES, a_day_of_facts
 from tests.pipeline.chalicelib.crash_cloud import NewCloud, a_cloud, hooks, new_cloud
 from tests.pipeline.chalicelib.crash_memory import in_memory
+from tests.pipeline.chalicelib.crash_snapshot import in_order
 from tests.pipeline.chalicelib.crash_verdict import (
     Reference,
     changes,
     dies_at,
-    on_any_cloud,
     reference,
     repeated,
 )
@@ -73,7 +73,7 @@ def test_a_handler_dies_after_as_many_changes_in_memory_and_ends_alike(
 ) -> None:
     on_moto, in_memory_ = expected(case), reference(case, in_memory)
     assert changes(in_memory_.names) == changes(on_moto.names)
-    assert on_any_cloud(in_memory_.end) == on_any_cloud(on_moto.end)
+    assert in_order(in_memory_.end) == in_order(on_moto.end)
 
 
 def test_each_fact_is_told_once_though_announcing_is_repeated(new_cloud: NewCloud) -> None:

@@ -177,7 +177,8 @@ def test_every_resource_answers_as_described() -> None:
     keep_partial_batch()
     study = call("GET", "/studies/1.2")[1]
     assert (study["importedCount"], study["failedCount"]) == (1, 1)
-    assert call("GET", "/instances/1.2.3.2")[1]["reason"] == "why"
+    (instance,) = call("GET", "/instances/1.2.3.2")[1]["instances"]
+    assert instance["reason"] == "why"
     first = call("GET", "/batches?state=PARTIAL&callingAeTitle=CT1&limit=1")[1]
     assert [each["batchId"] for each in first["batches"]] == [BATCH]
     assert call("GET", "/health")[0] == 200
@@ -203,6 +204,7 @@ def test_every_resource_answers_as_described() -> None:
         ("POST", "/instances/abc/release", {"reason": WHY}, 400),
         ("POST", "/instances/1.2/release", {"reason": WHY, "key": "dropbox/x"}, 400),
         ("GET", "/studies/1.2?limit=1", None, 400),
+        ("GET", "/jobs//instances", None, 404),
         ("GET", "/openapi.json?x=1", None, 400),
     ],
 )
@@ -315,7 +317,8 @@ def test_the_command_line_shows_and_repeats(capsys: pytest.CaptureFixture[str]) 
     keep_partial_batch()
     assert command(capsys, "batch", BATCH)[1]["state"] == "PARTIAL"
     assert len(command(capsys, "batches", "--state", "PARTIAL")[1]["batches"]) == 1
-    assert command(capsys, "instance", "1.2.3.2")[1]["reason"] == "why"
+    (instance,) = command(capsys, "instance", "1.2.3.2")[1]["instances"]
+    assert instance["reason"] == "why"
     assert command(capsys, "study", "1.2")[1]["failedCount"] == 1
     (aside,) = command(capsys, "quarantine", "--prefix", "import-failed")[1]["objects"]
     assert (aside["reason"], aside["size"]) == ("why", 1)

@@ -16,13 +16,10 @@ from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 from chalicelib.stores.s3_files import S3Files
 
-from contract.batch_states import BatchEvent
-from contract.records import BatchState
 from tests.pipeline.chalicelib.conftest import BUCKET
 from tests.unit.chalicelib.builders import (
     BATCH,
     NOW,
-    a_batch,
 )
 
 
@@ -43,7 +40,7 @@ def ports(request: pytest.FixtureRequest) -> Ports:
         files = MemoryFiles(MemoryObjects(), BUCKET)
         return Ports(files, MemoryLock(), MemoryJournal(), batches)
     request.getfixturevalue("_aws")
-    dynamodb, table = aws.dynamodb(), "DicomBatchTable"
+    dynamodb, table = aws.dynamodb(), "DicomBatchRecordTable"
     return Ports(
         S3Files(aws.s3(), BUCKET),
         DynamoLock(dynamodb, table, "lock"),
@@ -218,15 +215,3 @@ def test_the_first_entry_of_a_subject_stays(ports: Ports) -> None:
     assert ports.journal.begin(first) == first
     assert ports.journal.begin(replace(first, reason="another")) == first
     assert ports.journal.get("retry:x") == first
-
-
-def test_batches_of_a_state_come_newest_first(ports: Ports) -> None:
-    for number in range(4):
-        batch_id = f"20261123T093000Z-{number:016x}"
-        opened = replace(a_batch(batch_id=batch_id), opened_at=NOW + timedelta(minutes=number))
-        assert ports.batches.move(opened, BatchEvent.CLOSED)
-    found = ports.batches.newest(BatchState.CLOSED, None, 3)
-    assert [int(each.batch_id[-1]) for each in found] == [3, 2, 1]
-    found = ports.batches.newest(BatchState.CLOSED, NOW + timedelta(minutes=1), 3)
-    assert [int(each.batch_id[-1]) for each in found] == [1, 0]
-    assert ports.batches.newest(BatchState.OPEN, None, 3) == []

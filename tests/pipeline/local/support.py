@@ -42,7 +42,7 @@ def settle(rest: RestClient, acknowledged: set[str]) -> Ledger:
     ledger = Ledger(acknowledged)
     for _ in until_complete(ledger, rest, every_seconds=0.25, patience_seconds=45):
         pass
-    told = {uid: rest.instance(uid) for uid in ledger.missing}
+    told = {uid: rest.rows(uid) for uid in ledger.missing}
     assert ledger.complete, f"never ended: {told}; jobs: {ledger.jobs}"
     return ledger
 

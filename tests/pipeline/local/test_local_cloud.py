@@ -130,7 +130,7 @@ def test_what_is_deleted_in_healthimaging_and_sent_again_is_imported_again(
     (uid,) = (each.sop_instance_uid for each in samples)
     send_all(cloud, samples)
     settle(rest, {uid})
-    first = rest.instance(uid)
+    (first,) = rest.rows(uid)
     boto3.client("medical-imaging").delete_image_set(
         datastoreId=os.environ["DATASTORE_ID"], imageSetId=first["imageSetId"]
     )
@@ -146,8 +146,7 @@ def test_what_is_deleted_in_healthimaging_and_sent_again_is_imported_again(
 
 def state_of(rest: RestClient, uid: str, state: str) -> dict[str, Any] | None:
     """The instance, once it is in that state."""
-    instance = rest.instance(uid)
-    return instance if instance.get("state") == state else None
+    return next((row for row in rest.rows(uid) if row["state"] == state), None)
 
 
 def test_what_is_put_into_the_dropbox_is_imported(rest: RestClient) -> None:

@@ -54,7 +54,10 @@ def end_jobs(clock: ManualScheduler, rest: RestClient, uids: set[str]) -> Ledger
 
     def written() -> bool:
         rows = {job["jobId"] for job in rest.jobs()}
-        return all(rest.instance(uid).get("jobId") in rows for uid in uids)
+        return all(
+            known and all(row.get("jobId") in rows for row in known)
+            for known in map(rest.rows, uids)
+        )
 
     until(written)
     clock.advance(60)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chalicelib.stores.schema import Index, Schema
 from structlog.testing import capture_logs
 
 from bench.pipeline.__main__ import SEED
@@ -36,16 +37,19 @@ def _nothing() -> None:
     [
         (None, {"id": "1"}, 1),
         (None, {"id": "1", "p": "a", "s": "b"}, 2),
-        ({"id": "1", "p": "a", "s": "b"}, {"id": "1", "p": "a", "s": "b", "x": "y"}, 2),
+        ({"id": "1", "p": "a", "s": "b"}, {"id": "1", "p": "a", "s": "b", "x": "y"}, 1),
+        ({"id": "1", "p": "a", "s": "b"}, {"id": "1", "p": "a", "s": "b", "shown": "y"}, 2),
         ({"id": "1", "p": "a", "s": "b"}, {"id": "1", "p": "c", "s": "b"}, 3),
         ({"id": "1", "p": "a", "s": "b"}, {"id": "1"}, 2),
-        (None, {"id": "1", "p": "a", "s": "b", "x": "y" * 1_500}, 4),
+        (None, {"id": "1", "p": "a", "s": "b", "x": "y" * 1_500}, 3),
+        (None, {"id": "1", "p": "a", "s": "b", "shown": "y" * 1_500}, 4),
     ],
 )
 def test_a_write_costs_its_size_in_the_table_and_in_each_index_it_touches(
     before: dict[str, Any] | None, after: dict[str, Any], units: int
 ) -> None:
-    assert write_units(before, after, {"p": "s"}) == units
+    table = Schema("job_table", ("id",), (Index("byP", "p", "s", ("shown",)),))
+    assert write_units(before, after, table) == units
 
 
 def test_a_function_is_billed_for_its_memory_and_is_warm_the_second_time() -> None:

@@ -12,12 +12,13 @@ from chalicelib.imports.healthimaging import ImportRequest, ImportView
 from chalicelib.imports.inventory import Held
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
+from chalicelib.stores.batches import BatchStore
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
+from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import MemoryOutbox
-from chalicelib.stores.studies import MemoryStudies
 
 from contract.checksums import Checksum
 from contract.errors import ProductError
@@ -102,8 +103,15 @@ def keep_batch(stores: Stores, manifest: Manifest) -> None:
     assert isinstance(objects, MemoryObjects)
     assert isinstance(batches, MemoryBatches)
     objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
-    objects.bodies |= {(BUCKET, each.key): each.key.encode() for each in manifest.instances}
+    objects.bodies |= {(BUCKET, each.key): a_body(each) for each in manifest.instances}
     batches.rows[batch_id] = a_batch(BatchState.IMPORTING, batch_id)
+
+
+def a_body(instance: ManifestInstance) -> bytes:
+    """Equal bytes for equal checksums, whatever batch they are in."""
+    plain = instance.sop_instance_uid.encode()
+    is_plain = instance.checksum == Checksum.of(plain)
+    return plain if is_plain else str(instance.checksum).encode()
 
 
 def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
@@ -117,8 +125,32 @@ def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
 
 def overwrite(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
     """Rows as they are to be, whatever stood there."""
-    known = store.get_many(row.sop_instance_uid for row in rows)
-    assert not store.swap_many([(known.get(row.sop_instance_uid), row) for row in rows])
+    known = store.get_many(row.row_key for row in rows)
+    assert not store.swap_many([(known.get(row.row_key), row) for row in rows])
+
+
+def is_there(_: str) -> bool:
+    """Every object exists."""
+    return True
+
+
+def the_row(stores: Stores, sop_instance_uid: str = "1.2.3.1") -> InstanceRecord:
+    """The only one of a SOP Instance UID."""
+    (row,) = stores.instances.by_sop_instance(sop_instance_uid)
+    return row
+
+
+def rows_by_uid(stores: Stores, study: str = "1.2") -> dict[str, InstanceRecord]:
+    """A study's rows, of which each has a SOP Instance UID of its own."""
+    rows = list(stores.instances.by_study(study))
+    found = {row.sop_instance_uid: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def in_state(batches: BatchStore, state: BatchState) -> list[BatchRecord]:
+    """A state's batches, the oldest first."""
+    return list(batches.get_many([line.batch_id for line in batches.lines(state)]).values())
 
 
 def files_of(stores: Stores) -> MemoryFiles:

@@ -44,6 +44,7 @@ from tests.unit.chalicelib.builders import (
     overwrite,
     success,
     summary,
+    the_row,
 )
 
 LATER = NOW + timedelta(hours=2)
@@ -101,7 +102,7 @@ class Desk:
         return [each.key for each in self.files.list(prefix)]
 
     def row(self, uid: str) -> Any:
-        return self.stores.instances.get_many([uid])[uid]
+        return the_row(self.stores, uid)
 
     def close(self, batch_id: str) -> None:
         """What the manifest's event does."""

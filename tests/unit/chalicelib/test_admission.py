@@ -6,20 +6,20 @@ from datetime import datetime, timedelta
 
 import pytest
 from chalicelib.intake.admission import MAX_RECENT, Pace, Slots, choose, remembered
+from chalicelib.stores.batches import BatchLine, line_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.records import BatchRecord
 from local.healthimaging.quotas import Rate, TokenBucket
 from tests.unit.chalicelib.builders import NOW, a_batch
 
 SLOTS = Slots(per_datastore=3, default_datastore="d")
 
 
-def waiting(number: int, ae: str = "CT1", *, urgent: bool = False) -> BatchRecord:
+def waiting(number: int, ae: str = "CT1", *, urgent: bool = False) -> BatchLine:
     batch = a_batch(batch_id=f"20261123T093000Z-{number:016x}")
     opened_at = NOW + timedelta(seconds=number)
-    return replace(batch, calling_ae_title=ae, urgent=urgent, opened_at=opened_at)
+    return line_of(replace(batch, calling_ae_title=ae, urgent=urgent, opened_at=opened_at))
 
 
 def starts(pace: Pace, until: float) -> list[float]:

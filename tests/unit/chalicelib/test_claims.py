@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjec
 
 from contract.batch_states import ENDED
 from contract.checksums import Checksum
-from contract.keys import manifest_key
+from contract.keys import RowKey, manifest_key
 from contract.records import BatchState, InstanceRecord, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -33,11 +33,13 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     files_of,
+    is_there,
     keep_batch,
     keep_results,
     lines,
     memory_stores,
     overwrite,
+    rows_by_uid,
     success,
     summary,
 )
@@ -210,14 +212,32 @@ def two_batches_with_other_bytes() -> Stores:
 
 
 @pytest.mark.parametrize("first", BOTH)
-def test_however_two_imports_of_other_bytes_interleave_the_newer_ends_and_names_the_older(
-    first: str,
-) -> None:
-    (older,) = a_manifest(1).instances
+def test_however_two_imports_of_other_bytes_interleave_both_are_told(first: str) -> None:
     for stores, _, _ in interleaved(Import, first, two_batches_with_other_bytes):
-        (row,) = stores.instances.get_many(["1.2.3.1"]).values()
-        assert (row.batch_id, row.state) == (NEWER_BATCH, InstanceState.IMPORTED)
-        assert row.conflicts == (older.key,)
+        rows = stores.instances.by_study("1.2")
+        found = {row.batch_id: row.state for row in rows}
+        assert found == dict.fromkeys(BOTH, InstanceState.IMPORTED)
+
+
+def two_batches_with_one_checksum() -> Stores:
+    """Of other bytes: the second has made the checksum fit."""
+    stores = two_batches_with_other_bytes()
+    objects = cast("MemoryObjects", stores.objects)
+    for batch_id in BOTH:
+        manifest = a_manifest(1, batch_id=batch_id)
+        objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
+    return stores
+
+
+@pytest.mark.fault("forged-checksum")
+@pytest.mark.parametrize("first", BOTH)
+def test_however_two_imports_of_one_checksum_interleave_both_are_told(first: str) -> None:
+    for stores, one, other in interleaved(Import, first, two_batches_with_one_checksum):
+        assert one.imported == other.imported == {"1.2.3.1"}
+        rows = list(stores.instances.by_study("1.2"))
+        found = {row.batch_id: row.state for row in rows}
+        assert found == dict.fromkeys(BOTH, InstanceState.IMPORTED)
+        assert len({row.content for row in rows}) == 2
 
 
 def begin(batch_id: str, stores: Stores) -> set[str]:
@@ -235,15 +255,16 @@ def with_one_started() -> Stores:
 def test_what_another_batch_is_importing_is_left_to_it() -> None:
     stores = with_one_started()
     assert begin(BATCH, stores) == set()
-    rows = stores.instances.get_many(["1.2.3.1"])
+    rows = rows_by_uid(stores)
     assert rows["1.2.3.1"].batch_id == NEWER_BATCH
 
 
 def test_other_bytes_are_not() -> None:
     stores = with_one_started()
-    rows = stores.instances.get_many(["1.2.3.1"])
+    rows = rows_by_uid(stores)
     other = replace(rows["1.2.3.1"], checksum=Checksum.of(b"other bytes"))
-    overwrite(stores.instances, [other])
+    memory = cast("MemoryInstances", stores.instances)
+    memory.rows = {each.row_key: each for each in (other, rows["1.2.3.2"])}
     assert begin(BATCH, stores) == {"1.2.3.1"}
 
 
@@ -255,7 +276,7 @@ def test_a_batch_that_ended_without_a_word_of_its_instances_does_not_stand(
     batches = cast("MemoryBatches", stores.batches)
     batches.rows[NEWER_BATCH] = replace(batches.rows[NEWER_BATCH], state=state)
     assert begin(BATCH, stores) == {"1.2.3.1", "1.2.3.2"}
-    rows = stores.instances.get_many(["1.2.3.1"])
+    rows = rows_by_uid(stores)
     assert rows["1.2.3.1"].batch_id == BATCH
 
 
@@ -275,8 +296,9 @@ def test_a_batch_of_another_data_store_does_not_stand() -> None:
 
 def test_what_failed_in_a_newer_batch_belongs_to_the_older_one_that_imports_it() -> None:
     stores = with_one_started()
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"]).values()
-    ledger.record(stores.instances, [replace(row, state=InstanceState.FAILED) for row in rows])
+    rows = rows_by_uid(stores).values()
+    failed = [replace(row, state=InstanceState.FAILED) for row in rows]
+    ledger.record(stores.instances, NEWER_BATCH, failed, is_there)
     assert begin(BATCH, stores) == {"1.2.3.1", "1.2.3.2"}
     assert {row.batch_id for row in stores.instances.by_study("1.2")} == {BATCH}
 
@@ -285,13 +307,13 @@ def test_a_row_that_changes_with_every_look_is_given_up_for_now() -> None:
     store = MemoryInstances()
     (row, *_) = received(BATCH)
 
-    def decide(known: Mapping[str, InstanceRecord]) -> list[ledger.Change]:
-        number = len(store.rows.get(row.sop_instance_uid, row).conflicts)
-        overwrite(store, [replace(row, conflicts=("x",) * (number + 1))])
-        return [(known.get(row.sop_instance_uid), row)]
+    def decide(known: ledger.Rows) -> list[ledger.Change]:
+        number = len(store.rows.get(row.row_key, row).warnings)
+        overwrite(store, [replace(row, warnings=("x",) * (number + 1))])
+        return [(known.get(row.row_key), row)]
 
     with pytest.raises(ServiceUnavailable):
-        ledger.swap(store, [row.sop_instance_uid], decide)
+        ledger.swap(store, [row.row_key], decide, store.get_many)
 
 
 class Contested(MemoryInstances):
@@ -301,10 +323,10 @@ class Contested(MemoryInstances):
         super().__init__()
         self.others = [other]
 
-    def swap_many(self, changes: Sequence[ledger.Change]) -> frozenset[str]:
+    def swap_many(self, changes: Sequence[ledger.Change]) -> frozenset[RowKey]:
         while self.others:
             row = self.others.pop()
-            self.rows[row.sop_instance_uid] = row
+            self.rows[row.row_key] = row
         return super().swap_many(changes)
 
 

@@ -13,7 +13,6 @@ from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores.image_sets import MemoryImageSets
-from chalicelib.stores.instances import register
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +39,7 @@ from tests.unit.chalicelib.builders import (
     memory_stores,
     success,
     summary,
+    the_row,
 )
 
 IMAGE_SET, OTHER = "a" * 32, "b" * 32
@@ -95,7 +95,7 @@ def test_what_was_in_a_deleted_image_set_is_called_deleted(
     with capture_logs() as told:
         notice(stores, service)
     assert states(stores) == [DELETED, IMPORTED]
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    row = the_row(stores, "1.2.3.1")
     assert (row.reason, row.image_set_id) == (REASON, IMAGE_SET)
     assert [each["DeletedInstances"] for each in told] == [1]
 
@@ -183,25 +183,6 @@ def test_a_deletion_that_comes_while_the_rows_are_written_counts(
     assert states(stores) == [DELETED, IMPORTED]
 
 
-@pytest.mark.parametrize("when", ["before the results", "behind them"])
-def test_an_index_that_lags_behind_the_rows_hides_no_deletion(
-    service: FakeHealthImaging, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    """The index by study still shows each row as it was first written."""
-    stores = memory_stores(a_manifest(2))
-    start(stores, service)
-    old = list(stores.instances.by_study("1.2"))
-    monkeypatch.setattr(MemoryInstances, "by_study", lambda *_: iter(old))
-    service.gone = {IMAGE_SET}
-    if when == "before the results":
-        notice(stores, service)
-    complete(stores, service, IMAGE_SET, OTHER)
-    if when == "behind them":
-        notice(stores, service)
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
-    assert [row.state for _, row in sorted(rows.items())] == [DELETED, IMPORTED]
-
-
 def test_an_image_set_of_an_older_ledger_is_marked_when_it_is_found_to_be_gone(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
@@ -231,7 +212,7 @@ def test_a_batch_is_not_failed_for_the_missing_right_to_ask(
         send_again(stores, service)
 
 
-def test_a_forced_batch_that_fails_does_not_hide_what_is_there(
+def test_a_forced_batch_that_fails_is_told_beside_what_is_there(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
     before = list(stores.instances.by_study("1.2"))
@@ -241,10 +222,12 @@ def test_a_forced_batch_that_fails_does_not_hide_what_is_there(
     service.refused = ImportRefused("ValidationException: no")
     with pytest.raises(ImportRefused):
         start(stores, service, NEWER_BATCH)
-    assert list(stores.instances.by_study("1.2")) == before
     event = EVENT | {"batchId": NEWER_BATCH, "manifestKey": manifest_key(NEWER_BATCH)}
     record_failure(event, a_context(stores, service))
-    assert list(stores.instances.by_study("1.2")) == before
+    rows = list(stores.instances.by_study("1.2"))
+    assert [row for row in rows if row.batch_id == BATCH] == before
+    copies = [row for row in rows if row.batch_id == NEWER_BATCH]
+    assert [(row.state, row.beside) for row in copies] == 2 * [(InstanceState.FAILED, NEWER_BATCH)]
 
 
 @pytest.mark.fault("image-set-deleted")
@@ -308,20 +291,6 @@ def test_a_forced_batch_is_imported_whatever_is_there(
     batch = stores.batches.get(NEWER_BATCH)
     assert batch is not None
     assert batch.state is BatchState.IMPORTING
-
-
-def test_a_newer_batch_takes_the_row_of_what_was_deleted_when_it_closes(
-    stores: Stores, service: FakeHealthImaging
-) -> None:
-    service.gone = {IMAGE_SET}
-    notice(stores, service)
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
-    newer = [
-        replace(row, batch_id=NEWER_BATCH, state=InstanceState.RECEIVED, reason=None)
-        for row in rows.values()
-    ]
-    register(stores.instances, newer)
-    assert states(stores) == [InstanceState.RECEIVED, IMPORTED]
 
 
 values = st.none() | st.integers() | st.text() | st.just(IMAGE_SET) | st.lists(st.text())

@@ -11,12 +11,13 @@ from chalicelib.imports.execution import Execution
 from chalicelib.intake import dispatch as dispatching
 from chalicelib.intake.dispatch import Desk, dispatch
 from chalicelib.settings import AdmissionSettings
+from chalicelib.stores.batches import BatchLine
 from chalicelib.stores.memory import MemoryBatches, MemoryGate
 from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
 from contract.records import BatchRecord, BatchState
-from tests.unit.chalicelib.builders import BUCKET, DATASTORE, NOW, a_batch
+from tests.unit.chalicelib.builders import BUCKET, DATASTORE, NOW, a_batch, in_state
 
 SETTINGS = AdmissionSettings(dicom_bucket=BUCKET, state_machine_arn="arn", datastore_id=DATASTORE)
 
@@ -59,9 +60,11 @@ class LaggingBatches(MemoryBatches):
         self.lags = False
         self.on_query: Callable[[], None] = lambda: None
 
-    def by_state(self, state: BatchState, limit: int | None = None) -> Iterator[BatchRecord]:
+    def lines(
+        self, state: BatchState, limit: int | None = None, *, newest: bool = False
+    ) -> Iterator[BatchLine]:
         self.on_query()
-        return iter(()) if self.lags else super().by_state(state, limit)
+        return iter(()) if self.lags else super().lines(state, limit, newest=newest)
 
 
 class World:
@@ -148,7 +151,7 @@ def test_a_slot_that_becomes_free_is_used_within_seconds(world: World) -> None:
     world.close(2)
 
     def end_the_first() -> None:
-        for batch in list(world.batches.by_state(BatchState.IMPORTING)):
+        for batch in in_state(world.batches, BatchState.IMPORTING):
             if world.clock.time - NOW > timedelta(seconds=10):
                 world.batches.move(batch, BatchEvent.IMPORTED)
 

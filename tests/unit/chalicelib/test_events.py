@@ -25,8 +25,9 @@ from chalicelib.imports.execution import Execution
 from chalicelib.imports.start import import_request, new_job
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import Due, event_key
-from chalicelib.stores.studies import study_key
+from chalicelib.stores.studies import Arrival
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -209,7 +210,7 @@ class World:
 
     def keep(self, batch_id: str, event: BatchEvent | None) -> None:
         keep_batch(self.stores, a_manifest(2, batch_id=batch_id))
-        self.stores.studies.join("1.2", batch_id)
+        self.stores.studies.join("1.2", Arrival(batch_id, "CT1", NOW))
         if event is not None:
             self.end(batch_id, event)
 
@@ -333,11 +334,11 @@ def test_an_index_that_is_late_makes_nobody_be_told_again() -> None:
     told = len(world.bus.sent)
     gone = {
         Due.ANNOUNCE: [BATCH, "unknown"],
-        Due.STUDY: [study_key("1.2"), study_key("1.9")],
         Due.EVENT: [event_key(world.bus.sent[-1])],
     }
     with pytest.MonkeyPatch.context() as late:
         late.setattr(outbox, "due", lambda what, _: iter(gone[what]))
+        late.setattr(MemoryStudies, "due", lambda *_: iter(["1.2", "1.9"]))
         world.announce()
     assert len(world.bus.sent) == told
 
@@ -350,7 +351,7 @@ def test_a_study_that_goes_on_while_it_is_looked_at_is_not_told_of() -> None:
     read = batches.get
 
     def read_while_one_closes(batch_id: str) -> BatchRecord | None:
-        world.stores.studies.join("1.2", NEWER_BATCH)
+        world.stores.studies.join("1.2", Arrival(NEWER_BATCH, "CT1", NOW))
         return read(batch_id)
 
     with pytest.MonkeyPatch.context() as meanwhile:

@@ -137,7 +137,7 @@ def test_an_instance_is_deleted_if_it_is_imported_or_a_newer_batch_has_it(
     manifest = a_manifest(1)
     (instance,) = manifest.instances
     row = batch_id and instance_row(batch_id, instance, state, NOW)
-    found = expirable(manifest, {instance.sop_instance_uid: row} if row else {})
+    found = expirable(manifest, {row.row_key: row} if row else {})
     was_imported = state in (InstanceState.IMPORTED, InstanceState.DELETED)
     imported = batch_id is not None and was_imported
     assert found == ([instance.key] if imported or batch_id == NEWER_BATCH else [])

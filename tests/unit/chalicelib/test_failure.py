@@ -41,6 +41,7 @@ from tests.unit.chalicelib.builders import (
     keep_metadata,
     memory_stores,
     overwrite,
+    the_row,
 )
 from tests.unit.chalicelib.steps import (
     FOLDER,
@@ -230,7 +231,7 @@ def test_what_was_imported_before_the_failure_stays_imported(
     stores: Stores, service: FakeHealthImaging, state: InstanceState
 ) -> None:
     start(stores, service)
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    row = the_row(stores, "1.2.3.1")
     overwrite(stores.instances, [replace(row, state=state)])
     fail(stores)
     job = stores.jobs.get("job1")
@@ -254,15 +255,18 @@ def test_a_failure_of_a_batch_of_duplicates_leaves_nothing_that_failed(stores: S
     assert job.job_status is JobStatus.COMPLETED
 
 
-def test_an_instance_that_was_sent_again_keeps_its_newer_state(
+def test_an_instance_that_was_sent_again_keeps_its_newer_state_and_the_failure_stands_beside(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
     start(stores, service)
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    row = the_row(stores, "1.2.3.1")
     newer = replace(row, batch_id=NEWER_BATCH, state=InstanceState.RECEIVED)
     overwrite(stores.instances, [newer])
     fail(stores)
-    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == newer
+    rows = {each.batch_id: each for each in stores.instances.by_sop_instance("1.2.3.1")}
+    assert rows.pop(NEWER_BATCH) == newer
+    assert (rows[BATCH].state, rows[BATCH].beside) == (InstanceState.FAILED, BATCH)
+    assert rows.keys() == {BATCH}
 
 
 def test_a_failure_waits_for_the_job_of_a_start_that_had_no_answer(stores: Stores) -> None:

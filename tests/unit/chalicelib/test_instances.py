@@ -1,44 +1,56 @@
-"""Which of two rows for one SOP Instance UID is kept, and what is remembered of the other."""
+"""Which row of the ledger is a batch's, and what is written where two batches have one instance."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from chalicelib.stores.instances import MAX_CONFLICTS, record, register, same_bytes
+from chalicelib.stores.instances import inherit, own_rows, record, register
 from chalicelib.stores.memory import MemoryInstances
 
 from contract.checksums import Checksum
 from contract.records import InstanceRecord, InstanceState
-from tests.unit.chalicelib.builders import NOW
+from tests.unit.chalicelib.builders import NOW, is_there
 
 OLDEST, OLD, NEW = (f"20261123T09{minute}000Z-0001020304050607" for minute in (2, 3, 4))
-KEPT = [InstanceState.RECEIVED, InstanceState.IMPORTED]
+RECEIVED, IMPORTED, FAILED = (
+    InstanceState.RECEIVED,
+    InstanceState.IMPORTED,
+    InstanceState.FAILED,
+)
+ABSENT = [FAILED, InstanceState.DELETED]
 
 
 def row(
     batch_id: str = OLD,
-    state: InstanceState = InstanceState.RECEIVED,
+    state: InstanceState = RECEIVED,
     body: bytes = b"bytes",
     study: str = "1.2",
-    conflicts: tuple[str, ...] = (),
+    series: str = "1.2.3",
+    beside: str | None = None,
 ) -> InstanceRecord:
     return InstanceRecord(
         sop_instance_uid="1.2.3.4",
         study_instance_uid=study,
-        series_instance_uid="1.2.3",
+        series_instance_uid=series,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         batch_id=batch_id,
-        key=f"instances/{batch_id}/{study}/1.2.3/1.2.3.4.dcm",
+        key=f"instances/{batch_id}/{study}/{series}/1.2.3.4.dcm",
         size=len(body),
         checksum=Checksum.of(body),
         state=state,
         updated_at=NOW,
-        conflicts=conflicts,
+        beside=beside,
     )
 
 
+def keep(store: MemoryInstances, *rows: InstanceRecord) -> None:
+    for each in rows:
+        record(store, each.batch_id, [each], is_there)
+
+
 def kept(store: MemoryInstances) -> InstanceRecord:
-    return store.rows["1.2.3.4"]
+    (only,) = store.rows.values()
+    return only
 
 
 @pytest.fixture
@@ -46,95 +58,128 @@ def store() -> MemoryInstances:
     return MemoryInstances()
 
 
-@pytest.mark.parametrize("state", KEPT)
-def test_a_row_that_may_yet_turn_out_to_be_a_duplicates_original_is_kept(
+@pytest.mark.parametrize("state", [RECEIVED, IMPORTED, *ABSENT])
+def test_no_row_of_another_batch_is_taken_before_the_objects_were_compared(
     store: MemoryInstances, state: InstanceState
 ) -> None:
-    record(store, [row(state=state)])
-    register(store, [row(NEW, InstanceState.RECEIVED)])
-    assert kept(store).batch_id == OLD
+    keep(store, row(state=state))
+    register(store, [row(NEW)])
+    assert kept(store) == row(state=state)
 
 
-@pytest.mark.parametrize("state", [InstanceState.FAILED, InstanceState.QUARANTINED])
-def test_what_failed_before_is_received_again(store: MemoryInstances, state: InstanceState) -> None:
-    record(store, [row(state=state)])
-    register(store, [row(NEW, InstanceState.RECEIVED)])
-    assert (kept(store).batch_id, kept(store).state) == (NEW, InstanceState.RECEIVED)
-
-
-def test_what_is_received_again_still_names_other_bytes_that_were_imported(
-    store: MemoryInstances,
-) -> None:
-    imported = row(OLDEST, InstanceState.IMPORTED, body=b"one")
-    record(store, [imported])
-    record(store, [row(OLD, InstanceState.FAILED, body=b"two")])
-    register(store, [row(NEW, body=b"two")])
-    assert kept(store) == row(NEW, body=b"two", conflicts=(imported.key,))
-
-
-@pytest.mark.parametrize("state", [InstanceState.IMPORTED, InstanceState.DELETED])
+@pytest.mark.parametrize("state", [IMPORTED, InstanceState.DELETED])
 def test_a_failure_that_comes_too_late_hides_no_import_of_its_own_batch(
     store: MemoryInstances, state: InstanceState
 ) -> None:
-    record(store, [row(state=state)])
-    record(store, [row(state=InstanceState.FAILED)])
+    keep(store, row(state=state), row(state=FAILED))
     assert kept(store).state is state
 
 
-def test_the_same_end_told_twice_is_written_once(
+@pytest.mark.parametrize("state", [RECEIVED, IMPORTED, *ABSENT])
+@pytest.mark.parametrize("end", [IMPORTED, FAILED])
+@pytest.mark.parametrize("ending", [OLDEST, NEW])
+def test_an_end_that_has_no_row_is_told_beside_the_row_of_another_batch(
+    store: MemoryInstances, state: InstanceState, end: InstanceState, ending: str
+) -> None:
+    """Neither is hidden: nobody has compared the two objects."""
+    other, ours = row(OLD, state), row(ending, end)
+    keep(store, other, ours, ours)
+    assert list(store.rows.values()) == [other, replace(ours, beside=ending)]
+
+
+def test_a_failure_whose_object_has_gone_on_to_another_batch_is_not_told(
     store: MemoryInstances,
 ) -> None:
-    ended = row(state=InstanceState.IMPORTED)
-    record(store, [ended])
+    keep(store, row(OLD))
+    record(store, NEW, [row(NEW, FAILED)], lambda _: False)
+    assert kept(store) == row(OLD)
+
+
+OLD_KEY = row().key
+
+
+@pytest.mark.parametrize("state", ABSENT)
+@pytest.mark.parametrize("beside", [None, str(Checksum.of(b"other bytes"))])
+def test_the_copy_of_an_object_takes_the_place_of_the_row_that_it_is_a_copy_of(
+    store: MemoryInstances, state: InstanceState, beside: str | None
+) -> None:
+    others = [] if beside is None else [row(OLDEST, IMPORTED)]
+    old = row(OLD, state, beside=beside)
+    store.rows = {each.row_key: each for each in (*others, old)}
+    for _ in range(2):
+        inherit(store, [row(NEW)], OLD, {OLD_KEY})
+    assert list(store.rows.values()) == [*others, row(NEW, beside=beside)]
+
+
+def test_a_row_that_its_batchs_id_names_is_replaced_by_one_that_the_new_batchs_names(
+    store: MemoryInstances,
+) -> None:
+    first = row(OLDEST, IMPORTED)
+    old = row(OLD, FAILED, beside=OLD)
+    store.rows = {each.row_key: each for each in (first, old)}
+    for _ in range(2):
+        inherit(store, [row(NEW)], OLD, {OLD_KEY})
+    assert list(store.rows.values()) == [first, row(NEW, beside=NEW)]
+
+
+def test_the_old_row_goes_where_the_new_batch_has_one(store: MemoryInstances) -> None:
+    rows = row(NEW), row(OLD, FAILED, beside=OLD)
+    store.rows = {each.row_key: each for each in rows}
+    inherit(store, [row(NEW)], OLD, {OLD_KEY})
+    assert kept(store) == row(NEW)
+
+
+@pytest.mark.parametrize(
+    ("state", "keys"), [(FAILED, {"elsewhere"}), (IMPORTED, {OLD_KEY}), (RECEIVED, {OLD_KEY})]
+)
+def test_what_has_not_failed_or_was_not_copied_is_not_inherited(
+    store: MemoryInstances, state: InstanceState, keys: set[str]
+) -> None:
+    keep(store, row(OLD, state))
+    inherit(store, [row(NEW)], OLD, keys)
+    assert kept(store) == row(OLD, state)
+
+
+def test_an_import_beside_anothers_is_told_as_a_copy(store: MemoryInstances) -> None:
+    keep(store, row(OLD, IMPORTED), row(NEW, IMPORTED))
+    keep(store, row(NEW, IMPORTED))
+    copy = row(NEW, IMPORTED, beside=NEW)
+    assert sorted(store.rows.values(), key=lambda each: each.batch_id) == [row(OLD, IMPORTED), copy]
+    assert copy.content == row(OLD).content
+    keys = [row().row_key]
+    assert own_rows(store, NEW, keys) == {copy.instance: copy}
+    assert own_rows(store, OLD, keys) == {copy.instance: row(OLD, IMPORTED)}
+
+
+def test_what_a_batch_has_beside_anothers_stays_beside_it(store: MemoryInstances) -> None:
+    digest = str(Checksum.of(b"other bytes"))
+    theirs, ours = row(OLD, IMPORTED), row(NEW, beside=digest)
+    store.rows = {each.row_key: each for each in (theirs, ours)}
+    keep(store, row(NEW, FAILED))
+    assert store.rows[ours.row_key] == replace(ours, state=FAILED)
+    assert store.rows[theirs.row_key] == theirs
+    assert ours.content != theirs.content
+
+
+def test_the_same_end_told_twice_is_written_once(store: MemoryInstances) -> None:
+    ended = row(state=IMPORTED)
     later = replace(ended, updated_at=NOW + timedelta(seconds=1))
-    record(store, [later])
+    keep(store, ended, later)
     assert kept(store) == ended
-    record(store, [replace(later, warnings=("OTHER",))])
+    keep(store, replace(later, warnings=("OTHER",)))
     assert kept(store).warnings == ("OTHER",)
 
 
 def test_a_late_registration_takes_no_step_back(store: MemoryInstances) -> None:
-    record(store, [row(state=InstanceState.FAILED)])
-    register(store, [row(state=InstanceState.RECEIVED)])
-    assert kept(store).state is InstanceState.FAILED
+    keep(store, row(state=FAILED))
+    register(store, [row()])
+    assert kept(store).state is FAILED
 
 
-@pytest.mark.parametrize("first", [OLD, NEW])
-def test_the_newer_batchs_row_stays_and_names_other_bytes_whoever_comes_first(
-    store: MemoryInstances, first: str
-) -> None:
-    rows = {OLD: row(OLD, body=b"one"), NEW: row(NEW, body=b"two")}
-    for batch_id in sorted(rows, key=lambda each: each != first):
-        record(store, [rows[batch_id]])
-    assert kept(store) == replace(rows[NEW], conflicts=(rows[OLD].key,))
-    record(store, [replace(rows[NEW], state=InstanceState.IMPORTED)])
-    assert kept(store).conflicts == (rows[OLD].key,)
-
-
-def test_the_same_bytes_are_no_conflict(store: MemoryInstances) -> None:
-    record(store, [row(OLD)])
-    record(store, [row(NEW)])
-    assert kept(store) == row(NEW)
-
-
-def test_checksums_of_two_kinds_tell_nothing(store: MemoryInstances) -> None:
-    assert same_bytes(Checksum.of(b"x"), Checksum.crc64nvme(1)) is None
-    record(store, [row(OLD)])
-    record(store, [replace(row(NEW), checksum=Checksum.crc64nvme(1))])
-    assert kept(store).conflicts == ()
-
-
-def test_one_uid_in_two_studies_of_a_batch_has_one_row_which_shows_the_failure(
-    store: MemoryInstances,
-) -> None:
-    failed = row(state=InstanceState.FAILED, body=b"one")
-    imported = row(state=InstanceState.IMPORTED, body=b"two", study="1.3")
-    record(store, [failed, imported])
-    assert kept(store) == replace(failed, conflicts=(imported.key,))
-
-
-def test_conflicts_are_bounded(store: MemoryInstances) -> None:
-    for number in range(MAX_CONFLICTS + 5):
-        batch_id = f"20261123T0930{number:02}Z-0001020304050607"
-        record(store, [row(batch_id, body=str(number).encode())])
-    assert len(kept(store).conflicts) == MAX_CONFLICTS
+def test_other_bytes_other_studies_and_other_series_are_other_rows(store: MemoryInstances) -> None:
+    rows = [row(), row(NEW, body=b"other"), row(NEW, study="1.9"), row(NEW, series="1.2.9")]
+    for each in rows:
+        register(store, [each])
+    assert list(store.rows.values()) == rows
+    assert len(store.of_instances([row().instance])[row().instance]) == 2
+    assert len(list(store.by_sop_instance("1.2.3.4"))) == 4

@@ -36,6 +36,7 @@ from tests.unit.chalicelib.builders import (
     overwrite,
     success,
     summary,
+    the_row,
 )
 from tests.unit.chalicelib.steps import (
     FOLDER,
@@ -180,7 +181,7 @@ def test_a_second_jobs_failure_leaves_what_the_first_has_imported(
     completed(stores, service)
     check(stores, service)
     one, two = (each.key for each in a_manifest(2).instances)
-    row = replace(stores.instances.get_many(["1.2.3.1"])["1.2.3.1"], state=state)
+    row = replace(the_row(stores, "1.2.3.1"), state=state)
     overwrite(stores.instances, [row])
     first = stores.jobs.get("job1")
     assert first is not None
@@ -192,7 +193,7 @@ def test_a_second_jobs_failure_leaves_what_the_first_has_imported(
     )
     ended = ask(EXECUTION, second, a_context(stores, service, LATER))
     assert ended.counts == Counts(2, imported=1, failed=1)
-    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == row
+    assert the_row(stores, "1.2.3.1") == row
     assert isinstance(stores.objects, MemoryObjects)
     assert {key for _, key in stores.objects.bodies if key.endswith(".dcm")} == {
         one,

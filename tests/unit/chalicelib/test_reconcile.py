@@ -37,6 +37,7 @@ from tests.unit.chalicelib.builders import (
     files_of,
     memory_stores,
     overwrite,
+    the_row,
 )
 
 TWO_DAYS_ON = NOW + timedelta(days=2)
@@ -73,7 +74,7 @@ def findings(stores: Stores) -> list[tuple[str, str]]:
         (BatchState.IMPORTING, InstanceState.RECEIVED),
         (BatchState.IMPORTED, InstanceState.IMPORTED),
         (BatchState.PARTIAL, InstanceState.FAILED),
-        (BatchState.FAILED, InstanceState.QUARANTINED),
+        (BatchState.FAILED, InstanceState.FAILED),
     ],
 )
 def test_what_waits_or_has_an_end_is_accounted_for(
@@ -107,7 +108,7 @@ def test_a_batch_whose_event_was_lost_is_closed_now() -> None:
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert batch.state is BatchState.CLOSED
-    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"].state is InstanceState.RECEIVED
+    assert the_row(stores, "1.2.3.1").state is InstanceState.RECEIVED
 
 
 def test_a_name_that_is_no_instances_is_listed() -> None:
@@ -118,7 +119,7 @@ def test_a_name_that_is_no_instances_is_listed() -> None:
 
 def test_an_instance_that_was_sent_again_is_its_newer_batchs_business() -> None:
     stores = a_stored_batch(BatchState.IMPORTED, InstanceState.RECEIVED)
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    row = the_row(stores, "1.2.3.1")
     overwrite(stores.instances, [replace(row, batch_id=NEWER_BATCH)])
     assert findings(stores) == []
 

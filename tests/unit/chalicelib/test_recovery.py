@@ -153,7 +153,7 @@ def test_a_lease_renewed_meanwhile_is_respected(
     store(stores, "1.2.3.1")
     assert isinstance(stores.batches, MemoryBatches)
     stores.batches.rows[BATCH] = replace(batch, lease_expires_at=LATER)
-    monkeypatch.setattr(MemoryBatches, "by_state", lambda *_: iter([batch]))  # a late index
+    monkeypatch.setattr(MemoryBatches, "get_many", lambda *_: {BATCH: batch})  # a moment ago
     assert recover(stores) == 0
     assert not has_manifest(stores)
 

@@ -17,6 +17,7 @@ from contract.keys import InstanceKey
 from contract.records import InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
+    BUCKET,
     keep_results,
     lines,
     overwrite,
@@ -66,9 +67,28 @@ def test_an_object_that_was_swept_is_released_by_its_key() -> None:
     aside = unlisted_key(key)
     entry = release_instance("1.2.3.3", WHY, aside, desk.operations())
     (instance,) = desk.manifest(entry.batch_id).instances
-    assert desk.files.read(instance.key, 1000) == key.encode()
+    assert desk.files.read(instance.key, 1000) == b"1.2.3.3"
     assert aside not in desk.keys("quarantine/")
     assert release_instance("1.2.3.3", WHY, aside, desk.operations()) == entry
+
+
+def test_another_object_that_comes_to_the_same_place_is_released_too_and_not_deleted() -> None:
+    desk = Desk()
+    key = str(InstanceKey(BATCH, "1.2", "1.2.3", "1.2.3.3"))
+    aside = unlisted_key(key)
+    move_all(desk.files, [key], unlisted_key, "not in the batch's manifest")
+    first = release_instance("1.2.3.3", WHY, aside, desk.operations())
+    metadata = desk.files.head(desk.manifest(first.batch_id).instances[0].key).metadata
+    desk.files.put(aside, b"other bytes")
+    objects = desk.stores.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.metadata[BUCKET, aside] = metadata
+    second = release_instance("1.2.3.3", WHY, aside, desk.operations())
+    assert second.batch_id != first.batch_id
+    (instance,) = desk.manifest(second.batch_id).instances
+    assert desk.files.read(instance.key, 1000) == b"other bytes"
+    assert aside not in desk.keys("quarantine/")
+    assert release_instance("1.2.3.3", WHY, aside, desk.operations()) == second
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from contract.records import BatchRecord, BatchState
 from tests.unit.chalicelib.builders import (
     BATCH,
     failed,
+    in_state,
     keep_results,
     lines,
     summary,
@@ -117,7 +118,7 @@ def test_recovery_may_close_the_batch_of_a_retry_that_died_before_its_manifest(
     """It was opened when all was copied: nothing is imported half."""
     desk = Desk()
     dies_before_its_manifest(desk, retry, monkeypatch)
-    (opened,) = desk.stores.batches.by_state(BatchState.OPEN)
+    (opened,) = in_state(desk.stores.batches, BatchState.OPEN)
     assert opened.retry_of == BATCH
     assert len(desk.keys(f"instances/{opened.batch_id}/")) == 2
     assert desk.stores.batches.move(opened, BatchEvent.CLOSED)
@@ -206,7 +207,7 @@ def test_a_batch_that_recovery_found_empty_is_made_anew_under_another_name(
     """Somebody deleted the copies: the originals are all there is."""
     desk = Desk()
     dies_before_its_manifest(desk, action, monkeypatch)
-    (opened,) = desk.stores.batches.by_state(BatchState.OPEN)
+    (opened,) = in_state(desk.stores.batches, BatchState.OPEN)
     desk.files.delete(desk.keys(f"instances/{opened.batch_id}/"))
     assert desk.stores.batches.move(opened, BatchEvent.QUARANTINED)
     entry = action(desk.operations())

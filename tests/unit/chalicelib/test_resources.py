@@ -1,6 +1,7 @@
 """The REST resources over the in-memory twins."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -8,26 +9,31 @@ from typing import Any
 
 import pytest
 from chalicelib.api import resources
-from chalicelib.api.parameters import job_query, request
+from chalicelib.api.parameters import cursor_of, job_query, key_cursor, request
 from chalicelib.api.views import MAX_IMAGE_SETS, MAX_LISTED, instance_view, study_view
 from chalicelib.errors import BadParameter, NotFound
+from chalicelib.imports.failure import record_failure
 from chalicelib.imports.outcome import MAX_WARNINGS
 from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
+from chalicelib.imports.status import check_status
 from chalicelib.operations.journal import Entry, MemoryJournal, numbered
 from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
-from chalicelib.stores.instances import MAX_CONFLICTS
-from chalicelib.stores.jobs import Cursor
+from chalicelib.stores.items import batch_item
+from chalicelib.stores.jobs import list_key
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.keys import manifest_key
+from contract.checksums import Checksum
+from contract.keys import InstanceKey, manifest_key
 from contract.records import BatchState, InstanceState, JobStatus
+from contract.times import to_iso
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    EVENT,
     EXECUTION,
     NEWER_BATCH,
     NOW,
@@ -38,6 +44,8 @@ from tests.unit.chalicelib.builders import (
     an_instance,
     memory_stores,
     overwrite,
+    rows_by_uid,
+    the_row,
 )
 
 
@@ -61,7 +69,7 @@ def test_a_job_is_shown_by_the_names_of_its_table(stores: Stores) -> None:
     json.dumps(job)
 
 
-@pytest.mark.parametrize("job_id", ["nope", "x" * 5_000, "\u00e9"])
+@pytest.mark.parametrize("job_id", ["", "nope", "x" * 5_000, "\u00e9"])
 def test_a_job_that_cannot_be_is_not_found(stores: Stores, job_id: str) -> None:
     with pytest.raises(NotFound):
         resources.get_job(stores, job_id)
@@ -72,7 +80,9 @@ def test_jobs_are_filtered_and_cut_into_pages(stores: Stores) -> None:
     assert first is not None
     for number in range(2, 6):
         later = first.submitted_at + timedelta(minutes=number)
-        stores.jobs.create(replace(first, job_id=f"job{number}", submitted_at=later))
+        job = replace(first, job_id=f"job{number}", submitted_at=later)
+        stores.jobs.create(job)
+        stores.studies.link_job("1.2", list_key(job))
     answer = resources.list_jobs(stores, {"limit": "2"})
     assert [job["jobId"] for job in answer["jobs"]] == ["job5", "job4"]
     answer = resources.list_jobs(stores, {"limit": "3", "cursor": answer["nextCursor"]})
@@ -93,12 +103,12 @@ def test_a_jobs_instances_come_in_pages_of_its_manifest(stores: Stores) -> None:
     assert instances(stores, cursor="99")["instances"] == []
 
 
-def test_an_instance_that_was_sent_again_says_where_it_went(stores: Stores) -> None:
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+def test_an_instance_that_another_batch_imports_says_which(stores: Stores) -> None:
+    row = the_row(stores, "1.2.3.1")
     overwrite(stores.instances, [replace(row, batch_id=NEWER_BATCH)])
     moved, stayed, _ = instances(stores)["instances"]
-    assert moved["supersededByBatchId"] == NEWER_BATCH
-    assert "supersededByBatchId" not in stayed
+    assert moved["duplicateOfBatchId"] == NEWER_BATCH
+    assert "duplicateOfBatchId" not in stayed
 
 
 def test_an_instance_without_a_row_is_shown_as_received() -> None:
@@ -120,7 +130,7 @@ def test_instances_of_a_manifest_that_has_expired_are_not_found(stores: Stores) 
 
 
 def test_a_study_counts_every_state_and_names_the_failed(stores: Stores) -> None:
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+    rows = rows_by_uid(stores)
     done = replace(rows["1.2.3.1"], state=InstanceState.IMPORTED)
     lost = replace(rows["1.2.3.2"], state=InstanceState.FAILED, reason="why")
     overwrite(stores.instances, [done, lost])
@@ -132,7 +142,7 @@ def test_a_study_counts_every_state_and_names_the_failed(stores: Stores) -> None
 
 
 def test_a_study_lists_a_bounded_number_of_failures(stores: Stores) -> None:
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
+    row = the_row(stores, "1.2.3.1")
     lost = replace(row, state=InstanceState.FAILED, reason="why")
     many = [replace(lost, sop_instance_uid=f"1.9.{each}") for each in range(MAX_LISTED + 5)]
     overwrite(stores.instances, many)
@@ -163,27 +173,50 @@ def test_a_year_of_three_digits_still_comes_before_this_one(stores: Stores) -> N
     assert len(resources.list_jobs(stores, {"from": "0999-01-01"})["jobs"]) == 1
 
 
-def test_a_study_tells_conflicts_quarantine_and_non_primary(stores: Stores) -> None:
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+def test_a_study_tells_conflicts_failures_and_non_primary(stores: Stores) -> None:
+    rows = rows_by_uid(stores)
     second = replace(rows["1.2.3.1"], state=InstanceState.IMPORTED, is_primary=False)
-    aside = replace(rows["1.2.3.2"], state=InstanceState.QUARANTINED, conflicts=("instances/x",))
-    overwrite(stores.instances, [second, aside])
+    failed = replace(rows["1.2.3.2"], state=InstanceState.FAILED)
+    other = replace(rows["1.2.3.1"], checksum=Checksum.of(b"other bytes"))
+    overwrite(stores.instances, [second, failed, other])
     study = resources.get_study(stores, "1.2")
-    assert (study["nonPrimaryCount"], study["conflictCount"], study["quarantinedCount"]) == (
+    assert (study["nonPrimaryCount"], study["conflictCount"], study["failedCount"]) == (
         1,
         1,
         1,
     )
-    assert [each["sopInstanceUID"] for each in study["quarantined"]] == ["1.2.3.2"]
-    assert [each["conflicts"] for each in study["conflicts"]] == [["instances/x"]]
+    assert [each["sopInstanceUID"] for each in study["failed"]] == ["1.2.3.2"]
+    assert (study["instanceCount"], study["receivedCount"]) == (3, 4)
+    assert [each["sopInstanceUID"] for each in study["conflicts"]] == ["1.2.3.1"]
 
 
 def test_an_instance_is_found_by_its_uid(stores: Stores) -> None:
-    assert resources.get_instance(stores, "1.2.3.1")["state"] == "IMPORTING"
+    (found,) = resources.get_instance(stores, "1.2.3.1", {})["instances"]
+    assert found["state"] == "IMPORTING"
     with pytest.raises(NotFound):
-        resources.get_instance(stores, "1.9")
+        resources.get_instance(stores, "1.9", {})
     with pytest.raises(BadParameter, match="sopInstanceUID"):
-        resources.get_instance(stores, "DOE^JOHN")
+        resources.get_instance(stores, "DOE^JOHN", {})
+
+
+def test_an_instance_is_shown_in_every_study_and_content_page_by_page(stores: Stores) -> None:
+    row = the_row(stores)
+    moved = replace(row, study_instance_uid="1.9", state=InstanceState.IMPORTED)
+    other = replace(row, checksum=Checksum.of(b"other bytes"), state=InstanceState.FAILED)
+    overwrite(stores.instances, [moved, other])
+    first = resources.get_instance(stores, "1.2.3.1", {"limit": "2"})
+    second = resources.get_instance(
+        stores, "1.2.3.1", {"limit": "2", "cursor": first["nextCursor"]}
+    )
+    found = [*first["instances"], *second["instances"]]
+    assert sorted((each["studyInstanceUID"], each["state"]) for each in found) == [
+        ("1.2", "FAILED"),
+        ("1.2", "IMPORTING"),
+        ("1.9", "IMPORTED"),
+    ]
+    assert "nextCursor" not in second
+    assert resources.get_study(stores, "1.9")["importedCount"] == 1
+    assert resources.get_study(stores, "1.2")["conflictCount"] == 1
 
 
 def test_a_batch_tells_which_retry_was_the_last_and_why_it_was_made(stores: Stores) -> None:
@@ -229,7 +262,7 @@ def many_batches(count: int, **titles: str) -> Stores:
 def test_pages_of_batches_lose_and_repeat_nothing(
     limit: int, filters: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chalicelib.api.batch_pages.MAX_EXAMINED", 8)
+    monkeypatch.setattr("chalicelib.stores.pages.MAX_EXAMINED", 8)
     stores = many_batches(30, **dict.fromkeys(["n0", "n1", "n13", "n29"], "MR1"))
     given: list[str] = []
     cursor: dict[str, str] = {}
@@ -242,8 +275,8 @@ def test_pages_of_batches_lose_and_repeat_nothing(
         cursor = {"cursor": answer["nextCursor"]}
     else:
         pytest.fail("the pages never end")
-    whole = resources.list_batches(stores, {"limit": "100"})["batches"]
-    assert given == [each["batchId"] for each in whole if filters.items() <= each.items()]
+    whole = stores.batches.get_many(list(stores.batches.ids(None))).values()
+    assert given == [each.batch_id for each in whole if filters.items() <= batch_item(each).items()]
     assert len(given) in (30, 4)
 
 
@@ -297,13 +330,12 @@ def test_no_answer_passes_what_a_lambda_may_return() -> None:
         instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.FAILED, NOW),
         reason="\u00e9" * 500,
         warnings=("W" * 100,) * MAX_WARNINGS,
-        conflicts=("instances/" + "1" * 250,) * MAX_CONFLICTS,
+        beside=str(Checksum.of(b"other bytes")),
     )
     rows = [
         replace(worst, sop_instance_uid=f"1.2.{n}", job_id=f"{n:064}", batch_id=f"{n:033}")
         for n in range(5_000)
     ]
-    aside = [replace(row, state=InstanceState.QUARANTINED) for row in rows[2_500:]]
     stores = memory_stores(a_manifest(1))
     start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
     job = stores.jobs.get("job1")
@@ -312,7 +344,7 @@ def test_no_answer_passes_what_a_lambda_may_return() -> None:
     for number in range(100):
         stores.jobs.create(replace(job, job_id=f"x{number}", image_set_ids=image_sets))
     jobs = resources.list_jobs(stores, {"limit": "100"})
-    study = study_view("1.2", [*rows[:2_500], *aside])
+    study = study_view("1.2", rows)
     page = {"instances": [instance_view(row) for row in rows[:100]]}
     assert max(len(json.dumps(json.dumps(each))) for each in (jobs, study, page)) < 4_000_000
     shown = jobs["jobs"][0]
@@ -334,13 +366,21 @@ def test_any_query_is_answered_or_refused_by_name(query: dict[str, str]) -> None
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_cursor_is_read_or_refused(text: str) -> None:
     with suppress(BadParameter):
-        cursor = Cursor.parse(text)
-        assert Cursor.parse(str(cursor)) == cursor
+        key = key_cursor({"cursor": text})
+        assert key is not None
+        assert key_cursor({"cursor": cursor_of(key)}) == key
 
 
-@given(st.datetimes(timezones=st.just(NOW.tzinfo)), st.lists(st.text(max_size=5), max_size=5))
-def test_a_cursor_survives_the_round_trip(last: Any, seen: list[str]) -> None:
-    assert Cursor.parse(str(Cursor(last, tuple(seen)))) == Cursor(last, tuple(seen))
+@pytest.mark.parametrize("text", ["", "A", "====", "AAAA" * 100, cursor_of("a\nb"), "w6k="])
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter, match="cursor"):
+        resources.list_jobs(memory_stores(), {"cursor": text})
+
+
+@given(st.datetimes(timezones=st.just(NOW.tzinfo)), st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
+def test_a_cursor_survives_the_round_trip(last: Any, job_id: str) -> None:
+    key = f"{to_iso(last)}#{job_id}"
+    assert key_cursor({"cursor": cursor_of(key)}) == key
 
 
 def test_an_ended_job_is_shown_with_its_end(stores: Stores) -> None:
@@ -349,3 +389,37 @@ def test_an_ended_job_is_shown_with_its_end(stores: Stores) -> None:
     stores.jobs.put(replace(job, job_status=JobStatus.FAILED, ended_at=NOW, message="why"))
     shown = resources.get_job(stores, "job1")
     assert (shown["endedAt"], shown["message"]) == ("2026-11-23T09:30:00.000000Z", "why")
+
+
+def of_two_studies() -> Stores:
+    one, two = a_manifest(2).instances
+    key = InstanceKey(BATCH, "1.9", two.series_instance_uid, two.sop_instance_uid)
+    moved = replace(two, key=str(key), study_instance_uid="1.9")
+    return memory_stores(replace(a_manifest(2), instances=(one, moved)))
+
+
+def begins(stores: Stores) -> None:
+    start_import(EXECUTION, a_context(stores, FakeHealthImaging()))
+
+
+def fails_at_once(stores: Stores) -> None:
+    error = {"Error": "ImportRefused", "Cause": "{}"}
+    record_failure(EVENT | {"error": error}, a_context(stores, FakeHealthImaging()))
+
+
+def is_recorded_again(stores: Stores) -> None:
+    batches = stores.batches
+    assert isinstance(batches, MemoryBatches)
+    batches.rows[BATCH] = replace(batches.rows[BATCH], job_id="job1")
+    check_status(EXECUTION, "job1", a_context(stores, FakeHealthImaging()))
+
+
+@pytest.mark.parametrize("way", [begins, fails_at_once, is_recorded_again])
+def test_a_job_of_two_studies_is_listed_with_each_of_them(way: Callable[[Stores], None]) -> None:
+    stores = of_two_studies()
+    way(stores)
+    (job,) = resources.list_jobs(stores, {})["jobs"]
+    assert "studyInstanceUID" not in job
+    for study in ("1.2", "1.9"):
+        assert resources.list_jobs(stores, {"study": study})["jobs"] == [job]
+    assert resources.list_jobs(stores, {"study": "1.2.9"})["jobs"] == []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from chalicelib.errors import ObjectMissing
@@ -18,7 +18,7 @@ from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
-from chalicelib.stores.memory import MemoryBatches, MemoryObjects
+from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjects
 from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
@@ -42,7 +42,7 @@ from tests.unit.chalicelib.builders import (
     keep_results,
     lines,
     memory_stores,
-    overwrite,
+    rows_by_uid,
     success,
     summary,
 )
@@ -98,9 +98,11 @@ def test_a_manifest_made_of_objects_has_the_registered_checksums_of_the_same_stu
     twin = replace(one, key=str(elsewhere), study_instance_uid="1.2.99")
     objects_of(stores).bodies[BUCKET, twin.key] = b"the other study's"
     keep_metadata(stores, twin)
-    rows = stores.instances.get_many([one.sop_instance_uid, two.sop_instance_uid])
+    rows = rows_by_uid(stores)
     registered = Checksum(ChecksumAlgorithm.CRC32C, "AAAAAA==")
-    overwrite(stores.instances, [replace(row, checksum=registered) for row in rows.values()])
+    memory = cast("MemoryInstances", stores.instances)
+    changed = [replace(rows[each.sop_instance_uid], checksum=registered) for each in (one, two)]
+    memory.rows = {row.row_key: row for row in changed}
     found = manifest_of(EXECUTION, a_context(stores, FakeHealthImaging()))
     checksums = {each.key: each.checksum for each in found.instances}
     assert checksums[one.key] == checksums[two.key] == registered

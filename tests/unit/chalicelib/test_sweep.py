@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from chalicelib.imports import comparison
 from chalicelib.imports.aside import duplicate_key, failed_key, unlisted_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import MISSING, plan_sweep
@@ -35,20 +35,21 @@ from tests.unit.chalicelib.builders import (
     EVENT,
     EXECUTION,
     NEWER_BATCH,
-    NOW,
     SETTINGS,
     FakeHealthImaging,
     a_context,
     a_manifest,
-    keep_batch,
     keep_results,
     lines,
     memory_stores,
     overwrite,
+    rows_by_uid,
     success,
     summary,
+    the_row,
 )
 
+OLDER_BATCH = "20261123T092000Z-0001020304050607"
 ONE, TWO = (each.key for each in a_manifest().instances)
 
 
@@ -83,14 +84,16 @@ def imported_before(stores: Stores, sop: str, **changes: Any) -> InstanceRecord:
     other = memory_stores(a_manifest(batch_id=NEWER_BATCH))
     execution = replace(EXECUTION, batch_id=NEWER_BATCH, manifest_key=f"batches/{NEWER_BATCH}.json")
     start_import(execution, a_context(other, FakeHealthImaging()))
+    found = the_row(other, sop)
     row = replace(
-        other.instances.get_many([sop])[sop],
+        found,
         state=InstanceState.IMPORTED,
-        batch_id="20261123T092000Z-0001020304050607",
+        batch_id=OLDER_BATCH,
         job_id="job0",
-        key=ONE.replace(BATCH, "20261123T092000Z-0001020304050607"),
+        key=found.key.replace(NEWER_BATCH, OLDER_BATCH),
         **changes,
     )
+    bodies(stores)[BUCKET, row.key] = bodies(other)[BUCKET, found.key]
     job = other.jobs.get("job1")
     assert job is not None
     stores.jobs.create(replace(job, job_id="job0"))
@@ -105,7 +108,7 @@ def test_what_is_not_in_the_manifest_is_moved_away_before_the_import(
     odd = f"{batch_prefix(BATCH)}DOE^JOHN"
     bodies(stores)[BUCKET, late] = b"late"
     bodies(stores)[BUCKET, odd] = b"odd"
-    service.on_start = lambda: None if keys(stores, "instances/") == {ONE, TWO} else fail()
+    service.on_start = lambda: None if keys(stores, batch_prefix(BATCH)) == {ONE, TWO} else fail()
     start(stores, service)
     assert bodies(stores)[BUCKET, f"quarantine/unlisted/{BATCH}/1.2/1.2.3/1.2.3.9.dcm"] == b"late"
     assert keys(stores, "quarantine/unlisted/") == {unlisted_key(late), unlisted_key(odd)}
@@ -122,7 +125,7 @@ def test_a_listed_object_that_is_missing_fails_with_its_reason(
     del bodies(stores)[BUCKET, TWO]
     start(stores, service)
     finish(stores, service, ONE)
-    rows = stores.instances.get_many(["1.2.3.1", "1.2.3.2"])
+    rows = rows_by_uid(stores)
     assert [row.state for row in rows.values()] == [InstanceState.IMPORTED, InstanceState.FAILED]
     assert rows["1.2.3.2"].reason == MISSING
     batch = stores.batches.get(BATCH)
@@ -164,7 +167,7 @@ def test_an_exact_duplicate_is_left_out_and_counts_as_imported(
 ) -> None:
     row = imported_before(stores, "1.2.3.1")
     start(stores, service)
-    assert keys(stores, "instances/") == {TWO}
+    assert keys(stores, batch_prefix(BATCH)) == {TWO}
     assert keys(stores, "duplicates/") == {duplicate_key(ONE)}
     finish(stores, service, TWO)
     batch, job = stores.batches.get(BATCH), stores.jobs.get("job1")
@@ -172,7 +175,7 @@ def test_an_exact_duplicate_is_left_out_and_counts_as_imported(
     assert job is not None
     assert (batch.state, batch.counts) == (BatchState.IMPORTED, Counts(2, 2, duplicates=1))
     assert job.counts == batch.counts
-    assert stores.instances.get_many(["1.2.3.1"])["1.2.3.1"] == row
+    assert the_row(stores, "1.2.3.1") == row
 
 
 def test_a_batch_of_nothing_but_duplicates_needs_no_job(
@@ -198,7 +201,7 @@ def test_what_was_imported_into_another_data_store_is_no_duplicate(
     assert isinstance(stores.jobs, MemoryJobs)
     stores.jobs.rows["job0"] = replace(stores.jobs.rows["job0"], datastore_id="f" * 32)
     start(stores, service)
-    assert keys(stores, "instances/") == {ONE, TWO}
+    assert keys(stores, batch_prefix(BATCH)) == {ONE, TWO}
 
 
 @pytest.mark.parametrize("state", [state for state in InstanceState if state != "IMPORTED"])
@@ -208,38 +211,51 @@ def test_what_was_not_imported_is_no_duplicate(
     row = imported_before(stores, "1.2.3.1")
     overwrite(stores.instances, [replace(row, state=state)])
     start(stores, service)
-    assert keys(stores, "instances/") == {ONE, TWO}
+    assert keys(stores, batch_prefix(BATCH)) == {ONE, TWO}
 
 
-def test_another_batchs_object_that_may_not_be_read_is_there_all_the_same(
-    stores: Stores, service: FakeHealthImaging
+@pytest.mark.fault("forged-checksum")
+@pytest.mark.parametrize("why", ["denied", "gone", "too large"])
+def test_what_cannot_be_compared_is_imported_as_a_copy_and_both_are_told(
+    stores: Stores, service: FakeHealthImaging, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HealthImaging may have read it by now: taken for gone, both batches would import it."""
-    other = a_manifest(2, batch_id=NEWER_BATCH)
-    keep_batch(stores, other)
-    overwrite(stores.instances, instance_rows(other, InstanceState.RECEIVED, NOW))
-    assert isinstance(stores.objects, MemoryObjects)
-    stores.objects.denied |= {(BUCKET, each.key) for each in other.instances}
+    """Its retention may be over; a checksum alone would let anybody keep an image out."""
+    before = imported_before(stores, "1.2.3.1")
+    if why == "denied":
+        objects = stores.objects
+        assert isinstance(objects, MemoryObjects)
+        objects.denied.add((BUCKET, before.key))
+    elif why == "gone":
+        del bodies(stores)[BUCKET, before.key]
+    else:
+        monkeypatch.setattr(comparison, "MAX_OBJECT_BYTES", before.size - 1)
     start(stores, service)
-    assert service.started == []
-    assert {each.batch_id for each in stores.instances.by_study("1.2")} == {NEWER_BATCH}
+    finish(stores, service, ONE, TWO)
+    rows = list(stores.instances.by_sop_instance("1.2.3.1"))
+    assert before in rows
+    (copy,) = [row for row in rows if row.batch_id == BATCH]
+    assert (copy.state, copy.beside) == (InstanceState.IMPORTED, BATCH)
+    assert copy.content == before.content
 
 
 def test_duplicates_can_be_wanted(stores: Stores, service: FakeHealthImaging) -> None:
     imported_before(stores, "1.2.3.1")
     start(stores, service, skip_duplicates=False)
-    assert keys(stores, "instances/") == {ONE, TWO}
+    assert keys(stores, batch_prefix(BATCH)) == {ONE, TWO}
 
 
-def test_other_bytes_under_the_same_uid_are_imported_too_and_the_row_says_so(
+def test_other_bytes_under_the_same_uid_are_imported_too_on_a_row_of_their_own(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
     before = imported_before(stores, "1.2.3.1", checksum=Checksum.of(b"other bytes"))
     start(stores, service)
     finish(stores, service, ONE, TWO)
-    row = stores.instances.get_many(["1.2.3.1"])["1.2.3.1"]
-    assert (row.state, row.batch_id) == (InstanceState.IMPORTED, BATCH)
-    assert row.conflicts == (before.key,)
+    rows = list(stores.instances.by_sop_instance("1.2.3.1"))
+    assert before in rows
+    assert {row.batch_id: row.state for row in rows} == {
+        OLDER_BATCH: InstanceState.IMPORTED,
+        BATCH: InstanceState.IMPORTED,
+    }
 
 
 def test_a_duplicate_stays_one_though_the_ledger_changes_behind_a_crash(
@@ -263,9 +279,9 @@ def test_what_failed_stands_in_quarantine_with_the_reason_in_the_ledger(
 ) -> None:
     start(stores, service)
     finish(stores, service, ONE)
-    assert keys(stores, "instances/") == {ONE}
+    assert keys(stores, batch_prefix(BATCH)) == {ONE}
     assert keys(stores, "quarantine/") == {f"quarantine/import-failed/{TWO[len('instances/') :]}"}
-    row = stores.instances.get_many(["1.2.3.2"])["1.2.3.2"]
+    row = the_row(stores, "1.2.3.2")
     assert (row.key, row.reason) == (failed_key(TWO), "not reported by HealthImaging")
 
 
@@ -276,7 +292,7 @@ def test_all_of_a_failed_batch_but_its_duplicates_stands_in_quarantine(
     start(stores, service)
     service.view = ImportView(JobStatus.FAILED, "s3://results/x/", "it broke")
     record_failure(EVENT, a_context(stores, service))
-    assert keys(stores, "instances/") == set()
+    assert keys(stores, batch_prefix(BATCH)) == set()
     assert keys(stores, "quarantine/") == {failed_key(TWO)}
     batch = stores.batches.get(BATCH)
     assert batch is not None
@@ -324,7 +340,7 @@ def test_without_a_manifest_all_under_the_prefix_is_kept_from_expiring(
 ) -> None:
     del bodies(stores)[BUCKET, EXECUTION.manifest_key]
     record_failure(EVENT, a_context(stores, service))
-    assert keys(stores, "instances/") == set()
+    assert keys(stores, batch_prefix(BATCH)) == set()
     assert len(keys(stores, "quarantine/")) == 2
 
 
@@ -336,13 +352,8 @@ def test_every_listed_instance_is_left_missing_or_a_duplicate_and_nothing_else_i
     present: set[str], aside: set[str], imported: set[int]
 ) -> None:
     manifest = a_manifest(6)
-    stores = memory_stores(manifest)
-    rows = {
-        f"1.2.3.{number}": imported_before(stores, f"1.2.3.{number}")
-        for number in imported
-        if number < 3
-    }
-    plan = plan_sweep(manifest, present, aside - {"x", "y"}, rows)
+    others = {manifest.instances[number - 1].key for number in imported}
+    plan = plan_sweep(manifest, present, aside - {"x", "y"}, others)
     listed = [each.key for each in manifest.instances]
     parts = [each.key for part in (plan.left, plan.missing, plan.duplicates) for each in part]
     assert sorted(parts) == sorted(listed)

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import boto3
 import pytest
-from store_scp.crc import crc64
 
 from contract.checksums import Checksum
 from local import names
@@ -12,6 +11,7 @@ from local.healthimaging import ManualScheduler, install
 from local.healthimaging.image_sets import ImageSet, Instance, Version
 from local.healthimaging.models import MedicalImagingBackend, medicalimaging_backends
 from local.healthimaging.records import Datastore
+from tests.chaos.contents import Content
 from tests.chaos.deeds import Archive, delete_image_sets
 from tests.chaos.facts import Copy
 from tests.chaos.holdings import copies, service_jobs, unfinished
@@ -53,6 +53,9 @@ def test_some_instances_are_archived_and_all_of_them_are_restored_at_last(
         before = listed()
         archive.fill("seed")
         at_first = archived()
+        hidden = {key for key in keys if any(each.hits(key) for each in archive.outages.all())}
+        assert len(hidden) == at_first.total()
+        assert all(each.until is None for each in archive.outages.all())
         assert at_first.keys() == {"instances", "quarantine"}
         assert listed() == before
         archive.thin("seed")
@@ -60,6 +63,7 @@ def test_some_instances_are_archived_and_all_of_them_are_restored_at_last(
         assert 0 < left < at_first.total()
         assert archive.empty() == left
         assert archived().total() == 0
+        assert all(each.until is not None for each in archive.outages.all())
         assert listed() == before
     finally:
         for key in keys:
@@ -82,7 +86,8 @@ def backend() -> MedicalImagingBackend:
 
 def instance(uid: str, stored_id: str) -> Instance:
     backend()._files.put(stored_id, stored_id.encode())
-    return Instance(stored_id, "1.2.840.10008.1.2.1", {"SOPInstanceUID": uid})
+    uids = {"StudyInstanceUID": "1", "SeriesInstanceUID": "2", "SOPInstanceUID": uid}
+    return Instance(stored_id, "1.2.840.10008.1.2.1", uids)
 
 
 def a_datastore() -> Datastore:
@@ -90,9 +95,9 @@ def a_datastore() -> Datastore:
     return made
 
 
-def copy(uid: str, stored_id: str, stored_at: float, *, is_latest: bool = True) -> Copy:
-    checksum = Checksum.crc64nvme(crc64(stored_id.encode()))
-    return Copy(uid, checksum, "a", datetime.fromtimestamp(stored_at, UTC), None, is_latest)
+def copy(uid: str, stored_id: str, version: int, stored_at: float) -> Copy:
+    content = Content(f"1/2/{uid}", Checksum.of(stored_id.encode()))
+    return Copy(content, "a", version, datetime.fromtimestamp(stored_at, UTC))
 
 
 def test_each_file_of_every_version_is_a_copy_and_stays_one_when_it_is_deleted(
@@ -104,9 +109,9 @@ def test_each_file_of_every_version_is_a_copy_and_stays_one_when_it_is_deleted(
     versions = (Version(1, 100.0, first), Version(2, 200.0, second))
     datastore.image_sets = {"a": ImageSet("a", is_primary=True, versions=versions)}
     found = [
-        copy("1.1", "one", 100.0, is_latest=False),
-        copy("1.2", "two", 100.0),
-        copy("1.1", "one again", 200.0),
+        copy("1.1", "one", 1, 100.0),
+        copy("1.2", "two", 1, 100.0),
+        copy("1.1", "one again", 2, 200.0),
     ]
     assert list(copies()) == found
     backend().delete_image_set(datastore.datastore_id, "a")
@@ -115,7 +120,7 @@ def test_each_file_of_every_version_is_a_copy_and_stays_one_when_it_is_deleted(
     clock.advance(1.0)
     assert unfinished() == {"jobs in HealthImaging": 0, "deletions": 0}
     deleted = list(copies())
-    assert [each.checksum for each in deleted] == [each.checksum for each in found]
+    assert [each.content for each in deleted] == [each.content for each in found]
     assert all(each.deleted_at and not each.is_there for each in deleted)
     assert not list(service_jobs())
 

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from contract.checksums import Checksum
 from tests.chaos import senders
+from tests.chaos.contents import Content, Variant
 from tests.chaos.ledger import Answer, Ledger, Sent
-from tests.chaos.senders import Sender, answers_in_log
+from tests.chaos.senders import Sender, answers_in_log, drawn_variant
 from tests.chaos.studies import Image
 
 LOG = """I: Requesting Association
@@ -37,39 +39,51 @@ def test_storescus_log_tells_of_each_request_that_was_sent() -> None:
     }
 
 
-def test_the_ledger_adds_up_the_answers_to_each_instance() -> None:
+def test_the_ledger_adds_up_the_answers_to_each_content_of_each_instance() -> None:
     ledger = Ledger()
-    for uid, answer in (
-        ("1", Answer.NONE),
-        ("1", Answer.ACKNOWLEDGED),
-        ("1", Answer.ACKNOWLEDGED),
-        ("2", Answer.REFUSED),
+    one, other = (Content("1", Checksum.of(body)) for body in (b"one", b"other"))
+    second = Content("2", one.digest)
+    for content, answer in (
+        (one, Answer.NONE),
+        (one, Answer.ACKNOWLEDGED),
+        (one, Answer.ACKNOWLEDGED),
+        (second, Answer.REFUSED),
     ):
-        ledger.record(uid, answer)
-    ledger.record("2", Answer.ACKNOWLEDGED, version=1)
-    assert ledger.sent() == {"1": Sent(2, 0, 1, kept=1), "2": Sent(1, 1, 0, versions=2, kept=1)}
+        ledger.record(content, answer)
+    ledger.record(other, Answer.ACKNOWLEDGED, Variant.FORGED)
+    assert ledger.sent() == {one: Sent(2, 0, 1), second: Sent(0, 1), other: Sent(1)}
     assert ledger.count(Answer.ACKNOWLEDGED) == 3
+    kept = {variant: contents for variant, contents in ledger.kept().items() if contents}
+    assert kept == {Variant.ORIGINAL: [one], Variant.FORGED: [other]}
+
+
+def test_every_variant_is_drawn_and_most_studies_have_none() -> None:
+    chance = random.Random(1)  # noqa: S311
+    drawn = Counter(drawn_variant(chance) for _ in range(1_000))
+    assert drawn.keys() == {None, *Variant} - {Variant.ORIGINAL}
+    assert drawn[None] > 400
+    assert min(drawn.values()) >= 50
 
 
 def test_a_sender_sends_again_what_was_acknowledged_long_ago(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(senders, "_PAUSES", (0.0, 0.0))
-    stop, sent = threading.Event(), list[str]()
+    stop, sent = threading.Event(), list[Image]()
 
-    def store(calling: str, port: int, images: Sequence[Image]) -> dict[str, Answer]:
+    def store(calling: str, port: int, images: Sequence[Image]) -> dict[Image, Answer]:
         del calling, port
         assert all(image.path.exists() for image in images)
-        sent.append(images[0].sop_instance_uid)
+        sent.append(images[0])
         if len(sent) == 60:
             stop.set()
-        return {image.sop_instance_uid: Answer.ACKNOWLEDGED for image in images}
+        return dict.fromkeys(images, Answer.ACKNOWLEDGED)
 
     sender = Sender("SCU1", store, lambda: [1], Ledger(), random.Random(3), stop)  # noqa: S311
     sender.run()
-    apart = Counter[str]()
-    for number, uid in enumerate(sent):
-        if uid in sent[: max(0, number - 2)] and uid not in sent[max(0, number - 2) : number]:
-            apart[uid] += 1
+    apart = Counter[Image]()
+    for number, image in enumerate(sent):
+        if image in sent[: max(0, number - 2)] and image not in sent[max(0, number - 2) : number]:
+            apart[image] += 1
     assert apart.total() > 3
     assert len(sender.archive) == senders._ARCHIVED

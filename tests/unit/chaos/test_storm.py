@@ -1,7 +1,7 @@
 from local import names
 from local.healthimaging.options import EmulatorOptions
 from tests.chaos.plan import Fault, Kind
-from tests.chaos.storm import bans_in, jobs_in, weather_in
+from tests.chaos.storm import bans_in, jobs_in, unread_in, weather_in
 from tests.chaos.weather import Ban, Weather
 
 # Done by other means than weather, bans and options.
@@ -48,6 +48,14 @@ def test_some_objects_are_denied_and_all_results() -> None:
     some, results = bans_in([fault(Kind.OBJECTS_DENIED), fault(Kind.RESULTS_DENIED)])
     assert (some.bucket, some.share < 1) == (names.DICOM_BUCKET, True)
     assert results == Ban(names.RESULTS_BUCKET)
+
+
+def test_what_the_lambdas_may_not_read_is_known() -> None:
+    banned = {kind: ban for kind in Kind if (ban := unread_in(fault(kind)))}
+    assert banned == {
+        Kind.S3_DENIED: Ban(names.DICOM_BUCKET),
+        Kind.OBJECTS_DENIED: bans_in([fault(Kind.OBJECTS_DENIED)])[0],
+    }
 
 
 def test_a_long_job_is_older_than_a_job_may_be() -> None:

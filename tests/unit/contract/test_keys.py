@@ -10,6 +10,7 @@ from contract.keys import (
     batch_prefix,
     manifest_key,
     new_batch_id,
+    outcome_key,
     parse_batch_id,
     parse_manifest_key,
     quarantine_key,
@@ -105,3 +106,13 @@ def test_an_instance_keeps_its_batch_and_uids_where_it_is_put_aside() -> None:
     assert key.duplicate() == KEY.replace("instances/", "duplicates/")
     with pytest.raises(InvalidKey):
         key.quarantined("Not a slug")
+
+
+def test_what_a_job_did_stands_under_its_batch_and_its_end_whatever_its_id_is() -> None:
+    batch_id = "20261123T093000Z-0123456789abcdef"
+    assert (
+        outcome_key(batch_id, "0" * 32, "FAILED") == f"outcomes/{batch_id}/{'0' * 32}-FAILED.json"
+    )
+    assert outcome_key(batch_id, "../a b", "COMPLETED").endswith("/..%2Fa%20b-COMPLETED.json")
+    with pytest.raises(InvalidKey):
+        outcome_key("../x", "a", "FAILED")

@@ -23,6 +23,8 @@ OUTPUTS = {
     "JobTableArn": arn("dynamodb", "table/the-jobs"),
     "BatchTableArn": arn("dynamodb", "table/the-batches"),
     "InstanceTableArn": arn("dynamodb", "table/the-instances"),
+    "StudyTableArn": arn("dynamodb", "table/the-studies"),
+    "StudyTableName": "the-studies",
     "ImportQueueArn": arn("sqs", "the-queue"),
     "StateMachineArn": arn("states", "stateMachine:the-machine"),
     "DatastoreArns": ",".join(arn("medical-imaging", f"datastore/{n}") for n in range(2)),
@@ -72,7 +74,7 @@ def test_each_function_logs_into_its_own_group_and_no_other() -> None:
 
 def test_each_resource_becomes_the_one_of_the_outputs() -> None:
     assert resources_of(
-        "arn:*:dynamodb:*:*:table/DicomBatchTable/index/byState",
+        "arn:*:dynamodb:*:*:table/DicomBatchRecordTable/index/byState",
         "arn:*:s3:::*",
         "arn:*:s3:::*/batches/*",
         "arn:*:s3:::*/*-DicomImport-*",

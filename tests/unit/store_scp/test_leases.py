@@ -2,7 +2,7 @@
 
 import math
 
-from chalicelib.stores.items import batch_from_item, batch_item
+from chalicelib.stores.items import batch_from_item, batch_row
 from chalicelib.stores.table import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +80,6 @@ def test_the_record_is_what_the_pipeline_reads(urgent: bool, datastore_id: str |
         lease_expires_at=UTC_NOW,
     )
     item = opening_item(opened)
-    assert item == serialize(batch_item(opened))
+    assert item == serialize(batch_row(opened))
     assert batch_from_item(deserialize(item)) == opened
     assert opened.state is BatchState.OPEN

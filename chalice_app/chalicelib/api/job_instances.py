@@ -1,0 +1,79 @@
+"""The instances of one job: what it did to each, or how far each is; and what the ledger says.
+
+What a job did stays as it was. Another batch may have the row by now: the instance was sent again
+or retried, and the objects were found to be the same.
+"""
+
+from collections.abc import Sequence
+
+from chalicelib.api.progress import Progress
+from chalicelib.api.views import Json, instance_view
+from chalicelib.imports.outcomes import Outcome
+from chalicelib.stores import Stores
+from chalicelib.stores.instances import Rows, own, shared_and_own
+from contract.manifest import ManifestInstance
+from contract.records import InstanceRecord, InstanceState
+
+
+def running_views(
+    instances: Sequence[ManifestInstance], batch_id: str, stores: Stores
+) -> list[Json]:
+    """Of a job that has not ended. What is on another batch's row only, was left out."""
+    known = shared_and_own(stores.instances, batch_id, [each.row_key for each in instances])
+    ours, progress = own(batch_id, known), Progress(stores.batches)
+
+    def view(each: ManifestInstance) -> Json:
+        row = ours.get(each.instance)
+        if row is not None:
+            return instance_view(progress.of(row))
+        return _without_row(each, known.get(each.row_key), batch_id, progress)
+
+    return [view(each) for each in instances]
+
+
+def ended_views(outcomes: Sequence[Outcome], batch_id: str, stores: Stores) -> list[Json]:
+    """Of a job that has ended; ``latest`` where the ledger says something else by now."""
+    batch, progress = stores.batches.get(batch_id), Progress(stores.batches)
+    retried_as = batch.retried_as if batch else None
+    keys = [outcome.row.row_key for outcome in outcomes]
+    # A row that its batch's id names is replaced by one that its retry's names.
+    copies = [outcome.row.content_key.beside(retried_as) for outcome in outcomes if retried_as]
+    known = stores.instances.get_many([*keys, *copies])
+
+    def view(outcome: Outcome) -> Json:
+        row = outcome.row
+        if outcome.duplicate:
+            return _without_row(row, known.get(row.row_key), batch_id, progress)
+        return instance_view(row) | _latest(row, known, retried_as, progress)
+
+    return [view(each) for each in outcomes]
+
+
+def _latest(row: InstanceRecord, known: Rows, retried_as: str | None, progress: Progress) -> Json:
+    """What the ledger says of the same content now, where that is something else."""
+    retry = known.get(row.content_key.beside(retried_as)) if retried_as else None
+    found = known.get(row.row_key) or retry
+    if found is None or (found.batch_id, found.state) == (row.batch_id, row.state):
+        return {}
+    latest = {"latest": {"state": progress.of(found).state, "batchId": found.batch_id}}
+    newer = {} if found.batch_id == row.batch_id else {"supersededByBatchId": found.batch_id}
+    return latest | newer
+
+
+def _without_row(
+    instance: InstanceRecord | ManifestInstance,
+    other: InstanceRecord | None,
+    batch_id: str,
+    progress: Progress,
+) -> Json:
+    """What a job leaves out is as far as in the batch that imports it."""
+    view: Json = {
+        "sopInstanceUID": instance.sop_instance_uid,
+        "seriesInstanceUID": instance.series_instance_uid,
+        "studyInstanceUID": instance.study_instance_uid,
+        "state": InstanceState.RECEIVED,
+        "batchId": batch_id,
+    }
+    if other is None or other.batch_id == batch_id:
+        return view
+    return view | {"state": progress.of(other).state, "duplicateOfBatchId": other.batch_id}

@@ -1,0 +1,132 @@
+"""What a batch does about one of its instances, by what others have with the same checksum. Pure.
+
+=============== ============================= ====================================================
+the objects are the other batch stands by it  it does not: it failed, was deleted, is dead
+=============== ============================= ====================================================
+the same        a duplicate                   the row becomes this batch's
+other bytes     a row that the SHA-256 names
+not comparable  a row that this batch's id names: what is there twice can be deleted, what was left
+                out and lost cannot be made again
+to be compared  next time: the import is not started yet
+=============== ============================= ====================================================
+
+The first row with a checksum decides nearly always. Where it is not the same, those beside it are
+looked at, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from chalicelib.imports.comparison import Verdict
+from chalicelib.stores.instances import Change, copy_of
+from contract.records import InstanceRecord
+
+
+class Answer(Enum):
+    """What becomes of the instance."""
+
+    OURS = auto()
+    DUPLICATE = auto()
+    LATER = auto()  # something is still to be compared
+    UNDECIDED = auto()  # the rows beside the first are to be looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What there is of one instance and checksum.
+
+    ``row`` is the batch's, as it would be the first with its checksum; ``mine`` those that it has.
+    ``others`` are those of other batches, with what comparing the objects showed; None, if they
+    were not compared, since this batch imports its own in any case. ``standing`` are the keys of
+    the objects that other batches stand by.
+    """
+
+    row: InstanceRecord
+    mine: Sequence[InstanceRecord]
+    others: Mapping[InstanceRecord, Verdict | None]
+    standing: Set[str]
+
+    @property
+    def first(self) -> InstanceRecord | None:
+        """The other batch's row that is the first with the checksum."""
+        return next((each for each in self.others if each.row_key == self.row.row_key), None)
+
+    @property
+    def same(self) -> list[InstanceRecord]:
+        """The rows of the same bytes."""
+        return [each for each, verdict in self.others.items() if verdict is Verdict.SAME]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer, and the changes that make it true, in their order.
+
+    ``promoted``: the batch's row that is the first with the checksum, and the other that takes its
+    place. Without a first, nobody would look for those beside it.
+    """
+
+    answer: Answer
+    changes: list[Change] = field(default_factory=list)
+    promoted: tuple[InstanceRecord, InstanceRecord] | None = None
+
+
+def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: bool) -> Plan:
+    """``digest`` reads the object's SHA-256; None if nobody can."""
+    if standing := [each for each in facts.same if each.key in facts.standing]:
+        first_of_mine = next((each for each in facts.mine if each.beside is None), None)
+        rest = [each for each in facts.mine if each is not first_of_mine]
+        return Plan(
+            Answer.DUPLICATE,
+            [(each, None) for each in rest],
+            (first_of_mine, standing[0]) if first_of_mine else None,
+        )
+    if Verdict.LATER in facts.others.values():
+        return Plan(Answer.LATER)
+    first = facts.first
+    if knows_first_only and first and facts.others[first] not in (Verdict.SAME, None):
+        return Plan(Answer.UNDECIDED)
+    return Plan(Answer.OURS, _taken(facts, digest))
+
+
+def is_copy(row: InstanceRecord) -> bool:
+    """Whether a batch's id tells the row from another's, since the objects were not compared."""
+    return row.beside == row.batch_id
+
+
+def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
+    """The batch's row goes of which nobody knows what it is, where it has one that says more.
+
+    It goes first: without a row, the batch takes one the next time; with two, it might not see
+    this one.
+    """
+    has_more = any(not is_copy(each) for each in mine)
+    return [(each, None) for each in mine if is_copy(each) and has_more]
+
+
+def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
+    """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go."""
+    place, there = _place(facts, digest)
+    if any(not is_copy(each) for each in facts.mine):
+        there, changes = None, folded(facts.mine)
+    elif is_copy(place) and facts.mine:
+        changes = []
+    else:
+        changes = [*((each, None) for each in facts.mine), (there, place)]
+    gone = (each for each in facts.same if each is not there and each is not facts.first)
+    return [*changes, *((each, None) for each in gone)]
+
+
+def _place(
+    facts: Facts, digest: Callable[[], str | None]
+) -> tuple[InstanceRecord, InstanceRecord | None]:
+    """The row that the batch would have, and the one that it takes the place of."""
+    row, first = facts.row, facts.first
+    if first is None or facts.others[first] is Verdict.SAME:
+        return row, first
+    if facts.others[first] is Verdict.OTHER_BYTES and (known := digest()):
+        place = replace(row, beside=known)
+        there = next((each for each in facts.others if each.row_key == place.row_key), None)
+        if there is None or there in facts.same:
+            return place, there
+    return copy_of(row), None

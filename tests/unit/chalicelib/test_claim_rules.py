@@ -1,0 +1,132 @@
+"""What a batch does about an instance, by what others have with the same checksum."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from chalicelib.imports.claim_rules import Answer, Facts, decide
+from chalicelib.imports.comparison import Verdict
+from chalicelib.imports.rows import instance_row
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.records import InstanceRecord, InstanceState
+from tests.unit.chalicelib.builders import BATCH, NEWER_BATCH, NOW, an_instance
+
+DIGEST, OTHER_DIGEST = "SHA256:ours", "SHA256:theirs"
+SAME, OTHER, UNKNOWN, LATER = (
+    Verdict.SAME,
+    Verdict.OTHER_BYTES,
+    Verdict.UNKNOWN,
+    Verdict.LATER,
+)
+OURS = instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.RECEIVED, NOW)
+COPY = replace(OURS, beside=BATCH)
+NAMED = replace(OURS, beside=DIGEST)
+FIRST = instance_row(NEWER_BATCH, an_instance("1.2.3.1", NEWER_BATCH), InstanceState.FAILED, NOW)
+BESIDE = replace(FIRST, batch_id="20261123T095000Z-0001020304050607", key="beside")
+THEIR_COPY = replace(BESIDE, beside=BESIDE.batch_id)
+THEIR_NAMED = replace(BESIDE, beside=DIGEST)
+THEIR_OTHER = replace(BESIDE, beside=OTHER_DIGEST)
+Others = Mapping[InstanceRecord, Verdict | None]
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "changes"),
+    [
+        ([], {}, [(None, OURS)]),
+        ([COPY], {}, [(COPY, None), (None, OURS)]),
+        ([OURS], {}, []),
+        ([OURS, COPY], {}, [(COPY, None)]),
+        ([], {FIRST: SAME}, [(FIRST, OURS)]),
+        ([COPY], {FIRST: SAME}, [(COPY, None), (FIRST, OURS)]),
+        ([], {FIRST: OTHER}, [(None, NAMED)]),
+        ([COPY], {FIRST: OTHER}, [(COPY, None), (None, NAMED)]),
+        ([NAMED], {FIRST: OTHER}, []),
+        ([], {FIRST: UNKNOWN}, [(None, COPY)]),
+        ([COPY], {FIRST: UNKNOWN}, []),
+        ([], {FIRST: None}, [(None, COPY)]),
+        ([], {FIRST: OTHER, THEIR_NAMED: SAME}, [(THEIR_NAMED, NAMED)]),
+        ([], {FIRST: OTHER, THEIR_NAMED: None}, [(None, COPY)]),
+        ([], {FIRST: OTHER, THEIR_OTHER: OTHER}, [(None, NAMED)]),
+        ([], {FIRST: OTHER, THEIR_COPY: SAME}, [(None, NAMED), (THEIR_COPY, None)]),
+        ([], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(None, COPY), (THEIR_COPY, None)]),
+        ([COPY], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
+        ([OURS], {THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
+        ([], {FIRST: UNKNOWN, THEIR_COPY: UNKNOWN}, [(None, COPY)]),
+    ],
+)
+def test_a_row_becomes_the_batchs_own(
+    mine: list[InstanceRecord],
+    others: Others,
+    changes: list[tuple[InstanceRecord | None, InstanceRecord | None]],
+) -> None:
+    plan = decide(Facts(OURS, mine, others, frozenset()), lambda: DIGEST, knows_first_only=False)
+    assert (plan.answer, plan.changes) == (Answer.OURS, changes)
+
+
+def test_an_object_that_cannot_be_read_has_no_digest_to_be_named_by() -> None:
+    facts = Facts(OURS, [], {FIRST: OTHER}, frozenset())
+    assert decide(facts, lambda: None, knows_first_only=False).changes == [(None, COPY)]
+
+
+@pytest.mark.parametrize("mine", [[], [OURS], [COPY], [OURS, COPY]])
+@pytest.mark.parametrize("standing", [FIRST, THEIR_COPY])
+def test_what_another_batch_stands_by_is_left_to_it(
+    mine: list[InstanceRecord], standing: InstanceRecord
+) -> None:
+    others: Others = {FIRST: UNKNOWN, THEIR_COPY: LATER, standing: SAME}
+    facts = Facts(OURS, mine, others, frozenset({standing.key}))
+    plan = decide(facts, lambda: DIGEST, knows_first_only=False)
+    assert plan.answer is Answer.DUPLICATE
+    assert plan.changes == [(each, None) for each in mine if each is not OURS]
+    assert plan.promoted == ((OURS, standing) if OURS in mine else None)
+
+
+@pytest.mark.parametrize("knows_first_only", [True, False])
+def test_nothing_is_taken_while_something_is_to_be_compared(knows_first_only: bool) -> None:
+    facts = Facts(OURS, [COPY], {FIRST: LATER, THEIR_COPY: SAME}, frozenset())
+    plan = decide(facts, lambda: DIGEST, knows_first_only=knows_first_only)
+    assert (plan.answer, plan.changes) == (Answer.LATER, [])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer"),
+    [
+        (SAME, Answer.OURS),
+        (None, Answer.OURS),
+        (OTHER, Answer.UNDECIDED),
+        (UNKNOWN, Answer.UNDECIDED),
+    ],
+)
+def test_the_rows_beside_are_looked_at_where_the_first_is_not_the_same(
+    verdict: Verdict | None, answer: Answer
+) -> None:
+    facts = Facts(OURS, [], {FIRST: verdict}, frozenset())
+    plan = decide(facts, lambda: DIGEST, knows_first_only=True)
+    assert plan.answer is answer
+    assert (plan.changes == []) is (answer is Answer.UNDECIDED)
+
+
+ROWS = [FIRST, THEIR_COPY, THEIR_NAMED, THEIR_OTHER]
+
+
+@given(
+    st.sampled_from([[], [OURS], [COPY], [NAMED], [OURS, COPY], [NAMED, COPY]]),
+    st.dictionaries(st.sampled_from(ROWS), st.sampled_from([*Verdict, None])),
+    st.sets(st.sampled_from([each.key for each in ROWS])),
+    st.sampled_from([DIGEST, None]),
+)
+def test_nothing_of_another_batch_is_touched_unless_it_is_the_same(
+    mine: list[InstanceRecord], others: Others, standing: set[str], digest: str | None
+) -> None:
+    plan = decide(Facts(OURS, mine, others, standing), lambda: digest, knows_first_only=False)
+    touched = [was for was, _ in plan.changes if was is not None and was not in mine]
+    assert all(others[each] is SAME and each.key not in standing for each in touched)
+    left = [each for each in mine if (each, None) not in plan.changes]
+    left += [row for _, row in plan.changes if row is not None]
+    if plan.answer is Answer.OURS:
+        assert len(left) == 1
+        assert left[0].batch_id == BATCH
+    if plan.answer is Answer.DUPLICATE:
+        assert left == ([plan.promoted[0]] if plan.promoted else [])
