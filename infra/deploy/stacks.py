@@ -1,5 +1,6 @@
 """Stacks on AWS: looked at, changed by change sets, followed to their end."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from botocore.exceptions import ClientError
 from infra.deploy import states
 from infra.deploy.errors import StackFailed
 from infra.deploy.states import Action, Change, Outcome, Planned
+from infra.deploy.tables import refusals
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -86,6 +88,7 @@ class Stacks:
             raise StackFailed(f"{request.name} is being changed right now.", "Try again later.")
         if action is not Action.UPDATE:
             return Planned(Outcome.CREATED)
+        self._refuse_impossible(request)
         try:
             if not self._prepare(request, action):
                 return Planned(Outcome.UNCHANGED)
@@ -104,6 +107,8 @@ class Stacks:
             tell("removing what is left of a first attempt that failed")
             self.delete(request.name, tell)
             action = Action.CREATE
+        if action is Action.UPDATE:
+            self._refuse_impossible(request)
         if not self._prepare(request, action):
             self._client.delete_change_set(StackName=request.name, ChangeSetName=request.change_set)
             return Outcome.UNCHANGED
@@ -147,6 +152,17 @@ class Stacks:
                 raise StackFailed(f"The change set of {request.name} was refused: {reason}")
             self._sleep(_EVERY_SECONDS)
         raise StackFailed(f"The change set of {request.name} is not ready after two hours.")
+
+    def _refuse_impossible(self, request: StackRequest) -> None:
+        """A change set is made, and half of it carried out, before AWS refuses such changes."""
+        deployed = self._client.get_template(StackName=request.name, TemplateStage="Original")
+        body: Any = deployed["TemplateBody"]
+        before = json.loads(body) if isinstance(body, str) else body
+        if problems := refusals(before, json.loads(request.body)):
+            raise StackFailed(
+                f"{request.name} cannot be updated: {' '.join(problems)}",
+                "Deploy the versions in between one after another; each does one step.",
+            )
 
     def _changes(self, request: StackRequest) -> list[Change]:
         pages = self._client.get_paginator("describe_change_set").paginate(

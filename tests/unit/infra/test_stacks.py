@@ -1,6 +1,8 @@
 """What takes time on AWS and none in moto, with answers as CloudFormation gives them."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +38,12 @@ class Script:
         stack = {"StackName": "a-stack", "StackStatus": status, "CreationTime": NOW}
         self.stubber.add_response("describe_stacks", {"Stacks": [stack]})
 
+    def template(self, body: str = "{}") -> None:
+        asked = {"StackName": "a-stack", "TemplateStage": "Original"}
+        self.stubber.add_response("get_template", {"TemplateBody": body}, asked)
+
     def change_set(self, *statuses: str, reason: str = "") -> None:
+        self.template()
         self.stubber.add_response(
             "create_change_set",
             {},
@@ -157,3 +164,25 @@ def test_a_plan_lists_every_page_of_changes_and_leaves_no_change_set(script: Scr
         ("A", True),
         ("B", True),
     ]
+
+
+def a_table(key: str) -> str:
+    """A template with a table that has this key."""
+    properties = {
+        "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+    }
+    table = {"Type": "AWS::DynamoDB::Table", "Properties": properties}
+    return json.dumps({"Resources": {"T": table}})
+
+
+@pytest.mark.parametrize("operation", ["planned", "deploy"])
+def test_an_update_that_a_table_does_not_allow_is_refused_before_it_begins(
+    script: Script, operation: str
+) -> None:
+    script.status("CREATE_COMPLETE")
+    script.template(a_table("id"))
+    request = replace(REQUEST, body=a_table("uid"))
+    more = [script.told.append] if operation == "deploy" else []
+    with pytest.raises(StackFailed, match="The key of T would change"):
+        getattr(script.stacks, operation)(request, *more)
