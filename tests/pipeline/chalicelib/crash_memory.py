@@ -25,6 +25,7 @@ from chalicelib.stores.memory_files import MemoryFiles
 from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import MemoryOutbox
 from chalicelib.stores.studies import STUDY
+from moto.core.base_backend import BackendDict
 
 from contract.times import to_iso
 from local.healthimaging import install
@@ -241,6 +242,8 @@ def in_memory() -> Iterator[Memory]:
             yield world
         finally:
             install().shutdown()
+            # The emulator's data stores are the process's, and not this world's.
+            BackendDict.reset()
             forget()
 
 

@@ -74,6 +74,7 @@ def test_some_instances_are_archived_and_all_of_them_are_restored_at_last(
 @pytest.fixture
 def clock() -> Iterator[ManualScheduler]:
     emulator, clock = install(), ManualScheduler()
+    backend().reset()  # another test may have left its data stores
     emulator.use_scheduler(clock)
     yield clock
     backend().reset()
