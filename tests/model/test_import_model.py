@@ -94,7 +94,7 @@ exhaustive = pytest.mark.exhaustive
         pytest.param(REFUSING._replace(faults=2), 10_000, marks=exhaustive, id="refusing twice"),
         pytest.param(FAILING._replace(stops=1), 10_000, marks=exhaustive, id="failing, stopping"),
         pytest.param(
-            FAILING._replace(faults=1, kinds=ANY, gives_up=1), 10_000, marks=exhaustive,
+            FAILING._replace(faults=1, kinds=ANY, gives_up=1), 5_000, marks=exhaustive,
             id="failing, refusing",
         ),
         pytest.param(LOST._replace(retries=1), 3_000, marks=exhaustive, id="lost, retried"),
