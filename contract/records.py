@@ -170,9 +170,19 @@ class InstanceRecord:
         return instance_id(self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
 
     @property
+    def is_copy(self) -> bool:
+        """Whether a batch's id tells the row from another's, since nobody compared the objects."""
+        return self.beside == self.batch_id
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a SHA-256 tells the row from another's: its bytes are others."""
+        return self.beside is not None and not self.is_copy
+
+    @property
     def content(self) -> str:
         """Which bytes it is; a copy's are those of the row that it stands beside."""
-        return str(self.checksum) if self.beside == self.batch_id else self.row_key.version
+        return self.row_key.version if self.is_named else str(self.checksum)
 
     @property
     def content_key(self) -> RowKey:

@@ -75,8 +75,8 @@ def _tell(evidence: Evidence) -> None:
     reasons = Counter(row.reason for row in rows if row.state is InstanceState.FAILED)
     for reason, count in reasons.most_common(5):
         _say(f"    {count} failed: {reason}")
-    copied = [row for row in rows if row.beside == row.batch_id]
-    others = [row for row in rows if row.beside and row.beside != row.batch_id]
+    copied = [row for row in rows if row.is_copy]
+    others = [row for row in rows if row.is_named]
     _say(f"    beside others: {len(others)} by their digests, {len(copied)} as copies")
     ended = Counter(batch.state for batch in evidence.batches.values())
     _say("  Batches: " + ", ".join(f"{count} {state}" for state, count in sorted(ended.items())))

@@ -89,7 +89,7 @@ def _repetitions(evidence: Evidence) -> Iterator[Violation]:
 def _excused(copies: Sequence[Copy], rows: Sequence[InstanceRecord], evidence: Evidence) -> bool:
     """Whether one of two copies has a row as such, and its batch could not compare the objects."""
     return any(
-        row.beside == row.batch_id and _is_rows(copy, row) and _was_blind(copy, row, evidence)
+        row.is_copy and _is_rows(copy, row) and _was_blind(copy, row, evidence)
         for row in rows
         for copy in copies
     )

@@ -89,27 +89,22 @@ def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: 
     return Plan(Answer.OURS, _taken(facts, digest))
 
 
-def is_copy(row: InstanceRecord) -> bool:
-    """Whether a batch's id tells the row from another's, since the objects were not compared."""
-    return row.beside == row.batch_id
-
-
 def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
     """The batch's row goes of which nobody knows what it is, where it has one that says more.
 
     It goes first: without a row, the batch takes one the next time; with two, it might not see
     this one.
     """
-    has_more = any(not is_copy(each) for each in mine)
-    return [(each, None) for each in mine if is_copy(each) and has_more]
+    has_more = any(not each.is_copy for each in mine)
+    return [(each, None) for each in mine if each.is_copy and has_more]
 
 
 def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
     """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go."""
     place, there = _place(facts, digest)
-    if any(not is_copy(each) for each in facts.mine):
+    if any(not each.is_copy for each in facts.mine):
         there, changes = None, folded(facts.mine)
-    elif is_copy(place) and facts.mine:
+    elif place.is_copy and facts.mine:
         changes = []
     else:
         changes = [*((each, None) for each in facts.mine), (there, place)]

@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.claim_rules import Answer, Facts, decide, folded, is_copy
+from chalicelib.imports.claim_rules import Answer, Facts, decide, folded
 from chalicelib.imports.comparison import Comparison, Pair, Verdict
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import forget
@@ -100,6 +100,7 @@ class _Claiming:
         self._context = context
         self._rows = rows
         self._comparison = Comparison(context.files)
+        self._batches: dict[str, BatchRecord | None] = {}
 
     def by_first(self, known: Rows) -> list[Change]:
         """As the first row with each checksum decides; what it does not decide, is ``left``."""
@@ -125,11 +126,11 @@ class _Claiming:
             if not self._is_ours(other)
         ]
         # Two batches that each have a row must not both leave the instance to the other.
-        rivals = [pair for pair in pairs if ours[pair.row.key] and self._is_behind(pair.other)]
-        standing, verdicts = self._said([pair for pair in pairs if pair not in rivals])
+        asked = [pair for pair in pairs if not (ours[pair.row.key] and self._is_behind(pair.other))]
+        standing, verdicts = self._said(asked)
         others = defaultdict[str, dict[InstanceRecord, Verdict | None]](dict)
         for pair in pairs:
-            others[pair.row.key][pair.other] = verdicts.get(pair)
+            others[pair.row.key][pair.other] = verdicts.get(pair.keys)
         changes = [change for key in settled for change in folded(ours[key])]
         for row in open_rows:
             facts = Facts(row, ours[row.key], others[row.key], standing)
@@ -159,8 +160,13 @@ class _Claiming:
         """Whether a newer batch waits for its import: it will leave the instance to this one."""
         if other.state is not InstanceState.RECEIVED or other.batch_id < self._claimant.batch_id:
             return False
-        batch = self._context.stores.batches.get(other.batch_id)
+        batch = self._batch(other.batch_id)
         return batch is not None and batch.state not in ENDED and batch.start_asked_at is None
+
+    def _batch(self, batch_id: str) -> BatchRecord | None:
+        if batch_id not in self._batches:
+            self._batches[batch_id] = self._context.stores.batches.get(batch_id)
+        return self._batches[batch_id]
 
     def _is_ours(self, row: InstanceRecord) -> bool:
         return row.batch_id == self._claimant.batch_id
@@ -170,23 +176,17 @@ class _Claiming:
         if self._claimant.was_asked or not mine:
             return bool(mine)
         if self._claimant.repeats:
-            return any(each.beside and not is_copy(each) for each in mine)
-        return any(not is_copy(each) for each in mine)
+            return any(each.is_named for each in mine)
+        return any(not each.is_copy for each in mine)
 
-    def _said(self, pairs: Sequence[Pair]) -> tuple[set[str], dict[Pair, Verdict]]:
-        """What other batches stand by; and what the objects are that have to be compared."""
+    def _said(self, pairs: Sequence[Pair]) -> tuple[set[str], dict[tuple[str, str], Verdict]]:
+        """What other batches stand by; and what comparing the objects showed, by their keys."""
         standing, elsewhere = self._standing([pair.other for pair in pairs])
         # What others stand by, and this batch imports as well, need not be compared.
         passed = elsewhere if self._claimant.skips_duplicates else elsewhere | standing
         asked = [pair for pair in pairs if pair.other.key not in passed]
-        # A row that a digest names need not be compared with.
-        named = [pair for pair in asked if pair.other.beside and not is_copy(pair.other)]
-        rest = [pair for pair in asked if pair not in named]
-        verdicts = dict(zip(rest, self._comparison.of(rest), strict=True))
-        for pair in named:
-            is_same = self._comparison.digest(pair.row) == pair.other.beside
-            verdicts[pair] = Verdict.SAME if is_same else Verdict.OTHER_BYTES
-        return standing, verdicts
+        found = self._comparison.of(asked)
+        return standing, {pair.keys: each for pair, each in zip(asked, found, strict=True)}
 
     def _standing(self, rows: Collection[InstanceRecord]) -> tuple[set[str], set[str]]:
         """The objects of rows that are, or will be, in the claimant's data store; and in another.
@@ -200,9 +200,6 @@ class _Claiming:
             for job_id in {row.job_id for row in imported}
         }
         waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
-        batches = {
-            batch_id: stores.batches.get(batch_id) for batch_id in {row.batch_id for row in waiting}
-        }
         elsewhere = {
             row.key for row in imported if (job := jobs.get(row.job_id)) and not self._is_here(job)
         }
@@ -217,7 +214,7 @@ class _Claiming:
         alive = [
             row.key
             for row in waiting
-            if (batch := batches[row.batch_id])
+            if (batch := self._batch(row.batch_id))
             and batch.state not in ENDED
             and self._is_here(batch)
         ]

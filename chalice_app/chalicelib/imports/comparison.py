@@ -14,8 +14,8 @@ from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
-# Of one object, and of all in one invocation: each byte is read twice, by a function of 512 MB that
-# reads some 50 MB/s and has 300 s.
+# Of one object, and of all in one invocation. Each byte is read twice, and once more where the
+# bytes are others, by a function of 512 MB that reads some 50 MB/s and has 300 s.
 MAX_OBJECT_BYTES = MAX_BYTES = 4 * 1024**3
 
 
@@ -42,12 +42,15 @@ class Pair(NamedTuple):
 
 @dataclass(slots=True)
 class Comparison:
-    """Compares the objects of rows, each pair once."""
+    """Compares the objects of rows, each pair once.
+
+    A row that a digest names is compared by that: its own object need not be there any more.
+    """
 
     files: Files
     left: int = MAX_BYTES
     _known: dict[tuple[str, str], Verdict] = field(default_factory=dict)
-    _digests: dict[str, str | None] = field(default_factory=dict)
+    _digests: dict[str, str] = field(default_factory=dict)
 
     def of(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair. Raises ServiceUnavailable."""
@@ -66,19 +69,30 @@ class Comparison:
         if pair.row.size > MAX_OBJECT_BYTES:
             return Verdict.UNKNOWN
         try:
-            is_same = self.files.same(*pair.keys)
+            is_same = self._is_same(pair)
         except (ObjectUnavailable, ObjectDenied):
             return Verdict.UNKNOWN
         return Verdict.SAME if is_same else Verdict.OTHER_BYTES
 
-    def digest(self, row: InstanceRecord) -> str | None:
-        """The SHA-256 of a row's object; None if nobody can tell."""
-        if row.key not in self._digests:
-            self._digests[row.key] = self._digest(row.key)
-        return self._digests[row.key]
+    def _is_same(self, pair: Pair) -> bool:
+        if pair.other.is_named:
+            return self._digest_of(pair.row.key) == pair.other.beside
+        if self.files.same(*pair.keys):
+            return True
+        self._digest_of(pair.row.key)  # it will be named by that
+        return False
 
-    def _digest(self, key: str) -> str | None:
+    def digest(self, row: InstanceRecord) -> str | None:
+        """The SHA-256 of the object of a row that was found to be other bytes.
+
+        None if nobody can tell. Raises ServiceUnavailable.
+        """
         try:
-            return str(self.files.digest(key))
+            return self._digest_of(row.key)
         except (ObjectUnavailable, ObjectDenied):
             return None
+
+    def _digest_of(self, key: str) -> str:
+        if key not in self._digests:
+            self._digests[key] = str(self.files.digest(key))
+        return self._digests[key]

@@ -93,15 +93,14 @@ def record(
         # Of what is decided already, nothing was read this time.
         asked = [row for row in rows if row.instance in read or row.instance not in kept]
         found = [_recorded(row, ours.get(row.instance), known) for row in asked]
-        kept.update({row.instance: row for _, row in found if row})
-        return [each for each in found if _tells_more(*each) and not is_late(*each)]
+        kept.update({row.instance: row for _, row in found})
+        return [(was, row) for was, row in found if is_written(was, row)]
 
-    def is_late(was: InstanceRecord | None, row: InstanceRecord | None) -> bool:
-        if was is None and not adds:
-            return True
-        if was is not None or row is None or row.beside is None:
-            return False
-        return row.state is InstanceState.FAILED and not exists(row.key)
+    def is_written(was: InstanceRecord | None, row: InstanceRecord) -> bool:
+        if was is not None:  # an event and a poll find the same end at the same moment
+            return replace(row, updated_at=was.updated_at) != was
+        has_gone_on = row.is_copy and row.state is InstanceState.FAILED and not exists(row.key)
+        return adds and not has_gone_on
 
     kept: dict[str, InstanceRecord] = {}
     swap(store, [row.row_key for row in rows], decide, partial(shared_and_own, store, batch_id))
@@ -231,7 +230,9 @@ def is_absent(row: InstanceRecord) -> bool:
     return row.state in (InstanceState.FAILED, InstanceState.DELETED)
 
 
-def _recorded(row: InstanceRecord, ours: InstanceRecord | None, known: Rows) -> Change:
+def _recorded(
+    row: InstanceRecord, ours: InstanceRecord | None, known: Rows
+) -> tuple[InstanceRecord | None, InstanceRecord]:
     """Where the end of a batch's instance is written; what it imported stays so."""
     if ours is not None:
         is_late = was_imported(ours) and row.state is InstanceState.FAILED
@@ -243,11 +244,6 @@ def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> li
     """The old row's place, or one that the new batch's id names."""
     if has_row:
         return [(was, None)]
-    if was.beside != was.batch_id:
+    if not was.is_copy:
         return [(was, replace(row, beside=was.beside))]
     return [(None, copy_of(row)), (was, None)]
-
-
-def _tells_more(was: InstanceRecord | None, row: InstanceRecord | None) -> bool:
-    """Than when it was told: an event and a poll find the same end at the same moment."""
-    return was is None or row is None or replace(row, updated_at=was.updated_at) != was

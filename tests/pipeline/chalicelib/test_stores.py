@@ -1,122 +1,38 @@
 """One contract for every store: the in-memory twins and DynamoDB behave alike."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 import pytest
-from botocore.stub import Stubber
 from chalicelib import aws
 from chalicelib.api.job_pages import JobQuery, Window, page
-from chalicelib.errors import ObjectMissing, ObjectTooLarge, ServiceUnavailable
-from chalicelib.events.event import EventType, an_event
+from chalicelib.errors import ObjectMissing, ObjectTooLarge
 from chalicelib.stores import Stores
 from chalicelib.stores.batches import line_of
-from chalicelib.stores.dynamo_instances import DynamoInstances
-from chalicelib.stores.dynamodb import DynamoBatches, DynamoJobs
 from chalicelib.stores.gate import DynamoGate, Gate, GateStore
-from chalicelib.stores.image_sets import DynamoImageSets, MemoryImageSets
-from chalicelib.stores.instances import own_rows, record
 from chalicelib.stores.jobs import job_id_of, list_key
 from chalicelib.stores.memory import (
-    MemoryBatches,
     MemoryGate,
-    MemoryInstances,
-    MemoryJobs,
-    MemoryObjects,
 )
-from chalicelib.stores.memory_studies import MemoryStudies
-from chalicelib.stores.outbox import ANNOUNCED, Due, DynamoOutbox, MemoryOutbox, Outbox
-from chalicelib.stores.s3 import S3Objects
-from chalicelib.stores.schema import STUDIES_BY_LINK
-from chalicelib.stores.studies import (
-    Arrival,
-    DynamoStudies,
-    StudyRecord,
-    day_link,
-    link_key,
-    sender_link,
-)
-from chalicelib.stores.table import Table
 
 from contract.batch_states import TRANSITIONS, BatchEvent
-from contract.checksums import Checksum
-from contract.keys import RowKey
 from contract.records import (
-    BatchRecord,
     BatchState,
     Counts,
-    InstanceRecord,
-    InstanceState,
-    JobRecord,
     JobStatus,
 )
-from tests.unit.chalicelib.builders import is_there, overwrite
+from tests.pipeline.chalicelib.store_builders import (
+    BATCH,
+    BUCKET,
+    LATER,
+    NOW,
+    a_batch,
+    a_job,
+    stores,
+)
 
-NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-BATCH = "20261123T093000Z-0001020304050607"
-LATER = "20261123T094000Z-0001020304050607"
-BUCKET = "dicom"
-
-
-@pytest.fixture(params=["memory", "aws"])
-def stores(request: pytest.FixtureRequest) -> Stores:
-    if request.param == "memory":
-        objects = MemoryObjects()
-        objects.bodies[BUCKET, "a"] = b"body"
-        batches = MemoryBatches()
-        studies = MemoryStudies(MemoryOutbox(batches))
-        return Stores(objects, MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets())
-    request.getfixturevalue("_aws")
-    client, s3 = aws.dynamodb(), aws.s3()
-    s3.put_object(Bucket=BUCKET, Key="a", Body=b"body")
-    return Stores(
-        S3Objects(s3),
-        DynamoJobs(client, "DicomImportJobTable"),
-        DynamoBatches(client, "DicomBatchRecordTable"),
-        DynamoInstances(client, "DicomInstanceRecordTable"),
-        DynamoStudies(client, "DicomStudyTable", DynamoOutbox(client, "DicomBatchRecordTable")),
-        DynamoImageSets(client, "DicomBatchRecordTable"),
-    )
-
-
-def a_job(job_id: str, minutes: int = 0, status: JobStatus = JobStatus.SUBMITTED) -> JobRecord:
-    return JobRecord(
-        job_id=job_id,
-        job_status=status,
-        batch_id=BATCH,
-        datastore_id="0" * 32,
-        data_access_role_arn="arn:aws:iam::123456789012:role/import",
-        input_s3_uri="s3://dicom/instances/x/",
-        output_s3_uri="s3://results/x/",
-        submitted_at=NOW + timedelta(minutes=minutes),
-        calling_ae_title="CT1",
-        counts=Counts(3),
-        study_instance_uid="1.2",
-    )
-
-
-def an_instance(sop: str = "1.2.3.4", batch_id: str = BATCH) -> InstanceRecord:
-    return InstanceRecord(
-        sop_instance_uid=sop,
-        study_instance_uid="1.2",
-        series_instance_uid="1.2.3",
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-        batch_id=batch_id,
-        key=f"instances/{batch_id}/1.2/1.2.3/{sop}.dcm",
-        size=10,
-        checksum=Checksum.of(b"x"),
-        state=InstanceState.IMPORTED,
-        updated_at=NOW,
-        image_set_id="abc",
-        is_primary=False,
-        warnings=("INVALID_OFFSET_TABLE",),
-    )
-
-
-def a_batch(state: BatchState, job_id: str | None = None) -> BatchRecord:
-    key = None if state is BatchState.OPEN else f"batches/{BATCH}.json"
-    return BatchRecord(BATCH, state, "CT1", NOW, Counts(3), manifest_key=key, job_id=job_id)
+__all__ = ["stores"]  # a fixture
 
 
 def test_a_job_comes_back_as_it_was_kept(stores: Stores) -> None:
@@ -358,236 +274,12 @@ def test_batches_are_listed_by_state_and_in_all_in_the_order_of_their_ids(stores
     assert stores.batches.get_many([BATCH, "x"]) == {BATCH: urgent}
 
 
-def outbox_of(stores: Stores) -> Outbox:
-    if isinstance(stores.studies, MemoryStudies):
-        return stores.studies.outbox
-    return DynamoOutbox(aws.dynamodb(), "DicomBatchRecordTable")
-
-
-def end(stores: Stores, event: BatchEvent = BatchEvent.IMPORTED, batch_id: str = BATCH) -> None:
-    batch = replace(a_batch(BatchState.CLOSED), batch_id=batch_id, ended_at=NOW)
-    if event is not BatchEvent.QUARANTINED:
-        stores.batches.move(replace(batch, ended_at=None), BatchEvent.CLOSED)
-        stores.batches.move(replace(batch, ended_at=None), BatchEvent.ADMITTED)
-    assert stores.batches.move(batch, event)
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        BatchEvent.IMPORTED,
-        BatchEvent.PARTLY_IMPORTED,
-        BatchEvent.FAILED,
-        BatchEvent.QUARANTINED,
-    ],
-)
-def test_the_write_that_ends_a_batch_makes_its_announcement_due(
-    stores: Stores, event: BatchEvent
-) -> None:
-    outbox = outbox_of(stores)
-    end(stores, event)
-    expected = [BATCH] if TRANSITIONS[event][1] in ANNOUNCED else []
-    assert list(outbox.due(Due.ANNOUNCE, NOW)) == expected
-    assert outbox.is_due(BATCH, Due.ANNOUNCE) is bool(expected)
-    assert not stores.batches.move(a_batch(BatchState.CLOSED), BatchEvent.ADMITTED)
-
-
-def test_a_batch_goes_from_announcement_to_expiry_and_out_once(stores: Stores) -> None:
-    outbox = outbox_of(stores)
-    assert not outbox.is_due(BATCH, Due.ANNOUNCE)
-    end(stores)
-    batch = stores.batches.get(BATCH)
-    assert list(outbox.due(Due.ANNOUNCE, NOW - timedelta(microseconds=1))) == []
-    assert outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE)
-    assert not outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE)
-    assert list(outbox.due(Due.ANNOUNCE, NOW)) == []
-    assert list(outbox.due(Due.EXPIRE, NOW)) == [BATCH]
-    assert outbox.done(BATCH, Due.EXPIRE)
-    assert not outbox.done(BATCH, Due.EXPIRE)
-    assert list(outbox.due(Due.EXPIRE, NOW)) == []
-    assert stores.batches.get(BATCH) == batch
-
-
-@pytest.mark.parametrize("then", [None, Due.EXPIRE])
-def test_an_end_that_is_corrected_is_announced_again(stores: Stores, then: Due | None) -> None:
-    outbox, later = outbox_of(stores), NOW + timedelta(hours=1)
-    end(stores, BatchEvent.FAILED)
-    assert outbox.done(BATCH, Due.ANNOUNCE, then, NOW)
-    batch = replace(a_batch(BatchState.FAILED), ended_at=later, corrected_at=later)
-    assert stores.batches.move(batch, BatchEvent.FOUND_IMPORTED)
-    assert not stores.batches.move(batch, BatchEvent.FOUND_IMPORTED)
-    assert list(outbox.due(Due.ANNOUNCE, later)) == [BATCH]
-    # Who announces the old end meanwhile does not take the new one away.
-    assert not outbox.done(BATCH, Due.ANNOUNCE, then, NOW)
-    assert outbox.done(BATCH, Due.ANNOUNCE, Due.EXPIRE, later)
-    assert list(outbox.due(Due.EXPIRE, later)) == [BATCH]
-
-
-def test_what_is_due_comes_oldest_first(stores: Stores) -> None:
-    for minutes, batch_id in ((5, BATCH), (1, LATER)):
-        batch = replace(
-            a_batch(BatchState.FAILED), batch_id=batch_id, ended_at=NOW + timedelta(minutes=minutes)
-        )
-        assert stores.batches.move(batch, BatchEvent.FAILED)
-    due = outbox_of(stores).due(Due.ANNOUNCE, NOW + timedelta(hours=1))
-    assert list(due) == [LATER, BATCH]
-
-
-def test_an_event_is_kept_once_and_not_again_after_it_was_sent(stores: Stores) -> None:
-    outbox = outbox_of(stores)
-    event = an_event(EventType.STUDY_QUIET, "1.2", NOW, studyInstanceUID="1.2", batchCount=3)
-    key = outbox.keep(event)
-    assert outbox.keep(event) == key
-    assert list(outbox.due(Due.EVENT, NOW)) == [key]
-    assert outbox.event(key) == event
-    outbox.sent(key, NOW)
-    outbox.sent(key, NOW)
-    outbox.keep(event)
-    assert list(outbox.due(Due.EVENT, NOW)) == []
-    assert outbox.event(key) is None
-    assert outbox.event("event:other") is None
-
-
-def test_a_study_knows_the_batches_that_joined_and_when_to_be_looked_at(stores: Stores) -> None:
-    studies = stores.studies
-    later = NOW + timedelta(minutes=5)
-    assert studies.get("1.2") is None
-    for batch_id in (BATCH, LATER, BATCH):
-        studies.join("1.2", Arrival(batch_id, "CT1", NOW))
-    assert list(studies.due(later)) == []
-    studies.look("1.2", later)
-    assert list(studies.due(NOW)) == []
-    assert list(studies.due(later)) == ["1.2"]
-    study = studies.get("1.2")
-    assert study is not None
-    assert study.batch_ids == {BATCH, LATER}
-    assert study.due_at == later
-    assert studies.put_off(study, later + timedelta(minutes=1))
-    assert list(studies.due(later)) == []
-    assert studies.put_off(study, None)
-    assert list(studies.due(later + timedelta(hours=1))) == []
-
-
-def test_when_a_study_was_first_received_never_changes(stores: Stores) -> None:
-    tomorrow, before = NOW + timedelta(days=1), NOW - timedelta(hours=1)
-    for number, (sender, at) in enumerate(
-        [("CT1", NOW), ("CT1", tomorrow), ("PACS", tomorrow), ("PACS", before)]
-    ):
-        join(stores, "1.2", Arrival(f"b{number}", sender, at))
-    study = stores.studies.get("1.2")
-    assert study is not None
-    assert study.first_received_at == NOW
-    event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
-    assert stores.studies.settle(study, event)
-    assert stores.studies.get("1.2") == replace(
-        study, batch_ids=frozenset(), due_at=None, changes=study.changes
-    )
-    join(stores, "1.1", Arrival("b9", "CT1", NOW + timedelta(hours=1)))
-    first, other = link_key(NOW, "1.2"), link_key(NOW + timedelta(hours=1), "1.1")
-    assert links(stores) == {
-        day_link(NOW): [first, other],
-        sender_link("CT1", NOW): [first, other],
-        sender_link("PACS", tomorrow): [link_key(tomorrow, "1.2")],
-    }
-    assert day_link(NOW) == "day#2026-11-23"
-    assert sender_link("CT1", NOW) == "sender#CT1#2026-11-23"
-
-
-def join(stores: Stores, study: str, arrival: Arrival) -> None:
-    stores.studies.join(study, arrival)
-    stores.studies.link_sender(study, arrival)
-
-
-def links(stores: Stores) -> dict[str, list[str]]:
-    """Every list of studies, in the order of its index."""
-    if isinstance(stores.studies, MemoryStudies):
-        pairs = sorted(stores.studies.links.values())
-    else:
-        table, index = Table(aws.dynamodb(), "DicomStudyTable"), STUDIES_BY_LINK
-        scanned = aws.dynamodb().scan(TableName=table.name)["Items"]
-        names = sorted({each["link"]["S"] for each in scanned if "link" in each})
-        pairs = [
-            (name, str(item["linkKey"]))
-            for name in names
-            for item in table.query(
-                IndexName=index,
-                KeyConditionExpression="link = :link",
-                values={":link": name},
-            )
-        ]
-    return {name: [key for each, key in pairs if each == name] for name, _ in pairs}
-
-
-def test_a_study_to_which_something_happens_is_neither_put_off_nor_settled(stores: Stores) -> None:
-    outbox, studies = outbox_of(stores), stores.studies
-    studies.join("1.2", Arrival(BATCH, "CT1", NOW))
-    studies.look("1.2", NOW)
-    read = studies.get("1.2")
-    assert read is not None
-    studies.join("1.2", Arrival(LATER, "CT1", NOW))
-    event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
-    assert not studies.put_off(read, None)
-    assert not studies.settle(read, event)
-    assert list(outbox.due(Due.EVENT, NOW)) == []
-    read = studies.get("1.2")
-    assert read is not None
-    assert studies.settle(read, event)
-    (key,) = outbox.due(Due.EVENT, NOW)
-    assert outbox.event(key) == event
-    assert list(studies.due(NOW)) == []
-    settled = studies.get("1.2")
-    assert settled is not None
-    assert settled.batch_ids == frozenset()
-
-
-@pytest.mark.usefixtures("moto_runs")
-def test_a_transaction_that_another_is_in_the_way_of_may_work_later() -> None:
-    client = aws.dynamodb()
-    with Stubber(client) as stubber:
-        stubber.add_client_error(
-            "transact_write_items",
-            "TransactionCanceledException",
-            modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
-        )
-        event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
-        outbox = DynamoOutbox(client, "DicomBatchRecordTable")
-        studies = DynamoStudies(client, "DicomStudyTable", outbox)
-        with pytest.raises(ServiceUnavailable):
-            studies.settle(StudyRecord("1.2"), event)
-
-
-def test_a_study_remembers_no_more_batches_than_fit(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("studies", "memory_studies"):
-        monkeypatch.setattr(f"chalicelib.stores.{module}.MAX_BATCHES", 2)
-    for batch_id in (BATCH, LATER, "20261123T095000Z-0001020304050607"):
-        stores.studies.join("1.2", Arrival(batch_id, "CT1", NOW))
-    study = stores.studies.get("1.2")
-    assert study is not None
-    assert study.batch_ids == {BATCH, LATER}
-
-
 @pytest.fixture(params=["memory", "aws"])
 def gate(request: pytest.FixtureRequest) -> GateStore:
     if request.param == "memory":
         return MemoryGate()
     request.getfixturevalue("_aws")
     return DynamoGate(aws.dynamodb(), "DicomBatchRecordTable")
-
-
-def test_a_deletion_and_a_note_of_an_image_set_find_each_other_in_any_order(
-    stores: Stores,
-) -> None:
-    image_sets = stores.image_sets
-    image_sets.note("a", "1.2")
-    assert image_sets.deleted(["a", "b"]) == frozenset()
-    assert image_sets.delete("a", NOW) == "1.2"
-    assert image_sets.delete("b", NOW) is None
-    image_sets.note("b", "1.3")
-    assert image_sets.deleted(["a", "b", "c"]) == {"a", "b"}
-    assert image_sets.delete("b", NOW) == "1.3"
-    assert image_sets.deleted([]) == frozenset()
 
 
 def test_the_gate_is_held_by_one_who_learns_that_others_came(gate: GateStore) -> None:
@@ -618,95 +310,6 @@ def test_the_gate_of_a_holder_that_died_opens_when_its_time_is_over(gate: GateSt
     assert gate.enter("b", later, later + timedelta(seconds=60)) is not None
     assert not gate.keep("a", Gate(), later)
     assert not gate.leave("a")
-
-
-def test_instances_are_kept_in_bulk_and_found_by_uid_and_study(stores: Stores) -> None:
-    rows = [an_instance(f"1.2.3.{number:03}") for number in range(120)]
-    record(stores.instances, BATCH, rows, is_there)
-    found = stores.instances.get_many([*(row.row_key for row in rows), RowKey("1.9", "x")])
-    assert found == {row.row_key: row for row in rows}
-    assert list(stores.instances.by_study("1.2")) == rows
-    assert list(stores.instances.by_study("1.9")) == []
-    assert list(stores.instances.by_sop_instance("1.2.3.007")) == [rows[7]]
-    assert list(stores.instances.by_sop_instance("1.9")) == []
-
-
-def test_an_instance_has_a_row_for_each_study_series_and_content(stores: Stores) -> None:
-    row = an_instance()
-    beside = replace(row, batch_id=LATER, beside="SHA256:x")
-    moved = replace(row, study_instance_uid="1.9")
-    other = replace(row, series_instance_uid="1.9.9")
-    rows = [row, beside, replace(row, checksum=Checksum.of(b"other")), moved, other]
-    assert stores.instances.swap_many([(None, each) for each in rows]) == frozenset()
-    assert stores.instances.get_many(each.row_key for each in rows) == {
-        each.row_key: each for each in rows
-    }
-    found = stores.instances.of_instances([row.instance, moved.instance, "1/2/3"])
-    assert {instance: set(rows) for instance, rows in found.items()} == {
-        row.instance: set(rows[:3]),
-        moved.instance: {moved},
-    }
-    assert set(stores.instances.by_study("1.2")) == {*rows[:3], other}
-    assert set(stores.instances.by_sop_instance(row.sop_instance_uid)) == set(rows)
-
-
-def test_rows_change_hands_where_they_are_as_they_were_read(stores: Stores) -> None:
-    rows = [an_instance(f"1.2.3.{number}") for number in range(1, 31)]
-    assert stores.instances.swap_many([(None, row) for row in rows]) == frozenset()
-    taken = [replace(row, batch_id=LATER, updated_at=NOW + timedelta(seconds=1)) for row in rows]
-    overwrite(stores.instances, taken[20:22])
-    changes = [*zip(rows, taken, strict=True), (None, an_instance("1.2.4"))]
-    assert stores.instances.swap_many(changes) == {row.row_key for row in rows[20:22]}
-    found = stores.instances.get_many([row.row_key for row in rows])
-    assert set(found.values()) == set(taken)
-    refused = stores.instances.swap_many([(None, row) for row in rows])
-    assert len(refused) == len(rows)
-    assert set(stores.instances.get_many(found).values()) == set(taken)
-
-
-def test_a_row_is_deleted_if_it_is_as_it_was_read(stores: Stores) -> None:
-    row = an_instance()
-    failed = replace(row, state=InstanceState.FAILED)
-    record(stores.instances, BATCH, [row], is_there)
-    assert stores.instances.swap_many([(failed, None)]) == {row.row_key}
-    assert stores.instances.swap_many([(replace(row, batch_id=LATER), None)]) == {row.row_key}
-    assert list(stores.instances.by_study("1.2")) == [row]
-    assert stores.instances.swap_many([(row, None)]) == frozenset()
-    assert list(stores.instances.by_study("1.2")) == []
-    assert stores.instances.swap_many([(row, None)]) == {row.row_key}
-
-
-def test_a_row_is_promoted_if_both_are_as_they_were_read(stores: Stores) -> None:
-    first, other = an_instance(), replace(an_instance(batch_id=LATER), beside=LATER)
-    changed = replace(other, state=InstanceState.FAILED)
-    assert stores.instances.swap_many([(None, first), (None, other)]) == frozenset()
-    assert not stores.instances.promote(first, changed)
-    assert not stores.instances.promote(replace(first, batch_id=LATER), other)
-    assert set(stores.instances.by_study("1.2")) == {first, other}
-    assert stores.instances.promote(first, other)
-    assert list(stores.instances.by_study("1.2")) == [replace(other, beside=None)]
-    assert not stores.instances.promote(first, other)
-
-
-def test_the_failure_of_another_batch_hides_no_import(stores: Stores) -> None:
-    newer = an_instance(batch_id=LATER)
-    failed = replace(an_instance(), state=InstanceState.FAILED)
-    record(stores.instances, LATER, [newer], is_there)
-    record(stores.instances, BATCH, [failed], is_there)
-    rows = {row.batch_id: row for row in stores.instances.by_study("1.2")}
-    assert rows == {LATER: newer, BATCH: replace(failed, beside=BATCH)}
-
-
-def test_a_batchs_rows_are_found_beside_those_of_others(stores: Stores) -> None:
-    shared = replace(an_instance(batch_id=LATER), state=InstanceState.IMPORTED)
-    copy = replace(an_instance(), state=InstanceState.IMPORTED)
-    digest = replace(copy, batch_id="20261123T093500Z-0001020304050607", beside="SHA256:x")
-    record(stores.instances, LATER, [shared], is_there)
-    record(stores.instances, BATCH, [copy], is_there)
-    assert stores.instances.swap_many([(None, digest)]) == frozenset()
-    for row in (shared, replace(copy, beside=BATCH), digest):
-        found = own_rows(stores.instances, row.batch_id, [an_instance().row_key])
-        assert found == {row.instance: row}
 
 
 def test_an_object_is_read_within_its_bound_and_moved_with_its_reason(stores: Stores) -> None:

@@ -120,12 +120,17 @@ def test_a_failure_is_not_hidden_by_other_bytes_that_have_its_checksum() -> None
     assert retry(stores, BATCH)
 
 
-def test_a_batch_that_fails_beside_anothers_has_a_row_and_can_be_retried() -> None:
-    stores = sent({BATCH: b"genuine", NEWER_BATCH: b"forged"})
+def one_imported_and_one_failed_beside_it(body: bytes) -> Stores:
+    stores = sent({BATCH: b"genuine", NEWER_BATCH: body})
     close(stores, BATCH)
     ends(stores, BATCH)
     close(stores, NEWER_BATCH)
     fails(stores, NEWER_BATCH)
+    return stores
+
+
+def test_a_batch_that_fails_beside_anothers_has_a_row_and_can_be_retried() -> None:
+    stores = one_imported_and_one_failed_beside_it(b"forged")
     assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (FAILED, NEWER_BATCH)}
     again = retry(stores, NEWER_BATCH)
     assert rows(stores) == {BATCH: (IMPORTED, None), again: (RECEIVED, again)}
@@ -142,11 +147,7 @@ def start_again(stores: Stores, batch_id: str) -> bool:
 
 
 def test_a_retry_whose_bytes_turn_out_to_be_imported_ends_the_failure() -> None:
-    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
-    close(stores, BATCH)
-    ends(stores, BATCH)
-    close(stores, NEWER_BATCH)
-    fails(stores, NEWER_BATCH)
+    stores = one_imported_and_one_failed_beside_it(b"genuine")
     again = retry(stores, NEWER_BATCH)
     assert not start_again(stores, again)
     assert rows(stores) == {BATCH: (IMPORTED, None)}
