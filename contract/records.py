@@ -142,8 +142,9 @@ class InstanceRecord:
 
     ``reason`` says why it is not in HealthImaging: FAILED or DELETED.
 
-    ``beside`` tells the row from another batch's with the same checksum: it is the SHA-256 of what
-    was compared and found to be other bytes, or the batch's id, of a copy that is imported as well.
+    ``beside`` tells the row from the first with the same checksum: it is the SHA-256 of its bytes,
+    or the batch's id, of a copy that is imported as well. ``differs`` if the bytes were compared
+    with the first row's and are others.
     """
 
     sop_instance_uid: str
@@ -163,6 +164,7 @@ class InstanceRecord:
     is_primary: bool | None = None
     warnings: tuple[str, ...] = ()
     beside: str | None = None
+    differs: bool = False
 
     @property
     def instance(self) -> str:
@@ -171,18 +173,18 @@ class InstanceRecord:
 
     @property
     def is_copy(self) -> bool:
-        """Whether a batch's id tells the row from another's, since nobody compared the objects."""
+        """Whether only the batch's id tells the row from another's."""
         return self.beside == self.batch_id
 
     @property
     def is_named(self) -> bool:
-        """Whether a SHA-256 tells the row from another's: its bytes are others."""
+        """Whether a SHA-256 tells the row from another's."""
         return self.beside is not None and not self.is_copy
 
     @property
     def content(self) -> str:
-        """Which bytes it is; a copy's are those of the row that it stands beside."""
-        return self.row_key.version if self.is_named else str(self.checksum)
+        """Which bytes it is: those of the first row, unless they are known to be others."""
+        return self.row_key.version if self.differs else str(self.checksum)
 
     @property
     def content_key(self) -> RowKey:

@@ -75,9 +75,11 @@ def _tell(evidence: Evidence) -> None:
     reasons = Counter(row.reason for row in rows if row.state is InstanceState.FAILED)
     for reason, count in reasons.most_common(5):
         _say(f"    {count} failed: {reason}")
-    copied = [row for row in rows if row.is_copy]
-    others = [row for row in rows if row.is_named]
-    _say(f"    beside others: {len(others)} by their digests, {len(copied)} as copies")
+    beside = [row for row in rows if row.beside]
+    others = sum(row.differs for row in beside)
+    copied = sum(row.is_copy for row in beside)
+    unknown = len(beside) - others - copied
+    _say(f"    beside others: {others} other bytes, {unknown} not comparable, {copied} copies")
     ended = Counter(batch.state for batch in evidence.batches.values())
     _say("  Batches: " + ", ".join(f"{count} {state}" for state, count in sorted(ended.items())))
     manifests, batches = evidence.manifests.values(), evidence.batches.values()

@@ -87,9 +87,12 @@ def _repetitions(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _excused(copies: Sequence[Copy], rows: Sequence[InstanceRecord], evidence: Evidence) -> bool:
-    """Whether one of two copies has a row as such, and its batch could not compare the objects."""
+    """Whether the row of one stands beside, since its batch could not compare the objects."""
     return any(
-        row.is_copy and _is_rows(copy, row) and _was_blind(copy, row, evidence)
+        row.beside is not None
+        and not row.differs
+        and _is_rows(copy, row)
+        and _was_blind(copy, row, evidence)
         for row in rows
         for copy in copies
     )

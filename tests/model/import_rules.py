@@ -18,7 +18,7 @@ from chalicelib.stores.instances import row_key
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances
 
 from contract.keys import RowKey
-from contract.records import InstanceState, JobStatus
+from contract.records import JobStatus
 from tests.unit.chalicelib.in_turn import InTurn
 
 
@@ -98,15 +98,15 @@ def results_early(patch: pytest.MonkeyPatch) -> None:
 
 def claim_unverified(patch: pytest.MonkeyPatch) -> None:
     """Nobody asks whether the image set of a duplicate is there."""
-    patch.setattr(image_sets.ImageSets, "keep", lambda *_: True)
+    patch.setattr(image_sets.ImageSets, "keep", lambda _, rows: {row.key for row in rows})
 
 
 def only_imported_stands(patch: pytest.MonkeyPatch) -> None:
     """Duplicates are told by what is IMPORTED, not by what waits for its import."""
     real = claims._Claiming._standing
 
-    def standing(self: Any, rows: Any) -> Any:
-        return real(self, [row for row in rows if row.state is InstanceState.IMPORTED])
+    def standing(self: Any, rows: Any, _: Any) -> Any:
+        return real(self, rows, {})
 
     patch.setattr(claims._Claiming, "_standing", standing)
 

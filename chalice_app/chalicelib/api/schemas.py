@@ -64,6 +64,7 @@ _INSTANCE_MORE = {
     "isPrimary": FLAG,
     "warnings": TEXTS,
     "beside": TEXT,
+    "differs": FLAG,
 }
 _FORCE: Schema = {
     "type": "boolean",

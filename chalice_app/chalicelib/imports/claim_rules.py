@@ -4,14 +4,21 @@
 the objects are the other batch stands by it  it does not: it failed, was deleted, is dead
 =============== ============================= ====================================================
 the same        a duplicate                   the row becomes this batch's
-other bytes     a row that the SHA-256 names
-not comparable  a row that this batch's id names: what is there twice can be deleted, what was left
-                out and lost cannot be made again
+other bytes     a row beside it, whose key ends in the SHA-256 of this batch's bytes
+not comparable  the same: a second copy can be deleted, a lost image cannot be recovered
 to be compared  next time: the import is not started yet
 =============== ============================= ====================================================
 
 The first row with a checksum decides nearly always. Where it is not the same, those beside it are
 looked at, too.
+
+Two batches that wait must not both leave an instance to the other. A batch only leaves one to a row
+that is not a copy (``InstanceRecord.is_copy``), or that is imported. A batch with a row that is no
+copy keeps it: a new batch always, a retry's once a SHA-256 is in its key. A retry's batch that has
+the first row may leave that to one with a SHA-256, and to no other.
+
+A copy is a row beside others whose key ends in its batch's id: its own object cannot be read, it is
+to be imported whatever others import, or nobody has compared it yet.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -37,9 +44,9 @@ class Facts:
     """What there is of one instance and checksum.
 
     ``row`` is the batch's, as it would be the first with its checksum; ``mine`` those that it has.
-    ``others`` are those of other batches, with what comparing the objects showed; None, if they
-    were not compared, since this batch imports its own in any case. ``standing`` are the keys of
-    the objects that other batches stand by.
+    ``others`` are those of other batches, with what comparing the objects showed. It is None if
+    they were not compared: this batch imports its own in any case, or the other is a copy that
+    waits. ``standing`` are the keys of the objects that other batches stand by.
     """
 
     row: InstanceRecord
@@ -62,13 +69,15 @@ class Facts:
 class Plan:
     """The answer, and the changes that make it true, in their order.
 
-    ``promoted``: the batch's row that is the first with the checksum, and the other that takes its
-    place. Without a first, nobody would look for those beside it.
+    ``left_to`` is the row of which a duplicate is one. ``promoted`` is the batch's own row, if that
+    is the first with the checksum: the other has to take its place. A checksum must always have a
+    first row, since lookups begin there.
     """
 
     answer: Answer
     changes: list[Change] = field(default_factory=list)
-    promoted: tuple[InstanceRecord, InstanceRecord] | None = None
+    left_to: InstanceRecord | None = None
+    promoted: InstanceRecord | None = None
 
 
 def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: bool) -> Plan:
@@ -76,11 +85,8 @@ def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: 
     if standing := [each for each in facts.same if each.key in facts.standing]:
         first_of_mine = next((each for each in facts.mine if each.beside is None), None)
         rest = [each for each in facts.mine if each is not first_of_mine]
-        return Plan(
-            Answer.DUPLICATE,
-            [(each, None) for each in rest],
-            (first_of_mine, standing[0]) if first_of_mine else None,
-        )
+        gone: list[Change] = [(each, None) for each in rest]
+        return Plan(Answer.DUPLICATE, gone, standing[0], first_of_mine)
     if Verdict.LATER in facts.others.values():
         return Plan(Answer.LATER)
     first = facts.first
@@ -90,10 +96,10 @@ def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: 
 
 
 def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
-    """The batch's row goes of which nobody knows what it is, where it has one that says more.
+    """Where the batch also has a row that was compared, its copy goes.
 
-    It goes first: without a row, the batch takes one the next time; with two, it might not see
-    this one.
+    The copy goes first: without a row, the batch takes one the next time; with two, it might not
+    see this one.
     """
     has_more = any(not each.is_copy for each in mine)
     return [(each, None) for each in mine if each.is_copy and has_more]
@@ -117,11 +123,14 @@ def _place(
 ) -> tuple[InstanceRecord, InstanceRecord | None]:
     """The row that the batch would have, and the one that it takes the place of."""
     row, first = facts.row, facts.first
-    if first is None or facts.others[first] is Verdict.SAME:
+    verdict = facts.others[first] if first else Verdict.SAME
+    if verdict is Verdict.SAME:
         return row, first
-    if facts.others[first] is Verdict.OTHER_BYTES and (known := digest()):
-        place = replace(row, beside=known)
+    if verdict is not None and (known := digest()):
+        place = replace(row, beside=known, differs=verdict is Verdict.OTHER_BYTES)
         there = next((each for each in facts.others if each.row_key == place.row_key), None)
-        if there is None or there in facts.same:
-            return place, there
+        if there is None:
+            return place, None
+        if there in facts.same:
+            return replace(place, differs=place.differs or there.differs), there
     return copy_of(row), None

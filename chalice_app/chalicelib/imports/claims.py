@@ -11,13 +11,13 @@ another: that one's rows may never have been compared with any.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.claim_rules import Answer, Facts, decide, folded
+from chalicelib.imports.claim_rules import Answer, Facts, Plan, decide, folded
 from chalicelib.imports.comparison import Comparison, Pair, Verdict
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import forget
@@ -52,7 +52,7 @@ class Claimant:
 
 @dataclass(slots=True)
 class Claims:
-    """The keys of the batch's objects that other batches import, and of those not compared yet."""
+    """The keys of the objects that other batches import, and of those to be compared later."""
 
     duplicates: set[str] = field(default_factory=set)
     undecided: set[str] = field(default_factory=set)
@@ -77,9 +77,7 @@ def claim(
         swap(ledger, keys, claiming.by_first, partial(shared_and_own, ledger, claimant.batch_id))
     keys = [row.row_key for row in claiming.left.values()]
     swap(ledger, keys, claiming.by_all, partial(all_of, ledger))
-    for first, other in claiming.promoted.values():
-        if not ledger.promote(first, other):
-            raise ServiceUnavailable("other batches changed the same instances")
+    claiming.leave()
     for image_set_id, study in claiming.kept.gone().items():
         context.stores.image_sets.note(image_set_id, study)  # of an import that did not do so yet
         forget([image_set_id], context)
@@ -94,8 +92,8 @@ class _Claiming:
     ) -> None:
         self.claims = Claims()
         self.left = {row.key: row for row in rows} if claimant.repeats else {}
-        self.promoted: dict[str, tuple[InstanceRecord, InstanceRecord]] = {}
         self.kept = ImageSets(claimant.datastore_id, context.service)
+        self._left_to: dict[str, Plan] = {}
         self._claimant = claimant
         self._context = context
         self._rows = rows
@@ -120,17 +118,15 @@ class _Claiming:
         settled = {row.key for row in rows if self._is_settled(ours[row.key])}
         open_rows = [row for row in rows if row.key not in settled]
         pairs = [
-            Pair(row, other)
+            (row, other)
             for row in open_rows
             for other in of_content[row.row_key]
             if not self._is_ours(other)
         ]
-        # Two batches that each have a row must not both leave the instance to the other.
-        asked = [pair for pair in pairs if not (ours[pair.row.key] and self._is_behind(pair.other))]
-        standing, verdicts = self._said(asked)
+        standing, verdicts = self._said(pairs)
         others = defaultdict[str, dict[InstanceRecord, Verdict | None]](dict)
-        for pair in pairs:
-            others[pair.row.key][pair.other] = verdicts.get(pair.keys)
+        for row, other in pairs:
+            others[row.key][other] = verdicts.get((row.key, other.key))
         changes = [change for key in settled for change in folded(ours[key])]
         for row in open_rows:
             facts = Facts(row, ours[row.key], others[row.key], standing)
@@ -143,25 +139,15 @@ class _Claiming:
             facts, partial(self._comparison.digest, row), knows_first_only=knows_first_only
         )
         # Of an earlier look at the same, whose changes were refused.
-        self.claims.duplicates.discard(row.key)
         self.claims.undecided.discard(row.key)
-        self.promoted.pop(row.key, None)
-        if plan.promoted is not None:
-            self.promoted[row.key] = plan.promoted
+        self._left_to.pop(row.key, None)
         if plan.answer is Answer.DUPLICATE:
-            self.claims.duplicates.add(row.key)
+            self._left_to[row.key] = plan
         elif plan.answer is Answer.LATER:
             self.claims.undecided.add(row.key)
         elif plan.answer is Answer.UNDECIDED:
             self.left[row.key] = row
         return plan.changes
-
-    def _is_behind(self, other: InstanceRecord) -> bool:
-        """Whether a newer batch waits for its import: it will leave the instance to this one."""
-        if other.state is not InstanceState.RECEIVED or other.batch_id < self._claimant.batch_id:
-            return False
-        batch = self._batch(other.batch_id)
-        return batch is not None and batch.state not in ENDED and batch.start_asked_at is None
 
     def _batch(self, batch_id: str) -> BatchRecord | None:
         if batch_id not in self._batches:
@@ -179,50 +165,76 @@ class _Claiming:
             return any(each.is_named for each in mine)
         return any(not each.is_copy for each in mine)
 
-    def _said(self, pairs: Sequence[Pair]) -> tuple[set[str], dict[tuple[str, str], Verdict]]:
+    def _said(
+        self, found: Sequence[tuple[InstanceRecord, InstanceRecord]]
+    ) -> tuple[Set[str], dict[tuple[str, str], Verdict]]:
         """What other batches stand by; and what comparing the objects showed, by their keys."""
-        standing, elsewhere = self._standing([pair.other for pair in pairs])
-        # What others stand by, and this batch imports as well, need not be compared.
-        passed = elsewhere if self._claimant.skips_duplicates else elsewhere | standing
-        asked = [pair for pair in pairs if pair.other.key not in passed]
-        found = self._comparison.of(asked)
-        return standing, {pair.keys: each for pair, each in zip(asked, found, strict=True)}
+        alive = self._alive([other for _, other in found])
+        # Two batches that wait must not leave an instance to each other (imports.claim_rules).
+        asked = [(row, other) for row, other in found if not (other.is_copy and other in alive)]
+        standing, elsewhere = self._standing([other for _, other in asked], alive)
+        pairs = [Pair(row, other, other.key in elsewhere) for row, other in asked]
+        if not self._claimant.skips_duplicates:  # what others stand by need not be compared
+            pairs = [pair for pair in pairs if pair.other.key not in elsewhere | standing]
+        verdicts = self._comparison.of(pairs)
+        return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
-    def _standing(self, rows: Collection[InstanceRecord]) -> tuple[set[str], set[str]]:
+    def _alive(self, rows: Sequence[InstanceRecord]) -> Mapping[InstanceRecord, BatchRecord]:
+        """The rows that wait for their import in a batch that has not ended; and that batch."""
+        waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
+        found = ((row, self._batch(row.batch_id)) for row in waiting)
+        return {row: batch for row, batch in found if batch and batch.state not in ENDED}
+
+    def _standing(
+        self, rows: Sequence[InstanceRecord], alive: Mapping[InstanceRecord, BatchRecord]
+    ) -> tuple[Set[str], Set[str]]:
         """The objects of rows that are, or will be, in the claimant's data store; and in another.
 
         By the rows' keys. An image set that is gone has nothing.
         """
-        stores, kept = self._context.stores, self.kept
         imported = [row for row in rows if row.state is InstanceState.IMPORTED]
-        jobs = {
-            job_id: stores.jobs.get(job_id) if job_id else None
-            for job_id in {row.job_id for row in imported}
-        }
-        waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
-        elsewhere = {
+        jobs = self._jobs(imported)
+        waiting = [row for row in rows if row in alive]
+        elsewhere = {row.key for row in waiting if not self._is_here(alive[row])}
+        elsewhere |= {
             row.key for row in imported if (job := jobs.get(row.job_id)) and not self._is_here(job)
         }
         # Where a job's record is gone, the image set alone decides.
-        here = {
-            row.key
-            for row in imported
-            if row.key not in elsewhere
-            and (row.image_set_id or jobs.get(row.job_id))
-            and kept.keep(row)
-        }
-        alive = [
-            row.key
-            for row in waiting
-            if (batch := self._batch(row.batch_id))
-            and batch.state not in ENDED
-            and self._is_here(batch)
-        ]
-        exist = in_threads(lambda key: exists(key, self._context.files), alive)
-        return here | {
-            key for key, is_there in zip(alive, exist, strict=True) if is_there
+        told = [row for row in imported if row.image_set_id or jobs.get(row.job_id)]
+        kept = self.kept.keep([row for row in told if row.key not in elsewhere])
+        keys = [row.key for row in waiting if row.key not in elsewhere]
+        exist = in_threads(lambda key: exists(key, self._context.files), keys)
+        return kept | {
+            key for key, is_there in zip(keys, exist, strict=True) if is_there
         }, elsewhere
+
+    def _jobs(self, rows: Sequence[InstanceRecord]) -> dict[str | None, JobRecord | None]:
+        ids = sorted({row.job_id for row in rows if row.job_id})
+        return dict(zip(ids, in_threads(self._context.stores.jobs.get, ids), strict=True))
 
     def _is_here(self, record: JobRecord | BatchRecord) -> bool:
         claimant = self._claimant
         return (record.datastore_id or claimant.default_datastore_id) == claimant.datastore_id
+
+    def leave(self) -> None:
+        """Leave the duplicates to other batches, once it is sure that they have them.
+
+        Another batch's change may have been seen half: a Query can show one row as it was before a
+        transaction and another as after it.
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+        Raises ServiceUnavailable.
+        """
+        ledger, plans = self._context.stores.instances, self._left_to
+        promotions = [
+            (plan.promoted, plan.left_to)
+            for plan in plans.values()
+            if plan.promoted and plan.left_to
+        ]
+        done = in_threads(lambda each: ledger.promote(*each), promotions)
+        keys = [
+            plan.left_to.row_key for plan in plans.values() if plan.left_to and not plan.promoted
+        ]
+        known = ledger.get_many(keys)
+        if not all(done) or any(key not in known or self._is_ours(known[key]) for key in keys):
+            raise ServiceUnavailable("other batches changed the same instances")
+        self.claims.duplicates |= plans.keys()

@@ -4,6 +4,7 @@ Reading takes time, and an invocation has little: so many bytes are compared in 
 the next, which finds done what this one has done.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -14,9 +15,9 @@ from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
-# Of one object, and of all in one invocation. Each byte is read twice, and once more where the
-# bytes are others, by a function of 512 MB that reads some 50 MB/s and has 300 s.
-MAX_OBJECT_BYTES = MAX_BYTES = 4 * 1024**3
+# Of one instance, and of all in one invocation. Each byte is read twice, and once more where the
+# bytes are not the same, by a function of 512 MB that reads some 50 MB/s and has 300 s.
+MAX_BYTES = 4 * 1024**3
 
 
 class Verdict(Enum):
@@ -24,15 +25,19 @@ class Verdict(Enum):
 
     SAME = auto()
     OTHER_BYTES = auto()
-    UNKNOWN = auto()  # one is gone, may not be read, or is too large
+    UNKNOWN = auto()  # one is gone, may not be read, is too large, or is another data store's
     LATER = auto()  # nobody has looked yet
 
 
 class Pair(NamedTuple):
-    """A row of the batch, and another batch's with the same checksum."""
+    """A row of the batch, and another batch's with the same checksum.
+
+    What is imported ``is_elsewhere``, in another data store, is not compared.
+    """
 
     row: InstanceRecord
     other: InstanceRecord
+    is_elsewhere: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -44,55 +49,77 @@ class Pair(NamedTuple):
 class Comparison:
     """Compares the objects of rows, each pair once.
 
-    A row that a digest names is compared by that: its own object need not be there any more.
+    A row that a digest names is compared by that: its own object need not be there any more. A row
+    that is not the same as another's will be named by its own digest, so that is read as well.
     """
 
     files: Files
     left: int = MAX_BYTES
     _known: dict[tuple[str, str], Verdict] = field(default_factory=dict)
-    _digests: dict[str, str] = field(default_factory=dict)
+    _digests: dict[str, str | None] = field(default_factory=dict)
+    _spent: dict[str, int] = field(default_factory=dict)
 
     def of(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """A verdict for each pair. Raises ServiceUnavailable."""
-        new = [pair for pair in pairs if pair.keys not in self._known and self._fits(pair)]
-        found = in_threads(self._compare, new)
-        self._known |= {pair.keys: verdict for pair, verdict in zip(new, found, strict=True)}
+        of_row = defaultdict[str, list[Pair]](list)
+        for pair in pairs:
+            if pair.keys not in self._known and self._fits(pair):
+                of_row[pair.row.key].append(pair)
+        for found in in_threads(self._compare_all, [*of_row.values()]):
+            self._known |= found
         return [self._known.get(pair.keys, Verdict.LATER) for pair in pairs]
 
     def _fits(self, pair: Pair) -> bool:
-        size = pair.row.size if pair.row.size <= MAX_OBJECT_BYTES else 0
-        fits = size <= self.left
-        self.left -= size if fits else 0
-        return fits
+        """Whether there is time for it now. What never has enough is not read (``_compared``)."""
+        row = pair.row
+        is_read = row.key in self._spent and (pair.is_elsewhere or pair.other.is_named)
+        size = 0 if is_read else row.size
+        spent = self._spent.get(row.key, 0) + size
+        if spent > MAX_BYTES:
+            self._known[pair.keys] = Verdict.UNKNOWN
+        elif size > self.left:
+            return False
+        else:
+            self.left -= size
+            self._spent[row.key] = spent
+        return True
+
+    def _compare_all(self, pairs: Sequence[Pair]) -> dict[tuple[str, str], Verdict]:
+        """Pairs of one row."""
+        return {pair.keys: self._compare(pair) for pair in pairs}
 
     def _compare(self, pair: Pair) -> Verdict:
-        if pair.row.size > MAX_OBJECT_BYTES:
+        verdict = self._known.get(pair.keys) or self._compared(pair)
+        if verdict is not Verdict.SAME:
+            self.digest(pair.row)
+        return verdict
+
+    def _compared(self, pair: Pair) -> Verdict:
+        row, other = pair.row, pair.other
+        if pair.is_elsewhere:
             return Verdict.UNKNOWN
+        if other.is_named:
+            digest = self.digest(row)
+            return Verdict.UNKNOWN if digest is None else _verdict(digest == other.beside)
         try:
-            is_same = self._is_same(pair)
+            return _verdict(self.files.same(row.key, other.key))
         except (ObjectUnavailable, ObjectDenied):
             return Verdict.UNKNOWN
-        return Verdict.SAME if is_same else Verdict.OTHER_BYTES
-
-    def _is_same(self, pair: Pair) -> bool:
-        if pair.other.is_named:
-            return self._digest_of(pair.row.key) == pair.other.beside
-        if self.files.same(*pair.keys):
-            return True
-        self._digest_of(pair.row.key)  # it will be named by that
-        return False
 
     def digest(self, row: InstanceRecord) -> str | None:
-        """The SHA-256 of the object of a row that was found to be other bytes.
+        """The SHA-256 of a row's object; None if nobody can tell. Raises ServiceUnavailable."""
+        if row.key not in self._digests:
+            self._digests[row.key] = self._digest(row)
+        return self._digests[row.key]
 
-        None if nobody can tell. Raises ServiceUnavailable.
-        """
+    def _digest(self, row: InstanceRecord) -> str | None:
+        if row.size > MAX_BYTES:
+            return None
         try:
-            return self._digest_of(row.key)
+            return str(self.files.digest(row.key))
         except (ObjectUnavailable, ObjectDenied):
             return None
 
-    def _digest_of(self, key: str) -> str:
-        if key not in self._digests:
-            self._digests[key] = str(self.files.digest(key))
-        return self._digests[key]
+
+def _verdict(is_same: bool) -> Verdict:
+    return Verdict.SAME if is_same else Verdict.OTHER_BYTES

@@ -58,7 +58,7 @@ class DynamoInstances:
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""
-        promoted = items.instance_row(replace(other, beside=None))
+        promoted = items.instance_row(replace(other, beside=None, differs=False))
         return self._table.transact(
             put=(promoted, _AS_READ, _read(first)),
             delete=(other.row_key._asdict(), _AS_READ, _read(other)),

@@ -6,9 +6,10 @@ has one row. It has more where it was sent with other bytes.
 
 Equal checksums are not equal bytes: anybody can make a CRC fit. So no batch writes over another's
 row before the two objects were compared (``imports.claims``) or are known to be one another's copy
-(``inherit``). Until then, and where nobody can compare them, a batch has a row of its own *beside*
-the first, told from it by the batch's id. Bytes that were compared and are others have one that
-their SHA-256 names.
+(``inherit``). Where they are not the same, or nobody can compare them, a batch has a row *beside*
+the first. The SHA-256 of its bytes is in that row's key, so of two batches with the same bytes only
+one can have it. Until a batch has looked, and where its own object cannot be read, the batch's id
+is there instead.
 
 Any batch may write at any moment, so each write is on the condition that the row is as it was read.
 """
@@ -161,6 +162,8 @@ def shared_and_own(store: InstanceStore, batch_id: str, keys: Sequence[RowKey]) 
     copies = store.get_many(key.beside(batch_id) for key in others)
     known |= copies
     rest = {key.instance for key in others} - {key.instance for key in copies}
+    if not rest:
+        return known
     for found in store.of_instances(sorted(rest)).values():
         known |= {row.row_key: row for row in found}
     return known
@@ -236,7 +239,7 @@ def _recorded(
     """Where the end of a batch's instance is written; what it imported stays so."""
     if ours is not None:
         is_late = was_imported(ours) and row.state is InstanceState.FAILED
-        return ours, ours if is_late else replace(row, beside=ours.beside)
+        return ours, ours if is_late else replace(row, beside=ours.beside, differs=ours.differs)
     return None, copy_of(row) if row.row_key in known else row
 
 
@@ -245,5 +248,5 @@ def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> li
     if has_row:
         return [(was, None)]
     if not was.is_copy:
-        return [(was, replace(row, beside=was.beside))]
+        return [(was, replace(row, beside=was.beside, differs=was.differs))]
     return [(None, copy_of(row)), (was, None)]

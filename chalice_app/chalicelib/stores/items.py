@@ -176,6 +176,7 @@ def instance_item(row: InstanceRecord) -> Item:
         isPrimary=row.is_primary,
         warnings=list(row.warnings) or None,
         beside=row.beside,
+        differs=row.differs or None,
     )
 
 
@@ -199,6 +200,7 @@ def instance_from_item(item: Mapping[str, Any]) -> InstanceRecord:
         is_primary=item.get("isPrimary"),
         warnings=tuple(item.get("warnings", ())),
         beside=item.get("beside"),
+        differs=item.get("differs", False),
     )
 
 

@@ -218,7 +218,7 @@ class MemoryInstances:
         if [self.rows.get(each.row_key) for each in (first, other)] != [first, other]:
             return False
         del self.rows[other.row_key]
-        self.rows[first.row_key] = replace(other, beside=None)
+        self.rows[first.row_key] = replace(other, beside=None, differs=False)
         return True
 
     def of_instances(self, instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:

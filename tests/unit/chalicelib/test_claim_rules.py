@@ -23,10 +23,12 @@ SAME, OTHER, UNKNOWN, LATER = (
 OURS = instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.RECEIVED, NOW)
 COPY = replace(OURS, beside=BATCH)
 NAMED = replace(OURS, beside=DIGEST)
+DIFFERS = replace(NAMED, differs=True)
 FIRST = instance_row(NEWER_BATCH, an_instance("1.2.3.1", NEWER_BATCH), InstanceState.FAILED, NOW)
 BESIDE = replace(FIRST, batch_id="20261123T095000Z-0001020304050607", key="beside")
 THEIR_COPY = replace(BESIDE, beside=BESIDE.batch_id)
 THEIR_NAMED = replace(BESIDE, beside=DIGEST)
+THEIR_DIFFERS = replace(THEIR_NAMED, differs=True)
 THEIR_OTHER = replace(BESIDE, beside=OTHER_DIGEST)
 Others = Mapping[InstanceRecord, Verdict | None]
 
@@ -40,20 +42,25 @@ Others = Mapping[InstanceRecord, Verdict | None]
         ([OURS, COPY], {}, [(COPY, None)]),
         ([], {FIRST: SAME}, [(FIRST, OURS)]),
         ([COPY], {FIRST: SAME}, [(COPY, None), (FIRST, OURS)]),
-        ([], {FIRST: OTHER}, [(None, NAMED)]),
-        ([COPY], {FIRST: OTHER}, [(COPY, None), (None, NAMED)]),
+        ([], {FIRST: OTHER}, [(None, DIFFERS)]),
+        ([COPY], {FIRST: OTHER}, [(COPY, None), (None, DIFFERS)]),
+        ([DIFFERS], {FIRST: OTHER}, []),
+        ([], {FIRST: UNKNOWN}, [(None, NAMED)]),
+        ([COPY], {FIRST: UNKNOWN}, [(COPY, None), (None, NAMED)]),
         ([NAMED], {FIRST: OTHER}, []),
-        ([], {FIRST: UNKNOWN}, [(None, COPY)]),
-        ([COPY], {FIRST: UNKNOWN}, []),
         ([], {FIRST: None}, [(None, COPY)]),
-        ([], {FIRST: OTHER, THEIR_NAMED: SAME}, [(THEIR_NAMED, NAMED)]),
+        ([COPY], {FIRST: None}, []),
+        ([], {FIRST: OTHER, THEIR_NAMED: SAME}, [(THEIR_NAMED, DIFFERS)]),
+        ([], {FIRST: UNKNOWN, THEIR_NAMED: SAME}, [(THEIR_NAMED, NAMED)]),
+        ([], {FIRST: UNKNOWN, THEIR_DIFFERS: SAME}, [(THEIR_DIFFERS, DIFFERS)]),
         ([], {FIRST: OTHER, THEIR_NAMED: None}, [(None, COPY)]),
-        ([], {FIRST: OTHER, THEIR_OTHER: OTHER}, [(None, NAMED)]),
-        ([], {FIRST: OTHER, THEIR_COPY: SAME}, [(None, NAMED), (THEIR_COPY, None)]),
-        ([], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(None, COPY), (THEIR_COPY, None)]),
-        ([COPY], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
+        ([], {FIRST: UNKNOWN, THEIR_NAMED: UNKNOWN}, [(None, COPY)]),
+        ([], {FIRST: OTHER, THEIR_OTHER: OTHER}, [(None, DIFFERS)]),
+        ([], {FIRST: OTHER, THEIR_COPY: SAME}, [(None, DIFFERS), (THEIR_COPY, None)]),
+        ([], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(None, NAMED), (THEIR_COPY, None)]),
+        ([COPY], {FIRST: None, THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
         ([OURS], {THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
-        ([], {FIRST: UNKNOWN, THEIR_COPY: UNKNOWN}, [(None, COPY)]),
+        ([], {FIRST: UNKNOWN, THEIR_COPY: UNKNOWN}, [(None, NAMED)]),
     ],
 )
 def test_a_row_becomes_the_batchs_own(
@@ -65,8 +72,9 @@ def test_a_row_becomes_the_batchs_own(
     assert (plan.answer, plan.changes) == (Answer.OURS, changes)
 
 
-def test_an_object_that_cannot_be_read_has_no_digest_to_be_named_by() -> None:
-    facts = Facts(OURS, [], {FIRST: OTHER}, frozenset())
+@pytest.mark.parametrize("verdict", [OTHER, UNKNOWN])
+def test_an_object_that_cannot_be_read_has_no_digest_to_be_named_by(verdict: Verdict) -> None:
+    facts = Facts(OURS, [], {FIRST: verdict}, frozenset())
     assert decide(facts, lambda: None, knows_first_only=False).changes == [(None, COPY)]
 
 
@@ -80,7 +88,8 @@ def test_what_another_batch_stands_by_is_left_to_it(
     plan = decide(facts, lambda: DIGEST, knows_first_only=False)
     assert plan.answer is Answer.DUPLICATE
     assert plan.changes == [(each, None) for each in mine if each is not OURS]
-    assert plan.promoted == ((OURS, standing) if OURS in mine else None)
+    assert plan.left_to == standing
+    assert plan.promoted == (OURS if OURS in mine else None)
 
 
 @pytest.mark.parametrize("knows_first_only", [True, False])
@@ -120,7 +129,8 @@ ROWS = [FIRST, THEIR_COPY, THEIR_NAMED, THEIR_OTHER]
 def test_nothing_of_another_batch_is_touched_unless_it_is_the_same(
     mine: list[InstanceRecord], others: Others, standing: set[str], digest: str | None
 ) -> None:
-    plan = decide(Facts(OURS, mine, others, standing), lambda: digest, knows_first_only=False)
+    facts = Facts(OURS, mine, others, standing)
+    plan = decide(facts, lambda: digest, knows_first_only=False)
     touched = [was for was, _ in plan.changes if was is not None and was not in mine]
     assert all(others[each] is SAME and each.key not in standing for each in touched)
     left = [each for each in mine if (each, None) not in plan.changes]
@@ -129,4 +139,5 @@ def test_nothing_of_another_batch_is_touched_unless_it_is_the_same(
         assert len(left) == 1
         assert left[0].batch_id == BATCH
     if plan.answer is Answer.DUPLICATE:
-        assert left == ([plan.promoted[0]] if plan.promoted else [])
+        assert left == ([plan.promoted] if plan.promoted else [])
+        assert plan.left_to in facts.same

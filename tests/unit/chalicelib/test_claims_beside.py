@@ -1,112 +1,52 @@
 """Batches with one checksum: what was compared, what could not be, and what was retried."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from chalicelib.errors import ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.failure import record_failure
 from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
-from chalicelib.operations.journal import MemoryJournal
-from chalicelib.operations.repeat import Operations
-from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
-from chalicelib.stores.memory import MemoryObjects
 
-from contract.batch_states import BatchEvent
-from contract.checksums import Checksum
 from contract.keys import DUPLICATES_PREFIX, RowKey, manifest_key
-from contract.records import InstanceRecord, InstanceState
+from contract.records import InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
-    EVENT,
     NEWER_BATCH,
     NOW,
     FakeHealthImaging,
     a_context,
     a_manifest,
     is_there,
-    keep_batch,
-    keep_metadata,
     memory_stores,
     overwrite,
+)
+from tests.unit.chalicelib.claim_scenes import (
+    FAILED,
+    FORGED,
+    IMPORTED,
+    RECEIVED,
+    SAME,
+    THIRD_BATCH,
+    close,
+    ends,
+    fails,
+    objects_of,
+    retry,
+    rows,
+    sent,
+    start,
+    start_again,
 )
 
 if TYPE_CHECKING:
     from chalicelib.stores.memory import MemoryInstances, MemoryJobs
-
-THIRD_BATCH = "20261123T095000Z-0001020304050607"
-IMPORTED, FAILED, RECEIVED = (
-    InstanceState.IMPORTED,
-    InstanceState.FAILED,
-    InstanceState.RECEIVED,
-)
-FORGED = str(Checksum.of(b"forged"))
-
-
-def sent(bodies: Mapping[str, bytes]) -> Stores:
-    """Batches of one and the same instance and checksum, each with bytes of its own."""
-    stores = memory_stores(a_manifest(1))
-    for batch_id, body in bodies.items():
-        manifest = a_manifest(1, batch_id=batch_id)
-        keep_batch(stores, manifest)
-        objects_of(stores).bodies[BUCKET, manifest.instances[0].key] = body
-        keep_metadata(stores, manifest.instances[0])
-    return stores
-
-
-def objects_of(stores: Stores) -> MemoryObjects:
-    return cast("MemoryObjects", stores.objects)
-
-
-def close(stores: Stores, batch_id: str) -> None:
-    rows = instance_rows(a_manifest(1, batch_id=batch_id), RECEIVED, NOW)
-    ledger.register(stores.instances, rows)
-
-
-def start(stores: Stores, batch_id: str) -> bool:
-    """Whether the batch's instance was imported, and not left out."""
-    execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
-    service = FakeHealthImaging(job_id=f"job{batch_id[9:13]}")
-    start_import(execution, a_context(stores, service))
-    return bool(service.started)
-
-
-def ends(stores: Stores, batch_id: str, state: InstanceState = IMPORTED) -> None:
-    """Its job has ended; of a failure, the object stays where it is."""
-    rows = instance_rows(a_manifest(1, batch_id=batch_id), state, NOW, job_id="j", reason="why")
-    image_set = "a" * 32 if state is IMPORTED else None
-    placed = [replace(row, image_set_id=image_set) for row in rows]
-    ledger.record(stores.instances, batch_id, placed, is_there)
-
-
-def fails(stores: Stores, batch_id: str) -> None:
-    """Before its job was started."""
-    error = {"Error": "ImportRefused", "Cause": "{}"}
-    event = EVENT | {
-        "batchId": batch_id,
-        "manifestKey": manifest_key(batch_id),
-        "error": error,
-    }
-    record_failure(event, a_context(stores, FakeHealthImaging()))
-
-
-def rows(stores: Stores) -> dict[str, tuple[InstanceState, str | None]]:
-    """Each batch's only row."""
-    found: list[InstanceRecord] = list(stores.instances.by_study("1.2"))
-    assert len({row.batch_id for row in found}) == len(found)
-    return {row.batch_id: (row.state, row.beside) for row in found}
-
-
-def retry(stores: Stores, batch_id: str) -> str:
-    operations = Operations(a_context(stores, FakeHealthImaging()), MemoryJournal())
-    return retry_batch(batch_id, "why", operations).batch_id
 
 
 @pytest.mark.fault("forged-checksum")
@@ -136,14 +76,6 @@ def test_a_batch_that_fails_beside_anothers_has_a_row_and_can_be_retried() -> No
     assert rows(stores) == {BATCH: (IMPORTED, None), again: (RECEIVED, again)}
     assert start_again(stores, again)
     assert rows(stores) == {BATCH: (IMPORTED, None), again: (RECEIVED, FORGED)}
-
-
-def start_again(stores: Stores, batch_id: str) -> bool:
-    """A batch that a retry made, admitted and started."""
-    batch = stores.batches.get(batch_id)
-    assert batch is not None
-    assert stores.batches.move(replace(batch, admitted_at=NOW), BatchEvent.ADMITTED)
-    return start(stores, batch_id)
 
 
 def test_a_retry_whose_bytes_turn_out_to_be_imported_ends_the_failure() -> None:
@@ -179,15 +111,12 @@ def test_what_cannot_be_compared_with_the_first_is_compared_with_those_beside_it
     (first,) = a_manifest(1).instances
     del objects_of(stores).bodies[BUCKET, first.key]
     assert start(stores, NEWER_BATCH)
-    assert rows(stores)[NEWER_BATCH] == (RECEIVED, NEWER_BATCH)
+    assert rows(stores)[NEWER_BATCH] == (RECEIVED, SAME)
     ends(stores, NEWER_BATCH, state)
     close(stores, THIRD_BATCH)
     assert start(stores, THIRD_BATCH) is (state is FAILED)
-    if state is FAILED:
-        expected: dict[str, Any] = {THIRD_BATCH: (RECEIVED, THIRD_BATCH)}
-    else:
-        expected = {NEWER_BATCH: (IMPORTED, NEWER_BATCH)}
-    assert rows(stores) == {BATCH: (IMPORTED, None), **expected}
+    last = (THIRD_BATCH, RECEIVED) if state is FAILED else (NEWER_BATCH, IMPORTED)
+    assert rows(stores) == {BATCH: (IMPORTED, None), last[0]: (last[1], SAME)}
 
 
 def test_a_failed_batchs_row_is_taken_once_its_object_in_quarantine_is_the_same() -> None:
@@ -209,7 +138,7 @@ def test_what_may_not_be_read_is_imported_beside() -> None:
     (first,) = a_manifest(1).instances
     objects_of(stores).denied.add((BUCKET, first.key))
     assert start(stores, NEWER_BATCH)
-    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, NEWER_BATCH)}
+    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}
 
 
 def test_what_a_start_was_asked_for_stays_the_batchs_own() -> None:
@@ -226,7 +155,7 @@ def test_what_a_start_was_asked_for_stays_the_batchs_own() -> None:
         start_import(execution, a_context(stores, service))
     objects_of(stores).denied.clear()
     assert start(stores, NEWER_BATCH)
-    assert rows(stores)[NEWER_BATCH] == (RECEIVED, NEWER_BATCH)
+    assert rows(stores)[NEWER_BATCH] == (RECEIVED, SAME)
 
 
 def test_a_retry_is_compared_with_what_another_retry_could_not_be_compared_with() -> None:
@@ -239,42 +168,13 @@ def test_a_retry_is_compared_with_what_another_retry_could_not_be_compared_with(
     objects_of(stores).denied.add(archived)
     second = retry(stores, NEWER_BATCH)
     assert start_again(stores, second)
-    assert rows(stores) == {BATCH: (FAILED, None), second: (RECEIVED, second)}
+    assert rows(stores) == {BATCH: (FAILED, None), second: (RECEIVED, SAME)}
     objects_of(stores).denied.clear()
     first = retry(stores, BATCH)
     assert not start_again(stores, first)
     assert rows(stores) == {second: (RECEIVED, None)}
     ends(stores, second)
     assert rows(stores) == {second: (IMPORTED, None)}
-
-
-def test_of_two_batches_that_wait_with_the_same_bytes_one_is_imported() -> None:
-    """Each has a row of its own, since the first object is gone; and both starts were throttled."""
-    stores = sent({BATCH: b"gone", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
-    close(stores, BATCH)
-    ends(stores, BATCH)
-    del objects_of(stores).bodies[BUCKET, a_manifest(1).instances[0].key]
-    copies = [
-        replace(row, beside=row.batch_id)
-        for batch_id in (NEWER_BATCH, THIRD_BATCH)
-        for row in instance_rows(a_manifest(1, batch_id=batch_id), RECEIVED, NOW)
-    ]
-    overwrite(stores.instances, copies)
-    store = cast("MemoryInstances", stores.instances)
-    read = store.of_instances
-    started: dict[str, bool] = {}
-
-    def while_the_other_looks(instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
-        found = read(list(instances))
-        if not started:
-            started[THIRD_BATCH] = False
-            started[THIRD_BATCH] = start(stores, THIRD_BATCH)
-        return found
-
-    store.of_instances = while_the_other_looks  # type: ignore[method-assign]
-    started[NEWER_BATCH] = start(stores, NEWER_BATCH)
-    assert started == {NEWER_BATCH: True, THIRD_BATCH: False}
-    assert rows(stores)[NEWER_BATCH] == (RECEIVED, NEWER_BATCH)
 
 
 def test_a_retry_may_not_delete_what_its_batch_could_not_inherit_from(

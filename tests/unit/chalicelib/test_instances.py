@@ -153,7 +153,8 @@ def test_an_import_beside_anothers_is_told_as_a_copy(store: MemoryInstances) -> 
 
 def test_what_a_batch_has_beside_anothers_stays_beside_it(store: MemoryInstances) -> None:
     digest = str(Checksum.of(b"other bytes"))
-    theirs, ours = row(OLD, IMPORTED), row(NEW, beside=digest)
+    theirs = row(OLD, IMPORTED)
+    ours = replace(row(NEW, beside=digest), differs=True)
     store.rows = {each.row_key: each for each in (theirs, ours)}
     keep(store, row(NEW, FAILED))
     assert store.rows[ours.row_key] == replace(ours, state=FAILED)

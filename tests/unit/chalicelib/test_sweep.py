@@ -216,7 +216,7 @@ def test_what_was_not_imported_is_no_duplicate(
 
 @pytest.mark.fault("forged-checksum")
 @pytest.mark.parametrize("why", ["denied", "gone", "too large"])
-def test_what_cannot_be_compared_is_imported_as_a_copy_and_both_are_told(
+def test_what_cannot_be_compared_is_imported_beside_and_both_are_told(
     stores: Stores, service: FakeHealthImaging, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its retention may be over; a checksum alone would let anybody keep an image out."""
@@ -228,13 +228,14 @@ def test_what_cannot_be_compared_is_imported_as_a_copy_and_both_are_told(
     elif why == "gone":
         del bodies(stores)[BUCKET, before.key]
     else:
-        monkeypatch.setattr(comparison, "MAX_OBJECT_BYTES", before.size - 1)
+        monkeypatch.setattr(comparison, "MAX_BYTES", before.size - 1)
     start(stores, service)
     finish(stores, service, ONE, TWO)
     rows = list(stores.instances.by_sop_instance("1.2.3.1"))
     assert before in rows
     (copy,) = [row for row in rows if row.batch_id == BATCH]
-    assert (copy.state, copy.beside) == (InstanceState.IMPORTED, BATCH)
+    assert copy.state is InstanceState.IMPORTED
+    assert copy.is_copy is (why == "too large")
     assert copy.content == before.content
 
 

@@ -139,12 +139,13 @@ def test_a_copy_that_could_not_be_compared_is_imported_beside_the_first() -> Non
     assert found(blind(run, 0, 1, of=str(key(FAILED)))) == {Promise.IMPORTED_TWICE}
 
 
-def test_a_second_import_is_found_that_has_no_row_as_a_copy() -> None:
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_second_import_is_found_whose_row_says_that_it_was_compared(differs: bool) -> None:
     run = blind(a_second_copy(), 0, 1)
     (told,) = (each for each in run.instances.values() if each.batch_id == OTHER)
-    named = replace(told, beside=str(content(IMPORTED).digest))
+    named = replace(told, beside=str(content(IMPORTED).digest), differs=differs)
     changed = with_row(without_rows(run, lambda each: each is told), named)
-    assert found(changed) == {Promise.IMPORTED_TWICE}
+    assert found(changed) == ({Promise.IMPORTED_TWICE} if differs else set())
 
 
 def test_a_copys_row_names_one_copy_and_excuses_no_other() -> None:

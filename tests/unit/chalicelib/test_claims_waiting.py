@@ -1,0 +1,151 @@
+"""Batches that wait at the same moment with the same bytes: one imports them, and one only."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.rows import instance_rows
+from chalicelib.stores import Stores
+from chalicelib.stores import instances as ledger
+
+from contract.batch_states import BatchEvent
+from contract.records import InstanceRecord
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    NEWER_BATCH,
+    NOW,
+    a_manifest,
+    overwrite,
+)
+from tests.unit.chalicelib.claim_scenes import (
+    IMPORTED,
+    RECEIVED,
+    SAME,
+    THIRD_BATCH,
+    close,
+    ends,
+    objects_of,
+    rows,
+    sent,
+    start,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.stores.memory import MemoryBatches, MemoryInstances
+
+
+def with_the_first_gone() -> Stores:
+    """It was imported, and its object was deleted by retention since; two more are sent."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
+    close(stores, BATCH)
+    ends(stores, BATCH)
+    del objects_of(stores).bodies[BUCKET, a_manifest(1).instances[0].key]
+    return stores
+
+
+def a_row(batch_id: str) -> InstanceRecord:
+    (row,) = instance_rows(a_manifest(1, batch_id=batch_id), RECEIVED, NOW)
+    return row
+
+
+def while_one_looks(stores: Stores, look: int, then: Callable[[], object]) -> None:
+    """Something is done right behind a reading of all rows: the first, or the second."""
+    store = cast("MemoryInstances", stores.instances)
+    read, looks = store.of_instances, itertools.count()
+
+    def of_instances(instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
+        found = read(list(instances))
+        if next(looks) == look:
+            then()
+        return found
+
+    store.of_instances = of_instances  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("look", "have_copies"), [(0, False), (1, False), (0, True)])
+def test_of_two_batches_that_wait_with_the_same_bytes_one_is_imported(
+    look: int, have_copies: bool
+) -> None:
+    """New ones; or a retry's, which have a row each that their ids name."""
+    stores = with_the_first_gone()
+    if have_copies:
+        copies = [ledger.copy_of(a_row(batch_id)) for batch_id in (NEWER_BATCH, THIRD_BATCH)]
+        overwrite(stores.instances, copies)
+    started: dict[str, bool] = {}
+
+    def the_other_starts() -> None:
+        started[THIRD_BATCH] = start(stores, THIRD_BATCH)
+
+    while_one_looks(stores, look, the_other_starts)
+    started[NEWER_BATCH] = start(stores, NEWER_BATCH)
+    assert sorted(started.values()) == [False, True]
+    (winner,) = (batch_id for batch_id in started if started[batch_id])
+    assert rows(stores) == {BATCH: (IMPORTED, None), winner: (RECEIVED, SAME)}
+
+
+def test_a_copy_that_waits_is_neither_a_reason_to_leave_out_nor_taken() -> None:
+    """Its batch may look at the same moment, and leave the instance to this one."""
+    stores = with_the_first_gone()
+    overwrite(stores.instances, [ledger.copy_of(a_row(THIRD_BATCH))])
+    assert start(stores, NEWER_BATCH)
+    assert rows(stores)[THIRD_BATCH] == (RECEIVED, THIRD_BATCH)
+    assert not start(stores, THIRD_BATCH)
+    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}
+
+
+def test_a_copy_of_a_batch_that_has_ended_is_taken() -> None:
+    stores = with_the_first_gone()
+    overwrite(stores.instances, [ledger.copy_of(a_row(THIRD_BATCH))])
+    batch = stores.batches.get(THIRD_BATCH)
+    assert batch is not None
+    assert stores.batches.move(batch, BatchEvent.FAILED)
+    assert start(stores, NEWER_BATCH)
+    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}
+
+
+def test_nothing_is_left_to_a_row_that_a_query_has_shown_half_changed() -> None:
+    """A retry's batch gives its first row to an older one's; the older sees the row as it was."""
+    stores = with_the_first_gone()
+    store = cast("MemoryInstances", stores.instances)
+    del store.rows[a_row(BATCH).row_key]
+    first, named = a_row(THIRD_BATCH), replace(a_row(NEWER_BATCH), beside=SAME)
+    overwrite(store, [first, named])
+    batch = stores.batches.get(THIRD_BATCH)
+    assert batch is not None
+    memory = cast("MemoryBatches", stores.batches)
+    memory.rows |= {
+        each: replace(memory.rows[each], retry_of=BATCH) for each in (NEWER_BATCH, THIRD_BATCH)
+    }
+    read, promote = store.of_instances, store.promote
+
+    def while_the_older_looks(*changed: InstanceRecord) -> bool:
+        done = promote(*changed)
+        store.of_instances = lambda _: {first.instance: (first,)}  # type: ignore[method-assign, assignment]
+        with pytest.raises(ServiceUnavailable, match="changed"):
+            start(stores, NEWER_BATCH)
+        store.of_instances = read  # type: ignore[method-assign]
+        return done
+
+    store.promote = while_the_older_looks  # type: ignore[method-assign, assignment]
+    assert not start(stores, THIRD_BATCH)
+    assert rows(stores) == {NEWER_BATCH: (RECEIVED, None)}
+    assert start(stores, NEWER_BATCH)
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_what_waits_for_another_data_store_keeps_its_row(skips: bool) -> None:
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
+    memory = cast("MemoryBatches", stores.batches)
+    memory.rows[BATCH] = replace(memory.rows[BATCH], datastore_id="f" * 32)
+    close(stores, BATCH)
+    assert start(stores, NEWER_BATCH, skips=skips)
+    assert rows(stores) == {
+        BATCH: (RECEIVED, None),
+        NEWER_BATCH: (RECEIVED, SAME if skips else NEWER_BATCH),
+    }
+    if skips:
+        assert not start(stores, THIRD_BATCH)
