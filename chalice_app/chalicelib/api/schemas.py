@@ -160,7 +160,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Release": _object(
         {"reason": {"type": "string", "minLength": 1, "maxLength": MAX_REASON}},
-        key={"type": "string", "description": "the object under quarantine/, if not the ledger's"},
+        key={"type": "string", "description": "its key under instances/ or quarantine/"},
         force=_FORCE,
     ),
     "Repeated": _object({"batchId": TEXT, "reason": TEXT, "requestedAt": TIME}),

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     retry.add_argument("batch_id")
     release = _command(commands, "release", _release, "import an instance that was put aside")
     release.add_argument("uid")
-    release.add_argument("--key", help="the object under quarantine/, if not the ledger's")
+    release.add_argument("--key", help="which object: its key under instances/ or quarantine/")
     for command in (retry, release):
         command.add_argument("--reason", required=True, help="kept; no patient data")
         command.add_argument(

@@ -14,7 +14,6 @@ from chalicelib.operations.quarantine import (
     batch_key,
     identify,
     locate,
-    original_key,
 )
 from chalicelib.operations.repeat import (
     Copy,
@@ -25,7 +24,7 @@ from chalicelib.operations.repeat import (
     requests,
     settled,
 )
-from chalicelib.stores.files import StoredObject
+from chalicelib.stores.files import StoredObject, exists
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import InstanceKey
@@ -37,12 +36,13 @@ _MOST_ROWS = 100
 _MOST_NAMED = 10
 
 
-def release_subject(original: InstanceKey, key: str | None = None, *, force: bool = False) -> str:
+def release_subject(original: InstanceKey, aside: str | None = None, *, force: bool = False) -> str:
     """The journal's name for the release of an instance that was put aside from a batch.
 
-    With ``key``, it is for that one object: another of the instance may stand elsewhere.
+    With ``aside``, it is for the one object of that key: another of the instance may stand
+    elsewhere.
     """
-    which = hashlib.sha256((key or str(original)).encode()).hexdigest()[:16]
+    which = hashlib.sha256((aside or str(original)).encode()).hexdigest()[:16]
     road = "release-forced" if force else "release"
     return f"{road}:{original.sop_instance_uid}:{original.batch_id}:{which}"
 
@@ -57,48 +57,54 @@ def release_instance(
 ) -> Entry:
     """Import an instance that was put aside; the same batch however often it is asked.
 
-    ``key`` says which object, where it is not the ledger's: one that was swept as unlisted, say. By
-    ``force``, it is imported whatever is imported. Raises NotFound, BadParameter and
-    OperationRefused.
+    ``key`` says which object: under ``instances/``, what the ledger has of that batch, wherever it
+    stands now; under ``quarantine/``, what stands there, be it that it was swept as unlisted and
+    the ledger knows nothing of it. By ``force``, it is imported whatever is imported. Raises
+    NotFound, BadParameter, OperationRefused and ServiceUnavailable.
     """
     if key is None:
         original = _ledgers(sop_instance_uid, operations, force=force)
     else:
         original = _named(key, sop_instance_uid)
-    subject = release_subject(original, key, force=force)
+    aside = None if key == str(original) else key
+    subject = release_subject(original, aside, force=force)
     made, asked = requests(subject, reason, operations)
-    place = key or failed_key(str(original))
-    if made and _is_released(place, original, made, operations):
-        operations.files.delete([place])
+    place = aside or failed_key(str(original))
+    if made and not exists(place, operations.files):
         return made[-1]
-    _settle(original.batch_id, operations, force=force)
-    original = original if key else _ledgers(sop_instance_uid, operations, force=force)
-    source = _find(key, original, operations)
-    entry = _publish(asked, source, original, operations, force=force)
-    close(entry, operations)
+    entry = _copied_before(place, original, made, operations)
+    if entry is None:
+        _settle(original.batch_id, operations, force=force)
+        if key is None and _ledgers(sop_instance_uid, operations, force=force) != original:
+            raise OperationRefused("the ledger has changed meanwhile: ask again")
+        if key is not None and aside is None:
+            _check(original, operations, force=force)
+        source = _find(aside, original, operations)
+        entry = _publish(asked, source, original, operations, force=force)
+    close(entry, operations)  # an earlier call may have died before it did
     operations.files.delete([place])
     return entry
 
 
-def _is_released(
+def _copied_before(
     place: str, original: InstanceKey, made: Sequence[Entry], operations: Operations
-) -> bool:
-    """Whether what stands there now, if anything does, is what a request before has copied.
+) -> Entry | None:
+    """The request before, the newest first, whose copy is the same as what stands there now.
 
     Another object may have come to the same place since: it is not deleted, but released as well.
+    So is one whose copies are gone: nobody can say that it is the same.
     """
     files = operations.files
-    try:
-        files.head(place)
-        for entry in made:
+    for entry in reversed(made):
+        try:
             copy = locate(str(replace(original, batch_id=entry.batch_id)), files)
             if copy is not None and files.same(place, copy.key):
-                return True
-    except ObjectMissing:
-        return True
-    except ObjectDenied as error:
-        raise OperationRefused(f"S3 does not let the object be read: {error}") from None
-    return False
+                return entry
+        except ObjectMissing:
+            continue
+        except ObjectDenied as error:
+            raise OperationRefused(f"S3 does not let the object be read: {error}") from None
+    return None
 
 
 def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:
@@ -142,13 +148,31 @@ def _ledgers(sop_instance_uid: str, operations: Operations, *, force: bool) -> I
 
 
 def _the_one(rows: Sequence[InstanceRecord]) -> InstanceKey:
-    """Of one UID there may be objects of several studies, and of other bytes."""
-    if len(rows) > 1:
-        keys = ", ".join(row.key for row in rows[:_MOST_NAMED])
+    """Of one UID there may be objects of several studies, and of other bytes.
+
+    They are named by the keys that they had in their batches, which stay the same wherever the
+    objects stand, and are the same requests as those by UID alone.
+    """
+    first, *others = (batch_key(row.key) for row in rows)
+    if others:
+        more = ", ".join(map(str, others[: _MOST_NAMED - 1]))
         raise OperationRefused(
-            f"{len(rows)} objects of this UID can be released: say which by its key ({keys})"
+            f"{len(rows)} objects of this UID can be released: say which by its key,"
+            f' as in --key {first} (in a request\'s body: "key"); the others: {more}'
         )
-    return batch_key(rows[0].key)
+    return first
+
+
+def _check(original: InstanceKey, operations: Operations, *, force: bool) -> None:
+    """Raises OperationRefused unless the ledger has it of its batch, as what can be released."""
+    found = operations.stores.instances.of_instances([original.instance])
+    rows = found.get(original.instance, ())
+    states = {row.state for row in rows if row.batch_id == original.batch_id}
+    if not states:
+        raise OperationRefused("the ledger has nothing of this key: look up the instance's UID")
+    released = set(InstanceState) - {InstanceState.RECEIVED} if force else {InstanceState.FAILED}
+    if not states <= released:
+        raise OperationRefused(f"the instance is {', '.join(sorted(states))}")
 
 
 def _released_before(
@@ -165,7 +189,7 @@ def _released_before(
 
 def _named(key: str, sop_instance_uid: str) -> InstanceKey:
     try:
-        original = original_key(key)
+        original = batch_key(key)
     except InvalidKey as error:
         raise BadParameter("key", str(error)) from None
     if original.sop_instance_uid != sop_instance_uid:
@@ -173,10 +197,10 @@ def _named(key: str, sop_instance_uid: str) -> InstanceKey:
     return original
 
 
-def _find(key: str | None, original: InstanceKey, operations: Operations) -> StoredObject:
+def _find(aside: str | None, original: InstanceKey, operations: Operations) -> StoredObject:
     try:
         files = operations.files
-        source = files.head(key) if key else locate(str(original), files)
+        source = files.head(aside) if aside else locate(str(original), files)
     except ObjectMissing:
         source = None
     except ObjectDenied as error:

@@ -104,6 +104,10 @@ class Desk:
     def row(self, uid: str) -> Any:
         return the_row(self.stores, uid)
 
+    def state(self, batch_id: str) -> BatchState | None:
+        batch = self.stores.batches.get(batch_id)
+        return batch.state if batch else None
+
     def close(self, batch_id: str) -> None:
         """What the manifest's event does."""
         assert close_batch(BUCKET, manifest_key(batch_id), self.stores, LATER)

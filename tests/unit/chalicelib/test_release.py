@@ -1,23 +1,24 @@
 """One instance out of quarantine, over the in-memory twins."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
-from chalicelib.errors import (
-    BadParameter,
-    NotFound,
-)
+from chalicelib.errors import NotFound, ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.rows import instance_row
+from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
 from chalicelib.stores.memory import MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.keys import InstanceKey
-from contract.records import InstanceState
+from contract.records import BatchState, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    NEWER_BATCH,
     keep_results,
     lines,
     overwrite,
@@ -60,51 +61,139 @@ def test_an_instance_that_fails_again_can_be_released_again() -> None:
     assert second.reason == "now it fits"
 
 
-def test_an_object_that_was_swept_is_released_by_its_key() -> None:
+SWEPT = unlisted_key(KEYS[2])
+
+
+def a_swept_object() -> tuple[Desk, Callable[[], Entry], Mapping[str, str]]:
+    """A desk, the request that releases the object, and the object's metadata."""
     desk = Desk()
-    key = str(InstanceKey(BATCH, "1.2", "1.2.3", "1.2.3.3"))
-    move_all(desk.files, [key], unlisted_key, "not in the batch's manifest")
-    aside = unlisted_key(key)
-    entry = release_instance("1.2.3.3", WHY, aside, desk.operations())
+    move_all(desk.files, [KEYS[2]], unlisted_key, "not in the batch's manifest")
+
+    def release_it() -> Entry:
+        return release_instance("1.2.3.3", WHY, SWEPT, desk.operations())
+
+    return desk, release_it, desk.files.head(SWEPT).metadata
+
+
+def test_an_object_that_was_swept_is_released_by_its_key() -> None:
+    desk, release_it, _ = a_swept_object()
+    entry = release_it()
     (instance,) = desk.manifest(entry.batch_id).instances
     assert desk.files.read(instance.key, 1000) == b"1.2.3.3"
-    assert aside not in desk.keys("quarantine/")
-    assert release_instance("1.2.3.3", WHY, aside, desk.operations()) == entry
+    assert SWEPT not in desk.keys("quarantine/")
+    assert release_it() == entry
+
+
+def comes_again(desk: Desk, place: str, body: bytes, metadata: Mapping[str, str]) -> None:
+    desk.files.put(place, body)
+    objects = desk.stores.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.metadata[BUCKET, place] = metadata
 
 
 def test_another_object_that_comes_to_the_same_place_is_released_too_and_not_deleted() -> None:
-    desk = Desk()
-    key = str(InstanceKey(BATCH, "1.2", "1.2.3", "1.2.3.3"))
-    aside = unlisted_key(key)
-    move_all(desk.files, [key], unlisted_key, "not in the batch's manifest")
-    first = release_instance("1.2.3.3", WHY, aside, desk.operations())
-    metadata = desk.files.head(desk.manifest(first.batch_id).instances[0].key).metadata
-    desk.files.put(aside, b"other bytes")
-    objects = desk.stores.objects
-    assert isinstance(objects, MemoryObjects)
-    objects.metadata[BUCKET, aside] = metadata
-    second = release_instance("1.2.3.3", WHY, aside, desk.operations())
+    desk, release_it, metadata = a_swept_object()
+    first = release_it()
+    comes_again(desk, SWEPT, b"other bytes", metadata)
+    second = release_it()
     assert second.batch_id != first.batch_id
     (instance,) = desk.manifest(second.batch_id).instances
     assert desk.files.read(instance.key, 1000) == b"other bytes"
-    assert aside not in desk.keys("quarantine/")
-    assert release_instance("1.2.3.3", WHY, aside, desk.operations()) == second
+    assert SWEPT not in desk.keys("quarantine/")
+    assert release_it() == second
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "dropbox/x",
-        f"instances/{BATCH}/1.2/1.2.3/1.2.3.1.dcm",
-        f"quarantine/unlisted/{BATCH}/1.2/1.2.3/1.2.3.2.dcm",
-        f"quarantine/../unlisted/{BATCH}/1.2/1.2.3/1.2.3.1.dcm",
-        "quarantine/not-part10/abc",
-    ],
-)
-def test_a_key_that_is_not_the_instances_is_a_bad_parameter(key: str) -> None:
-    with pytest.raises(BadParameter, match="key"):
-        release_instance("1.2.3.1", WHY, key, Desk().operations())
+def test_an_object_whose_copy_vanishes_while_it_is_compared_is_released_and_not_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, release_it, metadata = a_swept_object()
+    first = release_it()
+    comes_again(desk, SWEPT, b"other bytes", metadata)
+    real = MemoryFiles.same
+
+    def expired(files: MemoryFiles, key: str, other: str) -> bool:
+        files.delete([other])
+        return real(files, key, other)
+
+    monkeypatch.setattr(MemoryFiles, "same", expired)
+    second = release_it()
+    assert second.batch_id != first.batch_id
+    (instance,) = desk.manifest(second.batch_id).instances
+    assert desk.files.read(instance.key, 1000) == b"other bytes"
+
+
+def dies(*_: object) -> None:
+    raise MemoryError
+
+
+def test_the_batch_that_has_the_object_is_closed_before_it_is_deleted_and_is_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, release_it, metadata = a_swept_object()
+    monkeypatch.setattr("chalicelib.operations.release.close", dies)
+    with pytest.raises(MemoryError):
+        release_it()
+    monkeypatch.undo()
+    (first,) = desk.journal.entries.values()
+    comes_again(desk, SWEPT, b"other bytes", metadata)
+    assert release_it().batch_id != first.batch_id
+    assert desk.state(first.batch_id) is BatchState.OPEN
+    comes_again(desk, SWEPT, b"1.2.3.3", metadata)
+    assert release_it() == first
+    assert desk.state(first.batch_id) is BatchState.CLOSED
+    assert SWEPT not in desk.keys("quarantine/")
+
+
+def test_a_release_that_died_before_it_closed_closes_before_it_deletes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    monkeypatch.setattr("chalicelib.operations.release.close", dies)
+    with pytest.raises(MemoryError):
+        release(desk.operations())
+    monkeypatch.undo()
+    entry = release(desk.operations())
+    assert desk.row("1.2.3.1").batch_id == entry.batch_id
+    assert failed_key(KEYS[0]) not in desk.keys("quarantine/")
+
+
+def test_nothing_is_deleted_while_the_new_batch_cannot_be_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def denied(*_: object) -> None:
+        raise ObjectDenied("HeadObject: 403")
+
+    desk = Desk()
+    monkeypatch.setattr(MemoryObjects, "metadata_of", denied)
+    for _ in range(3):
+        with pytest.raises(ServiceUnavailable, match="cannot be closed yet"):
+            release(desk.operations())
+    assert desk.row("1.2.3.1").key == failed_key(KEYS[0])
+    assert failed_key(KEYS[0]) in desk.keys("quarantine/")
+    monkeypatch.undo()
+    entry = release(desk.operations())
+    assert desk.row("1.2.3.1").batch_id == entry.batch_id
+    assert failed_key(KEYS[0]) not in desk.keys("quarantine/")
+
+
+def test_what_can_be_released_by_now_is_not_taken_for_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HealthImaging has imported it after all, and another object of its UID has failed since."""
+    desk = Desk()
+
+    def settles(*_: object, force: bool) -> None:
+        row = desk.row("1.2.3.1")
+        other = str(InstanceKey(NEWER_BATCH, "1.9", "1.2.3", "1.2.3.1"))
+        moved = replace(row, study_instance_uid="1.9", batch_id=NEWER_BATCH, key=other)
+        overwrite(desk.stores.instances, [replace(row, state=InstanceState.IMPORTED), moved])
+        desk.files.copy(desk.files.head(row.key), other, desk.files.head(row.key).metadata)
+
+    monkeypatch.setattr("chalicelib.operations.release._settle", settles)
+    with pytest.raises(OperationRefused, match="ask again"):
+        release(desk.operations())
+    assert failed_key(KEYS[0]) in desk.keys("quarantine/")
+    assert desk.journal.entries == {}
 
 
 def test_what_is_not_put_aside_is_not_released() -> None:
