@@ -11,6 +11,7 @@ from chalicelib.api.views import Json, instance_view
 from chalicelib.imports.outcomes import Outcome
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import Rows, own, shared_and_own
+from contract.keys import RowKey
 from contract.manifest import ManifestInstance
 from contract.records import InstanceRecord, InstanceState
 
@@ -35,10 +36,8 @@ def ended_views(outcomes: Sequence[Outcome], batch_id: str, stores: Stores) -> l
     """Of a job that has ended; ``latest`` where the ledger says something else by now."""
     batch, progress = stores.batches.get(batch_id), Progress(stores.batches)
     retried_as = batch.retried_as if batch else None
-    keys = [outcome.row.row_key for outcome in outcomes]
-    # A row that its batch's id names is replaced by one that its retry's names.
-    copies = [outcome.row.content_key.beside(retried_as) for outcome in outcomes if retried_as]
-    known = stores.instances.get_many([*keys, *copies])
+    keys = [key for outcome in outcomes for key in _places(outcome.row, retried_as)]
+    known = stores.instances.get_many(keys)
 
     def view(outcome: Outcome) -> Json:
         row = outcome.row
@@ -51,13 +50,33 @@ def ended_views(outcomes: Sequence[Outcome], batch_id: str, stores: Stores) -> l
 
 def _latest(row: InstanceRecord, known: Rows, retried_as: str | None, progress: Progress) -> Json:
     """What the ledger says of the same content now, where that is something else."""
-    retry = known.get(row.content_key.beside(retried_as)) if retried_as else None
-    found = known.get(row.row_key) or retry
+    found = _row_now(row, known, retried_as)
     if found is None or (found.batch_id, found.state) == (row.batch_id, row.state):
         return {}
     latest = {"latest": {"state": progress.of(found).state, "batchId": found.batch_id}}
     newer = {} if found.batch_id == row.batch_id else {"supersededByBatchId": found.batch_id}
     return latest | newer
+
+
+def _places(row: InstanceRecord, retried_as: str | None) -> list[RowKey]:
+    """Where a row may stand that a job left behind: at its own key, first of all."""
+    retry = [row.content_key.beside(retried_as)] if retried_as else []
+    return [row.row_key, row.content_key, *retry]
+
+
+def _row_now(row: InstanceRecord, known: Rows, retried_as: str | None) -> InstanceRecord | None:
+    """The row at its own key. Where that is vacant, the batch's or its retry's that replaced it.
+
+    It may have taken the first's place; a retry's takes the place of the batch's, or has one that
+    its own id names. The first may be any other batch's, of other bytes.
+    """
+    own_key, *others = _places(row, retried_as)
+    if own_key in known:
+        return known[own_key]
+    batch_ids = row.batch_id, retried_as
+    return next(
+        (known[key] for key in others if key in known and known[key].batch_id in batch_ids), None
+    )
 
 
 def _without_row(

@@ -16,7 +16,7 @@ from chalicelib.stores.memory_files import MemoryFiles
 from structlog.testing import capture_logs
 
 from contract.keys import OUTCOMES_PREFIX
-from contract.records import InstanceState
+from contract.records import InstanceRecord, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
@@ -94,6 +94,53 @@ def test_what_a_job_imported_is_shown_with_its_later_deletion(
     first = shown(stores)[0]
     assert (first["state"], first["latest"]) == ("IMPORTED", {"state": "DELETED", "batchId": BATCH})
     assert "supersededByBatchId" not in first
+
+
+def beside_another(service: FakeHealthImaging) -> tuple[Stores, InstanceRecord, InstanceRecord]:
+    """A job that has imported the first instance beside another batch's; and the two rows of it.
+
+    The other batch's object is gone: nobody can compare them.
+    """
+    stores = memory_stores(a_manifest(2))
+    for each in a_manifest(2).instances:
+        keep_metadata(stores, each)
+    others = a_manifest(2, batch_id=NEWER_BATCH).instances[0]
+    overwrite(stores.instances, [instance_row(NEWER_BATCH, others, InstanceState.FAILED, NOW)])
+    completed(stores, service)
+    check(stores, service)
+    found = stores.instances.by_sop_instance("1.2.3.1")
+    first, row = sorted(found, key=lambda row: row.batch_id, reverse=True)
+    assert (first.batch_id, row.batch_id) == (NEWER_BATCH, BATCH)
+    assert row.row_key != row.content_key == first.row_key
+    return stores, first, row
+
+
+def test_what_a_job_imported_beside_another_is_found_where_it_took_the_others_place(
+    service: FakeHealthImaging,
+) -> None:
+    stores, first, row = beside_another(service)
+    assert stores.instances.promote(first, row)
+    assert "latest" not in shown(stores)[0]
+    promoted = replace(row, beside=None, state=InstanceState.DELETED)
+    overwrite(stores.instances, [promoted])
+    view = shown(stores)[0]
+    assert (view["state"], view["latest"]) == ("IMPORTED", {"state": "DELETED", "batchId": BATCH})
+    assert "supersededByBatchId" not in view
+    operations = Operations(a_context(stores, service, LATER), MemoryJournal())
+    retried_as = retry_batch(BATCH, "why", operations, force=True).batch_id
+    view = shown(stores)[0]
+    assert view["latest"] == {"state": "RECEIVED", "batchId": retried_as}
+    assert view["supersededByBatchId"] == retried_as
+
+
+def test_another_batchs_row_with_the_same_checksum_is_not_what_became_of_a_jobs_own(
+    service: FakeHealthImaging,
+) -> None:
+    stores, first, row = beside_another(service)
+    assert "latest" not in shown(stores)[0]
+    assert not stores.instances.swap_many([(row, None)])
+    assert first in stores.instances.get_many([row.content_key]).values()
+    assert "latest" not in shown(stores)[0]
 
 
 def test_a_failure_that_turns_out_to_be_none_leaves_what_is_true(

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from contract.checksums import Checksum
 from contract.keys import InstanceKey, manifest_key
+from contract.manifest import Manifest
 from contract.records import BatchState, InstanceState, JobStatus
 from contract.times import to_iso
 from tests.unit.chalicelib.builders import (
@@ -42,6 +43,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     an_instance,
+    keep_batch,
     memory_stores,
     overwrite,
     rows_by_uid,
@@ -391,11 +393,12 @@ def test_an_ended_job_is_shown_with_its_end(stores: Stores) -> None:
     assert (shown["endedAt"], shown["message"]) == ("2026-11-23T09:30:00.000000Z", "why")
 
 
-def of_two_studies() -> Stores:
-    one, two = a_manifest(2).instances
-    key = InstanceKey(BATCH, "1.9", two.series_instance_uid, two.sop_instance_uid)
+def of_two_studies(batch_id: str = BATCH) -> Manifest:
+    manifest = a_manifest(2, batch_id=batch_id)
+    one, two = manifest.instances
+    key = InstanceKey(batch_id, "1.9", two.series_instance_uid, two.sop_instance_uid)
     moved = replace(two, key=str(key), study_instance_uid="1.9")
-    return memory_stores(replace(a_manifest(2), instances=(one, moved)))
+    return replace(manifest, instances=(one, moved))
 
 
 def begins(stores: Stores) -> None:
@@ -414,9 +417,22 @@ def is_recorded_again(stores: Stores) -> None:
     check_status(EXECUTION, "job1", a_context(stores, FakeHealthImaging()))
 
 
-@pytest.mark.parametrize("way", [begins, fails_at_once, is_recorded_again])
+def all_are_duplicates(stores: Stores) -> None:
+    manifest = of_two_studies(NEWER_BATCH)
+    rows = [
+        replace(instance_row(NEWER_BATCH, each, InstanceState.IMPORTED, NOW), image_set_id="a" * 32)
+        for each in manifest.instances
+    ]
+    overwrite(stores.instances, rows)
+    keep_batch(stores, manifest)
+    service = FakeHealthImaging()
+    start_import(EXECUTION, a_context(stores, service))
+    assert service.started == []
+
+
+@pytest.mark.parametrize("way", [begins, fails_at_once, is_recorded_again, all_are_duplicates])
 def test_a_job_of_two_studies_is_listed_with_each_of_them(way: Callable[[Stores], None]) -> None:
-    stores = of_two_studies()
+    stores = memory_stores(of_two_studies())
     way(stores)
     (job,) = resources.list_jobs(stores, {})["jobs"]
     assert "studyInstanceUID" not in job
