@@ -46,7 +46,10 @@ def _changes(logical_id: str, table: Json, old_id: str, old: Json) -> Iterator[s
     before, after = _indexes(old), _indexes(table)
     for name in sorted(before.keys() & after.keys()):
         if before[name] != after[name]:
-            yield f"Index {name} of {logical_id} would change: a changed index needs another name."
+            yield (
+                f"Index {name} of {logical_id} would change: give the index a new name, and add and"
+                " delete in two updates."
+            )
     moved = sorted(before.keys() ^ after.keys())
     if len(moved) > 1:
         yield (

@@ -157,7 +157,7 @@ def group_manifest(group: Sequence[Dropped], entries: Iterable[ManifestInstance]
 
 
 def mark_of(key: str) -> str:
-    """Stands for the object of a key in its copy's metadata."""
+    """What a copy's metadata says of the object it was made from."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

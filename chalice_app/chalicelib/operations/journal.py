@@ -89,7 +89,8 @@ class DynamoJournal:
         }
         expiry = expires(entry.requested_at, self._retention)
         if expiry:
-            # Before the entry itself, and to be deleted behind it: entries are read from the first.
+            # Written before the new entry, with a later expiry: entries are read from the first
+            # one on.
             for number, subject in enumerate(reversed(before(entry.subject)), start=1):
                 later = expires(entry.requested_at + number * _APART, self._retention)
                 self._table.change(

@@ -46,7 +46,8 @@ class Verdict(StrEnum):
     LEFTOVER = "leftover"  # a copy whose batch was never written: its original is safe, it is not
     STRANGE_KEY = "not-an-instance-key"
     NO_BATCH = "no-batch"
-    SUPERSEDED = "superseded"  # the rows are other batches': accounted for, if it is listed
+    # only other batches have rows of it: accounted for if its manifest lists it
+    SUPERSEDED = "superseded"
     NOT_LISTED = "not-in-the-manifest"
     STILL_OPEN = "batch-still-open"
     NO_ROW = "not-in-the-ledger"

@@ -1,8 +1,9 @@
 """The tables and their indexes. docs/architecture.md says who reads each and what a write costs.
 
 A key cannot be changed in place, a table with a name of its own cannot be replaced under that
-name, and one update of a stack adds or deletes one index of a table. So the index ``byLink`` takes
-every list of studies that is to come: a list is a value of ``link``, and no index of its own.
+name, and one update of a stack adds or deletes one index of a table. So the index ``byLink`` also
+serves the lists of studies that are planned: a list is a value of ``link``, and needs no index of
+its own.
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html
 
 The local cloud and the tests create tables from these; the CloudFormation template says the same.

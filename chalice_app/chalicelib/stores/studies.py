@@ -67,7 +67,10 @@ class StudyStore(Protocol):
         ...
 
     def link_sender(self, study_instance_uid: str, arrival: Arrival) -> None:
-        """The same batch, for the sender's list. Behind ``join``: what a list has, is there."""
+        """The same batch, for the sender's list.
+
+        Call it after ``join``, so that every study in the list exists.
+        """
         ...
 
     def look(self, study_instance_uid: str, at: datetime) -> None:

@@ -97,7 +97,7 @@ def accept_range(response: Response, start: int, end: int, size: int) -> bytes:
         raise failure(response)
     given = response.headers.get("content-range")
     if given != f"bytes {start}-{end - 1}/{size}" or len(response.body) != end - start:
-        # Another object than the one that was stored: no attempt will find that.
+        # Trying again cannot help: it is another object.
         raise AttemptFailed(BAD_RESPONSE, Status.PROCESSING_FAILURE, Remedy.GIVE_UP)
     return response.body
 

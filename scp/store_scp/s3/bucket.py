@@ -95,7 +95,10 @@ class S3Bucket:
             raise
 
     async def holds(self, key: str, body: memoryview, *, seconds: float) -> bool:
-        """Whether an object is exactly these bytes, read in pieces until one differs."""
+        """Whether an object is exactly these bytes.
+
+        It is read in pieces; the first that differs ends the reading.
+        """
         deadline = self._loop.time() + seconds
         for start in range(0, len(body), PIECE):
             end = min(start + PIECE, len(body))

@@ -170,7 +170,8 @@ class DirectorySink:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         beside = f"{name.removesuffix('.dcm')}.{digest}.dcm"
         if not _link(temporary, beside):
-            if not _same_bytes(temporary, beside):  # damaged: nothing of ours changes a file
+            if not _same_bytes(temporary, beside):
+                # the stored file is damaged, and files are never overwritten
                 raise FileExistsError(errno.EEXIST, "damaged", beside)
             return Kept.REPEATED
         _log.warning(
