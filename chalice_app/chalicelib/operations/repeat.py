@@ -204,6 +204,9 @@ def close(entry: Entry, operations: Operations) -> None:
         close_batch(files.bucket, manifest_key(entry.batch_id), operations.stores, operations.now)
     except ObjectDenied as error:
         raise ServiceUnavailable(f"the new batch cannot be closed yet: {error}") from error
+    batch = operations.stores.batches.get(entry.batch_id)
+    if batch is None or batch.state is BatchState.OPEN:
+        raise ServiceUnavailable("the new batch's manifest is gone: recovery has to make it again")
 
 
 def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:

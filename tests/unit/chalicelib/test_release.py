@@ -7,13 +7,15 @@ import pytest
 from chalicelib.errors import NotFound, ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.rows import instance_row
+from chalicelib.operations import release as release_module
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
+from chalicelib.operations.repeat import Operations, close
 from chalicelib.stores.memory import MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
-from contract.keys import InstanceKey
+from contract.keys import InstanceKey, manifest_key
 from contract.records import BatchState, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -267,3 +269,20 @@ def test_what_was_deleted_after_a_forced_release_can_be_released_once_more() -> 
     assert (second.batch_id == first.batch_id, second.reason) == (False, "again")
     desk.close(second.batch_id)
     assert release_instance("1.2.3.1", WHY, None, desk.operations(), force=True) == second
+
+
+def test_nothing_is_deleted_while_the_new_batchs_manifest_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its row still names the original; recovery makes the manifest again."""
+    desk = Desk()
+    original = desk.row("1.2.3.1").key
+
+    def deleted(entry: Entry, operations: Operations) -> None:
+        operations.files.delete([manifest_key(entry.batch_id)])
+        close(entry, operations)
+
+    monkeypatch.setattr(release_module, "close", deleted)
+    with pytest.raises(ServiceUnavailable, match="manifest is gone"):
+        release(desk.operations())
+    assert original in desk.keys("quarantine/")
