@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from chalicelib.stores.bulk import READS_PER_CALL
+
 Row = TypeVar("Row")
 # How many rows one page may cost where a filter leaves most of them out; the page then is short,
 # and has a next one.
@@ -20,12 +22,18 @@ def page(
     wanted: Callable[[Row], bool],
     limit: int,
 ) -> tuple[list[Row], str | None]:
-    """At most ``limit`` rows in the keys' order, and the next page's cursor if there is one."""
+    """At most ``limit`` rows in the keys' order, and the next page's cursor if there is one.
+
+    The first fetch is of ``limit`` keys, which usually is the page. Each one behind it is of as
+    many as one call reads: a filter leaves most rows out, so ``limit`` more would be as few again.
+    At most MAX_EXAMINED keys are looked at, and one more is taken to know if there is a next page.
+    """
     shown: list[Row] = []
     last = None
     examined = islice(keys, MAX_EXAMINED)
-    while len(shown) < limit and (chunk := list(islice(examined, limit))):
-        rows = fetch(chunk)
+    size = limit
+    while len(shown) < limit and (chunk := list(islice(examined, size))):
+        rows, size = fetch(chunk), READS_PER_CALL
         for number, key in enumerate(chunk, start=1):
             last = key
             if (row := rows.get(key)) is not None and wanted(row):
