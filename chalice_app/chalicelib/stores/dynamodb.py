@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _STARTABLE = "#state = :importing AND attribute_not_exists(jobId)"
+# A batch's id begins with a digit, and has letters, digits and dashes.
+_FIRST_ID, _BEHIND_IDS = "0", "~"
 _RUNNING = [status for status in JobStatus if not status.ended]
 
 
@@ -66,19 +68,10 @@ class DynamoJobs:
 
     def keys(self, status: JobStatus | None, low: str, high: str) -> Iterator[str]:
         """See JobStore."""
-        if low > high:  # DynamoDB refuses such a BETWEEN
-            return iter(())
-        index, partition, value = (
-            (JOBS_BY_STATUS, "jobStatus", status) if status else (JOBS_BY_TIME, "kind", JOB)
-        )
-        found = self._table.query(
-            IndexName=index,
-            KeyConditionExpression="#partition = :value AND listKey BETWEEN :low AND :high",
-            ExpressionAttributeNames={"#partition": partition},
-            ScanIndexForward=False,
-            values={":value": value, ":low": low, ":high": high},
-        )
-        return (str(item["listKey"]) for item in found)
+        index, partition = JOBS_BY_TIME, ("kind", JOB)
+        if status is not None:
+            index, partition = JOBS_BY_STATUS, ("jobStatus", status)
+        return self._table.keys(partition, "listKey", (low, high), IndexName=index)
 
 
 class DynamoBatches:
@@ -189,16 +182,8 @@ class DynamoBatches:
 
     def ids(self, state: BatchState | None, high: str | None = None) -> Iterator[str]:
         """See BatchStore."""
-        index, partition, value = (
-            (BATCHES_BY_STATE, "state", state) if state else (BATCHES_BY_TIME, "kind", BATCH)
-        )
-        bound = {":high": high} if high else {}
-        found = self._table.query(
-            IndexName=index,
-            KeyConditionExpression="#partition = :value"
-            + (" AND batchId <= :high" if bound else ""),
-            ExpressionAttributeNames={"#partition": partition},
-            ScanIndexForward=False,
-            values={":value": value, **bound},
-        )
-        return (str(item["batchId"]) for item in found)
+        index, partition = BATCHES_BY_TIME, ("kind", BATCH)
+        if state is not None:
+            index, partition = BATCHES_BY_STATE, ("state", state)
+        bounds = _FIRST_ID, high or _BEHIND_IDS
+        return self._table.keys(partition, "batchId", bounds, IndexName=index)

@@ -227,20 +227,9 @@ class DynamoStudies:
 
     def job_keys(self, study_instance_uid: str, low: str, high: str) -> Iterator[str]:
         """See StudyStore."""
-        if low > high:  # DynamoDB refuses such a BETWEEN
-            return iter(())
-        found = self._table.query(
-            KeyConditionExpression="studyInstanceUID = :study AND #item BETWEEN :low AND :high",
-            ExpressionAttributeNames={"#item": "item"},
-            ScanIndexForward=False,
-            ConsistentRead=True,
-            values={
-                ":study": study_instance_uid,
-                ":low": f"{_JOB}{low}",
-                ":high": f"{_JOB}{high}",
-            },
-        )
-        return (str(item["item"]).removeprefix(_JOB) for item in found)
+        study, bounds = ("studyInstanceUID", study_instance_uid), (f"{_JOB}{low}", f"{_JOB}{high}")
+        found = self._table.keys(study, "item", bounds, ConsistentRead=True)
+        return (key.removeprefix(_JOB) for key in found)
 
 
 def _condition_failed(error: ClientError) -> bool:

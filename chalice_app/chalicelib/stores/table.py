@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+# How many keys one request of a list reads: a page of 100 takes one request, with the key at its
+# cursor and the one behind it, and the 500 keys that a filtered page may look at take four.
+KEYS_PER_REQUEST = 128
 # An item or a key, a condition, and the condition's ``:name`` values.
 Conditional = tuple[Mapping[str, Any], str, Mapping[str, Any]]
 
@@ -130,6 +133,30 @@ class Table:
                 return False
             raise
         return True
+
+    def keys(
+        self, partition: tuple[str, str], sort: str, bounds: tuple[str, str], **arguments: Any
+    ) -> Iterator[str]:
+        """The sort keys of a partition (its key and value) within bounds, the last one first.
+
+        Few at a time, as they are consumed: who lists them shows a page, and an answer without a
+        limit reads and bills up to 1 MB of them. ``bounds`` are low and high, both inclusive.
+        Raises ServiceUnavailable.
+        """
+        name, value = partition
+        low, high = bounds
+        if low > high:  # DynamoDB refuses such a BETWEEN
+            return
+        found = self.query(
+            KeyConditionExpression="#partition = :value AND #sort BETWEEN :low AND :high",
+            ExpressionAttributeNames={"#partition": name, "#sort": sort},
+            ScanIndexForward=False,
+            Limit=KEYS_PER_REQUEST,
+            values={":value": value, ":low": low, ":high": high},
+            **arguments,
+        )
+        for item in found:
+            yield str(item[sort])
 
     def query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
         """All items of a query, page after page, as they are consumed."""
