@@ -15,14 +15,21 @@ from chalicelib.imports.execution import Execution, Failure, failure, job_failur
 from chalicelib.imports.lost import lost_job, may_be_unlisted
 from chalicelib.imports.measures import report_end, report_unsettled
 from chalicelib.imports.outcomes import keep_outcomes
-from chalicelib.imports.rows import closed_batch, ending, instance_row, opened
+from chalicelib.imports.rows import (
+    NOT_KNOWN,
+    closed_batch,
+    ending,
+    instance_row,
+    opened,
+    unstarted_job,
+)
 from chalicelib.imports.salvage import (
     Contents,
     contents,
     manifest_of_objects,
     restore_manifest,
 )
-from chalicelib.imports.start import NOT_KNOWN, link_job, unstarted_job
+from chalicelib.imports.start import link_job
 from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.stores import instances as ledger

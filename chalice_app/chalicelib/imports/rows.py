@@ -1,9 +1,12 @@
-"""A manifest's instances, batch and job as records, for each step of an import."""
+"""A manifest's instances, batch and job as records, and as HealthImaging is asked for them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from chalicelib.imports.execution import Execution
+from chalicelib.imports.healthimaging import ImportRequest
+from chalicelib.settings import ImportSettings
 from contract.batch_states import BatchEvent
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import (
@@ -12,7 +15,12 @@ from contract.records import (
     Counts,
     InstanceRecord,
     InstanceState,
+    JobRecord,
+    JobStatus,
 )
+
+# An AE title, where not even the manifest could be read.
+NOT_KNOWN = "unknown"
 
 
 def instance_rows(
@@ -82,6 +90,66 @@ def opened(batch_id: str) -> datetime | None:
         return None
 
 
+def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) -> ImportRequest:
+    """What HealthImaging is asked for a batch."""
+    return ImportRequest(
+        batch_id=manifest.batch_id,
+        datastore_id=manifest.datastore_id or settings.datastore_id,
+        data_access_role_arn=settings.data_access_role_arn,
+        input_s3_uri=f"s3://{bucket}/{manifest.prefix}",
+        output_s3_uri=f"s3://{settings.results_bucket}/{manifest.batch_id}/",
+    )
+
+
+def new_job(
+    manifest: Manifest, execution: Execution, request: ImportRequest, job_id: str, now: datetime
+) -> JobRecord:
+    """The record of a job that HealthImaging has just been given."""
+    return JobRecord(
+        job_id=job_id,
+        job_status=JobStatus.SUBMITTED,
+        batch_id=manifest.batch_id,
+        datastore_id=request.datastore_id,
+        data_access_role_arn=request.data_access_role_arn,
+        input_s3_uri=request.input_s3_uri,
+        output_s3_uri=request.output_s3_uri,
+        submitted_at=now,
+        calling_ae_title=manifest.source.calling_ae_title,
+        counts=Counts(instances=len(manifest.instances)),
+        execution_arn=execution.arn,
+        study_instance_uid=_only(each.study_instance_uid for each in manifest.instances),
+        series_instance_uid=_only(each.series_instance_uid for each in manifest.instances),
+        sop_instance_uid=_only(each.sop_instance_uid for each in manifest.instances),
+        study_date=_only(each.study_date for each in manifest.instances),
+    )
+
+
+def unstarted_job(
+    execution: Execution,
+    manifest: Manifest | None,
+    settings: ImportSettings,
+    job_id: str,
+    now: datetime,
+) -> JobRecord:
+    """The record of a job that HealthImaging never had, or of one that nobody has recorded."""
+    if manifest is not None:
+        request = import_request(manifest, execution.bucket, settings)
+        return new_job(manifest, execution, request, job_id, now)
+    return JobRecord(
+        job_id=job_id,
+        job_status=JobStatus.FAILED,
+        batch_id=execution.batch_id,
+        datastore_id=settings.datastore_id,
+        data_access_role_arn=settings.data_access_role_arn,
+        input_s3_uri=f"s3://{execution.bucket}/",
+        output_s3_uri=f"s3://{settings.results_bucket}/{execution.batch_id}/",
+        submitted_at=now,
+        calling_ae_title=NOT_KNOWN,
+        counts=Counts(0),
+        execution_arn=execution.arn,
+    )
+
+
 def ending(counts: Counts) -> BatchEvent:
     """What has happened to a batch whose instances fared like this."""
     if not counts.failed:
@@ -96,7 +164,7 @@ def failures(counts: Counts) -> str | None:
     return f"{counts.failed} of {counts.instances} instances were not imported"
 
 
-def only(values: Iterable[str | None]) -> str | None:
+def _only(values: Iterable[str | None]) -> str | None:
     """The one value all have, or None."""
     distinct = set(values)
     return distinct.pop() if len(distinct) == 1 else None

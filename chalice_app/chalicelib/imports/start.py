@@ -17,9 +17,8 @@ from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.outcomes import keep_outcomes
-from chalicelib.imports.rows import ending, failures, instance_row, only
+from chalicelib.imports.rows import ending, failures, import_request, instance_row, new_job
 from chalicelib.imports.sweep import MISSING, Sweep, seen, sweep
-from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.jobs import list_key
 from chalicelib.stores.objects import read_manifest
@@ -74,21 +73,6 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
     # Last: whoever finds the job's record, finds the rows of its instances behind it.
     stores.jobs.create(replace(job, counts=_counts(manifest, swept)))
     return job_state(job_id, request.datastore_id, settings.poll_min_seconds)
-
-
-# An AE title, where not even the manifest could be read.
-NOT_KNOWN = "unknown"
-
-
-def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) -> ImportRequest:
-    """What HealthImaging is asked for a batch."""
-    return ImportRequest(
-        batch_id=manifest.batch_id,
-        datastore_id=manifest.datastore_id or settings.datastore_id,
-        data_access_role_arn=settings.data_access_role_arn,
-        input_s3_uri=f"s3://{bucket}/{manifest.prefix}",
-        output_s3_uri=f"s3://{settings.results_bucket}/{manifest.batch_id}/",
-    )
 
 
 def _claimant(request: ImportRequest, batch: BatchRecord, context: ImportContext) -> Claimant:
@@ -180,52 +164,3 @@ def link_job(job: JobRecord, manifest: Manifest, stores: Stores) -> None:
     """Put a job that is about to be recorded into the lists of its studies."""
     key = list_key(job)
     in_threads(lambda uid: stores.studies.link_job(uid, key), manifest.studies)
-
-
-def new_job(
-    manifest: Manifest, execution: Execution, request: ImportRequest, job_id: str, now: datetime
-) -> JobRecord:
-    """The record of a job that HealthImaging has just been given."""
-    return JobRecord(
-        job_id=job_id,
-        job_status=JobStatus.SUBMITTED,
-        batch_id=manifest.batch_id,
-        datastore_id=request.datastore_id,
-        data_access_role_arn=request.data_access_role_arn,
-        input_s3_uri=request.input_s3_uri,
-        output_s3_uri=request.output_s3_uri,
-        submitted_at=now,
-        calling_ae_title=manifest.source.calling_ae_title,
-        counts=Counts(instances=len(manifest.instances)),
-        execution_arn=execution.arn,
-        study_instance_uid=only(each.study_instance_uid for each in manifest.instances),
-        series_instance_uid=only(each.series_instance_uid for each in manifest.instances),
-        sop_instance_uid=only(each.sop_instance_uid for each in manifest.instances),
-        study_date=only(each.study_date for each in manifest.instances),
-    )
-
-
-def unstarted_job(
-    execution: Execution,
-    manifest: Manifest | None,
-    settings: ImportSettings,
-    job_id: str,
-    now: datetime,
-) -> JobRecord:
-    """The record of a job that HealthImaging never had, or of one that nobody has recorded."""
-    if manifest is not None:
-        request = import_request(manifest, execution.bucket, settings)
-        return new_job(manifest, execution, request, job_id, now)
-    return JobRecord(
-        job_id=job_id,
-        job_status=JobStatus.FAILED,
-        batch_id=execution.batch_id,
-        datastore_id=settings.datastore_id,
-        data_access_role_arn=settings.data_access_role_arn,
-        input_s3_uri=f"s3://{execution.bucket}/",
-        output_s3_uri=f"s3://{settings.results_bucket}/{execution.batch_id}/",
-        submitted_at=now,
-        calling_ae_title=NOT_KNOWN,
-        counts=Counts(0),
-        execution_arn=execution.arn,
-    )

@@ -41,8 +41,8 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Patience, job_state, wait_seconds
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.measures import report_unsettled
-from chalicelib.imports.rows import closed_batch
-from chalicelib.imports.start import import_request, link_job, new_job
+from chalicelib.imports.rows import closed_batch, import_request, new_job
+from chalicelib.imports.start import link_job
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest, ProductError
 from contract.records import BatchRecord, BatchState, JobRecord, JobStatus

@@ -22,7 +22,7 @@ from chalicelib.events.quiet import LookAgain, Quiet, decide
 from chalicelib.events.schemas import SCHEMAS
 from chalicelib.imports.aside import failed_key, unlisted_key
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.start import import_request, new_job
+from chalicelib.imports.rows import import_request, new_job
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_studies import MemoryStudies
