@@ -1,6 +1,6 @@
 """RecordFailure: whatever went wrong, the records say so and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable, ServiceUnavailable
-from chalicelib.imports.aside import bring_back, failed_key, move_all
+from chalicelib.imports.aside import bring_back
 from chalicelib.imports.completion import admit_again, manifest_of, supersede
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Failure, failure, job_failure, job_state
+from chalicelib.imports.failed_instances import FailedImport, fail_instances, imported_rows
 from chalicelib.imports.lost import lost_job, may_be_unlisted
 from chalicelib.imports.measures import report_end, report_unsettled
 from chalicelib.imports.outcomes import keep_outcomes
@@ -19,7 +20,6 @@ from chalicelib.imports.rows import (
     NOT_KNOWN,
     closed_batch,
     ending,
-    instance_row,
     opened,
     unstarted_job,
 )
@@ -31,23 +31,18 @@ from chalicelib.imports.salvage import (
 )
 from chalicelib.imports.start import link_job
 from chalicelib.imports.status import check_status
-from chalicelib.imports.sweep import moved_duplicates
-from chalicelib.stores import instances as ledger
 from contract.batch_states import ENDED, BatchEvent
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import batch_prefix
-from contract.manifest import Manifest, ManifestInstance
+from contract.manifest import Manifest
 from contract.records import (
     BatchRecord,
     BatchState,
     Counts,
-    InstanceRecord,
-    InstanceState,
     JobRecord,
     JobStatus,
 )
 
-_FAILED = "the batch's import failed; the ledger has the reason"
 _log = structlog.get_logger()
 _NOT_CLOSED = "the batch is not closed yet, and nothing of it was changed"
 
@@ -125,31 +120,50 @@ def fail_import(
     found = contents(execution, context)
     if found.manifest is None and not found.others:  # the alarm: nothing tells what was in it
         report_unsettled(execution.batch_id, ObjectMissing.__name__, context.settings, now)
-    counts, rows = _fail_instances(execution.batch_id, found, batch, job_id, why, context)
-    manifest = found.manifest
-    job = known or unstarted_job(execution, manifest, context.settings, job_id, now)
-    keep_outcomes(_ended(job, counts, why, now), manifest, rows, context)
+    failed = FailedImport(execution, job_id, why, looked_for, batch, found)
+    counts, rows = fail_instances(failed, context)
     if batch is not None and batch.state in ENDED:
         counts = batch.counts  # an earlier try's: it may have known more
-    failed = _failed_batch(execution, found, batch, now)
-    stores.batches.move(
-        replace(failed, counts=counts, job_id=job_id, message=why.reason, ended_at=now),
-        ending(counts) if counts.imported else BatchEvent.FAILED,
-    )
-    _refuse_if_started(execution, job_id, stores.batches.get(execution.batch_id), looked_for)
-    if manifest is not None and found.is_rebuilt:
-        # Behind the batch's end: the event of its PUT must not close the batch again.
-        restore_manifest(manifest, batch, execution, context)
+    job = known or unstarted_job(execution, found.manifest, context.settings, job_id, now)
     ended = _ended(job, counts, why, now)
-    if known is None and manifest is not None:
+    # Kept by the very end that the job's record gets: by that they are looked for.
+    keep_outcomes(ended, found.manifest, rows, context)
+    _end_batch(failed, counts, context)
+    _end_job(failed, ended, context, is_new=known is None)
+    return _answer(ended)
+
+
+def _end_batch(failed: FailedImport, counts: Counts, context: ImportContext) -> None:
+    """The batch's end; behind it a manifest to retry it by, should there be none."""
+    execution, found, batches = failed.execution, failed.found, context.stores.batches
+    ended = replace(
+        _failed_batch(execution, found, failed.batch, context.now),
+        counts=counts,
+        job_id=failed.job_id,
+        message=failed.why.reason,
+        ended_at=context.now,
+    )
+    batches.move(ended, ending(counts) if counts.imported else BatchEvent.FAILED)
+    latest = batches.get(execution.batch_id)
+    _refuse_if_started(execution, failed.job_id, latest, failed.looked_for)
+    if found.manifest is not None and found.is_rebuilt:
+        # Behind the batch's end: the event of its PUT must not close the batch again.
+        restore_manifest(found.manifest, failed.batch, execution, context)
+
+
+def _end_job(
+    failed: FailedImport, ended: JobRecord, context: ImportContext, *, is_new: bool
+) -> None:
+    """The job's record, unless another job has ended the batch meanwhile; and the measures."""
+    stores, manifest = context.stores, failed.found.manifest
+    if is_new and manifest is not None:
         link_job(ended, manifest, stores)
     is_told = not stores.jobs.put(ended)
-    latest = stores.batches.get(execution.batch_id)
-    _yield(latest, job_id, manifest, context)
-    _refuse_if_started(execution, job_id, latest, looked_for)
+    latest = stores.batches.get(failed.execution.batch_id)
+    _yield(latest, failed.job_id, manifest, context)
+    _refuse_if_started(failed.execution, failed.job_id, latest, failed.looked_for)
     if not is_told:
-        report_end(ended, context.settings, now)
-    return _answer(ended)
+        report_end(ended, context.settings, context.now)
 
 
 def _refuse_if_started(
@@ -186,7 +200,7 @@ def _yield_to(job_id: str, manifest: Manifest | None, context: ImportContext) ->
     """Another job has ended the batch: what it has imported is moved back under the prefix."""
     if manifest is not None:
         supersede(manifest.batch_id, job_id, context)
-        bring_back(context.files, manifest.batch_id, _imported(manifest, context).keys())
+        bring_back(context.files, manifest.batch_id, imported_rows(manifest, context).keys())
 
 
 def _manifest(execution: Execution, context: ImportContext) -> Manifest | None:
@@ -199,77 +213,6 @@ def _manifest(execution: Execution, context: ImportContext) -> Manifest | None:
 
 def _answer(job: JobRecord) -> dict[str, Any]:
     return job_state(job.job_id, job.datastore_id, 0, job.job_status, job.message)
-
-
-def _fail_instances(
-    batch_id: str,
-    found: Contents,
-    batch: BatchRecord | None,
-    job_id: str,
-    why: Failure,
-    context: ImportContext,
-) -> tuple[Counts, list[InstanceRecord]]:
-    """All but those that this batch, or another before it, is known to have imported.
-
-    Returns how they add up, and the rows of all but duplicates. What only the batch's count knows
-    of has failed as well.
-    """
-    rows = [
-        replace(
-            row, state=InstanceState.FAILED, job_id=job_id, reason=why.reason,
-            updated_at=context.now,
-        )
-        for row in found.others
-    ]  # fmt: skip
-    total, kept, duplicates = len(rows), 0, 0
-    adds = batch is None or batch.state not in ENDED
-    if found.manifest is None:
-        rows = context.record(batch_id, rows, adds=adds)
-    else:
-        listed = {each.key for each in found.manifest.instances}
-        imported = set(_imported(found.manifest, context))
-        aside = moved_duplicates(found.manifest, context.files) & listed - imported
-        failed = [each for each in found.manifest.instances if each.key not in imported | aside]
-        rows += _failed_rows(found.manifest.batch_id, failed, job_id, why, context)
-        rows = context.record(batch_id, rows, adds=adds)
-        # What was recorded as imported meanwhile, or before an earlier try, stays so.
-        known = _imported(found.manifest, context)
-        rows += known.values()
-        imported = known.keys() - aside
-        if imported:
-            bring_back(context.files, found.manifest.batch_id, imported)
-        total, duplicates = total + len(listed), len(aside)
-        kept = len(imported) + duplicates
-    if found.is_rebuilt and batch is not None:
-        total = max(total, batch.counts.instances)
-    return Counts(total, imported=kept, failed=total - kept, duplicates=duplicates), rows
-
-
-def _imported(manifest: Manifest, context: ImportContext) -> dict[str, InstanceRecord]:
-    """What this batch is known to have imported, by the keys of its objects."""
-    wanted = [each.row_key for each in manifest.instances]
-    known = ledger.own_rows(context.stores.instances, manifest.batch_id, wanted)
-    return {row.key: row for row in known.values() if ledger.was_imported(row)}
-
-
-def _failed_rows(
-    batch_id: str,
-    failed: Sequence[ManifestInstance],
-    job_id: str,
-    why: Failure,
-    context: ImportContext,
-) -> list[InstanceRecord]:
-    """Their objects are moved out of what could be imported."""
-    stay = move_all(context.files, [each.key for each in failed], failed_key, _FAILED)
-    return [
-        replace(
-            instance_row(
-                batch_id, each, InstanceState.FAILED, context.now, job_id=job_id, reason=why.reason
-            ),
-            key=each.key if each.key in stay else failed_key(each.key),
-        )
-        for each in failed
-    ]
 
 
 def _failed_batch(
