@@ -1,6 +1,6 @@
 """A batch's failed instances, once more: copied into a new batch, which takes the usual road."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -21,11 +21,11 @@ from chalicelib.operations.repeat import (
     requests,
     settled,
 )
-from chalicelib.stores.instances import own, shared_and_own
+from chalicelib.stores.instances import Rows, all_of, own, shared_and_own
 from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
-from contract.keys import InstanceKey, manifest_key
+from contract.keys import InstanceKey, RowKey, manifest_key
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
@@ -125,9 +125,9 @@ def _repeatable(
     manifest = _manifest(batch.batch_id, operations)
     wanted = [each for each in manifest.instances if each.instance not in before.instances]
     keys = [each.row_key for each in wanted]
-    known = shared_and_own(operations.stores.instances, batch.batch_id, keys)
+    known = _known(batch.batch_id, keys, before, operations)
     ours = own(batch.batch_id, known)
-    again = _of_batches(wanted, before.batch_ids, operations)
+    again = {row.instance for row in known.values() if row.batch_id in before.batch_ids}
 
     def copy_of(instance: ManifestInstance) -> Copy | None:
         row = ours.get(instance.instance) or known.get(instance.row_key)
@@ -148,18 +148,13 @@ def _repeatable(
     return manifest, copies
 
 
-def _of_batches(
-    wanted: Iterable[ManifestInstance], batch_ids: Set[str], operations: Operations
-) -> frozenset[str]:
-    """The instances of which one of these batches has a row."""
-    if not batch_ids:
-        return frozenset()
-    found = operations.stores.instances.of_instances(each.instance for each in wanted)
-    return frozenset(
-        instance
-        for instance, rows in found.items()
-        if not batch_ids.isdisjoint(row.batch_id for row in rows)
-    )
+def _known(batch_id: str, keys: Sequence[RowKey], before: _Before, operations: Operations) -> Rows:
+    """The batch's rows, and the first ones that theirs stand beside.
+
+    With those of the retries before, which may stand anywhere: every row of the instances then.
+    """
+    ledger = operations.stores.instances
+    return all_of(ledger, keys) if before.batch_ids else shared_and_own(ledger, batch_id, keys)
 
 
 def _manifest(batch_id: str, operations: Operations) -> Manifest:

@@ -29,6 +29,7 @@ from tests.unit.chalicelib.builders import (
     success,
     summary,
 )
+from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.chalicelib.repeat_desk import (
     COMPLETED,
     FAILED,
@@ -208,6 +209,18 @@ def test_an_archived_object_stays_and_its_neighbours_are_retried(
     assert further.batch_id != entry.batch_id
     assert retry_batch(BATCH, WHY, desk.operations()) == further
     assert desk.keys("quarantine/") == []
+
+
+def test_a_further_retry_reads_the_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    with monkeypatch.context() as patch:
+        archived(patch, failed_key(KEYS[0]))
+        desk.close(retry_batch(BATCH, WHY, desk.operations()).batch_id)
+    calls = Calls()
+    monkeypatch.setattr(desk.journal, "begin", lambda _: die())  # behind what it has to know
+    with pytest.raises(Crash):
+        retry_batch(BATCH, WHY, desk.operations(instances=calls.port(desk.stores.instances)))
+    assert calls.number == 1
 
 
 def test_a_further_retry_that_cannot_be_made_is_refused_and_not_answered_with_the_first() -> None:
