@@ -281,7 +281,9 @@ class _Reader:
             if tag == end:
                 open_levels.pop()
                 self._explicit = explicit_after
-            elif (tag == _ITEM) != (end == _SEQUENCE_END) or tag in (_ITEM_END, _SEQUENCE_END):
+            # PS3.5 7.5: a sequence has items and nothing else; an item has neither items nor the
+            # end of a sequence. Its own end is met above.
+            elif (tag == _ITEM) != (end == _SEQUENCE_END) or tag == _SEQUENCE_END:
                 raise _unreadable("items and sequences do not close")
             elif length != _UNDEFINED:
                 self._skip(length)

@@ -4,7 +4,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import data_store  # type: ignore[import-untyped]
@@ -301,6 +302,36 @@ OUT_OF_ORDER = {
 def test_items_and_sequences_out_of_order_are_unreadable(body: bytes, levels: int) -> None:
     encoded = element((0x0008, 0x1140), b"SQ", body, length=UNDEFINED)
     assert refusal(with_sequence(sequence(levels, encoded))) is Status.UNREADABLE_HEADER
+
+
+OPEN = element((0x0008, 0x1140), b"SQ", b"", length=UNDEFINED)
+
+
+def is_in_order(parts: Sequence[bytes]) -> bool:
+    """PS3.5 7.5, of what stands behind the beginning of a sequence."""
+    goes_on = {"": {ELEMENT, OPEN}, "sequence": {ITEM, EMPTY_ITEM}, "item": {ELEMENT, OPEN}}
+    closes = {"": None, "sequence": SEQUENCE_END, "item": ITEM_END}
+    levels = ["", "sequence"]
+    for part in parts:
+        if part == closes[levels[-1]]:
+            levels.pop()
+        elif part not in goes_on[levels[-1]]:
+            return False
+        elif part in (OPEN, ITEM):
+            levels.append("sequence" if part == OPEN else "item")
+    return levels == [""]
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_items_and_sequences_are_stepped_over_in_this_order_and_in_no_other(count: int) -> None:
+    kinds = (ITEM, EMPTY_ITEM, ITEM_END, SEQUENCE_END, ELEMENT, OPEN)
+    for parts in product(kinds, repeat=count):
+        encoded = with_sequence(OPEN + b"".join(parts))
+        if is_in_order(parts):
+            assert read(encoded) == EXPECTED, parts
+        else:
+            with pytest.raises(StoreRefused):
+                read(encoded)
 
 
 @pytest.mark.parametrize("body", [ITEM, EMPTY_ITEM, ITEM_END, SEQUENCE_END])
