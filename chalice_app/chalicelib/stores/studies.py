@@ -8,20 +8,17 @@ place that never changes: see docs/architecture.md.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from botocore.exceptions import ClientError
-
-from chalicelib.aws import error_code, mapped_errors
-from chalicelib.errors import ServiceUnavailable
 from chalicelib.events.event import Event
 from chalicelib.stores.outbox import DynamoOutbox
 from chalicelib.stores.schema import STUDIES_BY_DUE
-from chalicelib.stores.table import Table, serialize
+from chalicelib.stores.table import Table, serialize, write_together
 from contract.times import from_iso, to_iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef, UpdateTypeDef
 
 # No study has as many batches without a pause; an item may have 400 KB, some 10,000 ids.
 MAX_BATCHES = 1_000
@@ -200,25 +197,18 @@ class DynamoStudies:
 
     def settle(self, study: StudyRecord, event: Event) -> bool:
         """See StudyStore."""
-        update: Any = {
+        update: UpdateTypeDef = {
             "TableName": self._table.name,
             "Key": serialize(_key(study.study_instance_uid)),
             "UpdateExpression": "REMOVE batches, due, dueAt",
             "ConditionExpression": "changes = :changes",
             "ExpressionAttributeValues": serialize({":changes": study.changes}),
         }
-        try:
-            with mapped_errors():
-                self._table.client.transact_write_items(
-                    TransactItems=[{"Update": update}, {"Put": self._outbox.put_of(event)}]
-                )
-        except ClientError as error:
-            if error_code(error) != "TransactionCanceledException":
-                raise
-            if not _condition_failed(error):
-                raise ServiceUnavailable("DynamoDB cancelled a transaction") from error
-            return False
-        return True
+        requests: list[TransactWriteItemTypeDef] = [
+            {"Update": update},
+            {"Put": self._outbox.put_of(event)},
+        ]
+        return write_together(self._table.client, requests)
 
     def link_job(self, study_instance_uid: str, list_key: str) -> None:
         """See StudyStore."""
@@ -230,12 +220,6 @@ class DynamoStudies:
         study, bounds = ("studyInstanceUID", study_instance_uid), (f"{_JOB}{low}", f"{_JOB}{high}")
         found = self._table.keys(study, "item", bounds, ConsistentRead=True)
         return (key.removeprefix(_JOB) for key in found)
-
-
-def _condition_failed(error: ClientError) -> bool:
-    response: Any = error.response
-    reasons = response.get("CancellationReasons", [])
-    return any(each.get("Code") == "ConditionalCheckFailed" for each in reasons)
 
 
 def _first(study_instance_uid: str, link: str, at: datetime) -> dict[str, str]:

@@ -9,11 +9,13 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, mapped_errors
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.stores.bulk import get_all
 from chalicelib.stores.schema import EXPIRES_AT
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 
 # How many keys one request of a list reads: a page of 100 takes one request, with the key at its
@@ -58,20 +60,16 @@ class Table:
         )
 
     def transact(self, put: Conditional, delete: Conditional) -> bool:
-        """An item is put and another deleted, each on its condition, or neither; False if not."""
+        """An item is put and another deleted, each on its condition, or neither; False if not.
+
+        Raises ServiceUnavailable.
+        """
         item, key = {"Item": serialize(put[0])}, {"Key": serialize(delete[0])}
         requests: Any = [
             {"Put": {"TableName": self.name, **item, **_condition(*put[1:])}},
             {"Delete": {"TableName": self.name, **key, **_condition(*delete[1:])}},
         ]
-        try:
-            with mapped_errors():
-                self.client.transact_write_items(TransactItems=requests)
-        except ClientError as error:
-            if error_code(error) != "TransactionCanceledException":
-                raise
-            return False
-        return True
+        return write_together(self.client, requests)
 
     def _on_condition(
         self,
@@ -176,6 +174,27 @@ class Table:
             if "LastEvaluatedKey" not in answer:
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def write_together(
+    client: "DynamoDBClient", requests: Sequence["TransactWriteItemTypeDef"]
+) -> bool:
+    """All of the requests, of any tables, or none; False if the condition of one fails.
+
+    Raises ServiceUnavailable, also where no condition failed: another write was in the way.
+    """
+    try:
+        with mapped_errors():
+            client.transact_write_items(TransactItems=requests)
+    except ClientError as error:
+        if error_code(error) != "TransactionCanceledException":
+            raise
+        response: Any = error.response
+        reasons = [each.get("Code") for each in response.get("CancellationReasons", [])]
+        if "ConditionalCheckFailed" not in reasons:
+            raise ServiceUnavailable("DynamoDB cancelled a transaction") from error
+        return False
+    return True
 
 
 def _condition(condition: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The same contract for what is due: ends of batches, events, studies, image sets."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from botocore.stub import Stubber
@@ -9,6 +11,7 @@ from chalicelib import aws
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.events.event import EventType, an_event
 from chalicelib.stores import Stores
+from chalicelib.stores.dynamo_instances import DynamoInstances
 from chalicelib.stores.memory_studies import MemoryStudies
 from chalicelib.stores.outbox import ANNOUNCED, Due, DynamoOutbox
 from chalicelib.stores.schema import STUDIES_BY_LINK
@@ -31,9 +34,13 @@ from tests.pipeline.chalicelib.store_builders import (
     LATER,
     NOW,
     a_batch,
+    an_instance,
     outbox_of,
     stores,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 __all__ = ["stores"]  # a fixture
 
@@ -214,20 +221,36 @@ def test_a_study_to_which_something_happens_is_neither_put_off_nor_settled(store
     assert settled.batch_ids == frozenset()
 
 
+def settle(client: "DynamoDBClient") -> bool:
+    event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
+    outbox = DynamoOutbox(client, "DicomBatchRecordTable")
+    return DynamoStudies(client, "DicomStudyTable", outbox).settle(StudyRecord("1.2"), event)
+
+
+def promote(client: "DynamoDBClient") -> bool:
+    first, other = an_instance(), replace(an_instance(batch_id=LATER), beside=LATER)
+    return DynamoInstances(client, "DicomInstanceRecordTable").promote(first, other)
+
+
 @pytest.mark.usefixtures("moto_runs")
-def test_a_transaction_that_another_is_in_the_way_of_may_work_later() -> None:
+@pytest.mark.parametrize("transact", [settle, promote])
+def test_a_transaction_that_another_is_in_the_way_of_may_work_later(
+    transact: Callable[["DynamoDBClient"], bool],
+) -> None:
+    def cancelled(*codes: str) -> bool:
+        reasons = {"CancellationReasons": [{"Code": code} for code in codes]}
+        with Stubber(client) as stubber:
+            stubber.add_client_error(
+                "transact_write_items", "TransactionCanceledException", modeled_fields=reasons
+            )
+            return transact(client)
+
     client = aws.dynamodb()
-    with Stubber(client) as stubber:
-        stubber.add_client_error(
-            "transact_write_items",
-            "TransactionCanceledException",
-            modeled_fields={"CancellationReasons": [{"Code": "TransactionConflict"}]},
-        )
-        event = an_event(EventType.STUDY_QUIET, "1.2", NOW)
-        outbox = DynamoOutbox(client, "DicomBatchRecordTable")
-        studies = DynamoStudies(client, "DicomStudyTable", outbox)
+    for codes in (("TransactionConflict", "None"), ("None", "ThrottlingError")):
         with pytest.raises(ServiceUnavailable):
-            studies.settle(StudyRecord("1.2"), event)
+            cancelled(*codes)
+    assert not cancelled("None", "ConditionalCheckFailed")
+    assert not cancelled("ConditionalCheckFailed", "TransactionConflict")
 
 
 def test_a_study_remembers_no_more_batches_than_fit(
