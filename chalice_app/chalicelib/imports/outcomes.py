@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobInstance:
     """What a job did to an instance, as a row of the ledger.
 
     A ``duplicate`` was left out, since another batch imports the same bytes; its row only says
@@ -36,6 +36,10 @@ class Outcome:
 
     row: InstanceRecord
     duplicate: bool = False
+
+
+# The name that the REST API knows it by still.
+Outcome = JobInstance
 
 
 def keep_outcomes(
@@ -58,7 +62,10 @@ def keep_outcomes(
         if instance not in ended
     ]
     places = {instance: number for number, instance in enumerate(listed)}
-    outcomes = [*map(Outcome, ended.values()), *(Outcome(row, duplicate=True) for row in left_out)]
+    outcomes = [
+        *map(JobInstance, ended.values()),
+        *(JobInstance(row, duplicate=True) for row in left_out),
+    ]
     outcomes.sort(key=lambda each: places.get(each.row.instance, len(places)))
     document = {
         "version": _VERSION,
@@ -72,7 +79,7 @@ def keep_outcomes(
         _log.warning("outcomes_not_kept", batch_id=job.batch_id, why=str(error))
 
 
-def read_outcomes(objects: ObjectStore, bucket: str, job: JobRecord) -> list[Outcome] | None:
+def read_outcomes(objects: ObjectStore, bucket: str, job: JobRecord) -> list[JobInstance] | None:
     """What the job did, in its manifest's order. Raises ServiceUnavailable.
 
     None if nobody can tell: the job has not ended, or it has so long ago that S3 deleted them.
@@ -83,16 +90,16 @@ def read_outcomes(objects: ObjectStore, bucket: str, job: JobRecord) -> list[Out
         key = outcome_key(job.batch_id, job.job_id, job.job_status)
         document = json.loads(objects.read(bucket, key, MAX_MANIFEST_BYTES))
         at = document["endedAt"]
-        return [_outcome({**item, "updatedAt": at}) for item in document["instances"]]
+        return [_instance({**item, "updatedAt": at}) for item in document["instances"]]
     except (ObjectUnavailable, ObjectDenied, ContractError, ValueError, KeyError, TypeError):
         return None
 
 
-def _item(outcome: Outcome) -> dict[str, Any]:
-    item = items.instance_item(outcome.row)
+def _item(instance: JobInstance) -> dict[str, Any]:
+    item = items.instance_item(instance.row)
     del item["updatedAt"]  # the same for all
-    return item | ({"duplicate": True} if outcome.duplicate else {})
+    return item | ({"duplicate": True} if instance.duplicate else {})
 
 
-def _outcome(item: dict[str, Any]) -> Outcome:
-    return Outcome(items.instance_from_item(item), item.get("duplicate", False))
+def _instance(item: dict[str, Any]) -> JobInstance:
+    return JobInstance(items.instance_from_item(item), item.get("duplicate", False))
