@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from chalicelib.api.progress import Progress
 from chalicelib.api.views import Json, instance_view
-from chalicelib.imports.outcomes import Outcome
+from chalicelib.imports.outcomes import JobInstance
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import Rows, own, shared_and_own
 from contract.keys import RowKey
@@ -32,14 +32,14 @@ def running_views(
     return [view(each) for each in instances]
 
 
-def ended_views(outcomes: Sequence[Outcome], batch_id: str, stores: Stores) -> list[Json]:
+def ended_views(outcomes: Sequence[JobInstance], batch_id: str, stores: Stores) -> list[Json]:
     """Of a job that has ended; ``latest`` where the ledger says something else by now."""
     batch, progress = stores.batches.get(batch_id), Progress(stores.batches)
     retried_as = batch.retried_as if batch else None
     keys = [key for outcome in outcomes for key in _places(outcome.row, retried_as)]
     known = stores.instances.get_many(keys)
 
-    def view(outcome: Outcome) -> Json:
+    def view(outcome: JobInstance) -> Json:
         row = outcome.row
         if outcome.duplicate:
             return _without_row(row, known.get(row.row_key), batch_id, progress)

@@ -38,10 +38,6 @@ class JobInstance:
     duplicate: bool = False
 
 
-# The name that the REST API knows it by still.
-Outcome = JobInstance
-
-
 def keep_outcomes(
     job: JobRecord,
     manifest: Manifest | None,
