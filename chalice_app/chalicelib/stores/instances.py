@@ -52,7 +52,7 @@ class InstanceStore(Protocol):
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """Another batch's row takes the place of the first with its checksum, or nothing changes.
 
-        False if one of the two is not as it was read.
+        False if one of the two is not as it was read. Raises ServiceUnavailable.
         """
         ...
 
@@ -244,9 +244,9 @@ def _recorded(
 
 
 def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> list[Change]:
-    """The old row's place, or one that the new batch's id names."""
+    """The old row's place; or that of a copy, where the old one could not be compared."""
     if has_row:
         return [(was, None)]
-    if not was.is_copy:
+    if was.beside is None or was.differs:
         return [(was, replace(row, beside=was.beside, differs=was.differs))]
     return [(None, copy_of(row)), (was, None)]

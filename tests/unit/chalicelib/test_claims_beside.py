@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from chalicelib.errors import ObjectDenied, ServiceUnavailable
+from chalicelib.errors import ImportThrottled, ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.rows import instance_rows
@@ -139,6 +139,26 @@ def test_what_may_not_be_read_is_imported_beside() -> None:
     objects_of(stores).denied.add((BUCKET, first.key))
     assert start(stores, NEWER_BATCH)
     assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}
+
+
+def test_what_could_not_be_compared_is_compared_before_it_is_imported_by_a_retry() -> None:
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    close(stores, BATCH)
+    ends(stores, BATCH)
+    (first,) = a_manifest(1).instances
+    objects_of(stores).denied.add((BUCKET, first.key))
+    execution = Execution(NEWER_BATCH, BUCKET, manifest_key(NEWER_BATCH))
+    with pytest.raises(ImportThrottled):
+        start_import(
+            execution, a_context(stores, FakeHealthImaging(refused=ImportThrottled("slow down")))
+        )
+    fails(stores, NEWER_BATCH)
+    assert rows(stores)[NEWER_BATCH] == (FAILED, SAME)
+    objects_of(stores).denied.clear()
+    again = retry(stores, NEWER_BATCH)
+    assert rows(stores)[again] == (RECEIVED, again)
+    assert not start_again(stores, again)
+    assert rows(stores) == {BATCH: (IMPORTED, None)}
 
 
 def test_what_a_start_was_asked_for_stays_the_batchs_own() -> None:

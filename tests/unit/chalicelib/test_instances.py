@@ -104,18 +104,23 @@ def test_the_copy_of_an_object_takes_the_place_of_the_row_that_it_is_a_copy_of(
     store: MemoryInstances, state: InstanceState, beside: str | None
 ) -> None:
     others = [] if beside is None else [row(OLDEST, IMPORTED)]
-    old = row(OLD, state, beside=beside)
+    differs = beside is not None
+    old = replace(row(OLD, state, beside=beside), differs=differs)
     store.rows = {each.row_key: each for each in (*others, old)}
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})
-    assert list(store.rows.values()) == [*others, row(NEW, beside=beside)]
+    assert list(store.rows.values()) == [
+        *others,
+        replace(row(NEW, beside=beside), differs=differs),
+    ]
 
 
-def test_a_row_that_its_batchs_id_names_is_replaced_by_one_that_the_new_batchs_names(
-    store: MemoryInstances,
+@pytest.mark.parametrize("beside", [OLD, str(Checksum.of(b"bytes"))])
+def test_a_row_that_was_not_compared_is_replaced_by_one_that_will_be(
+    store: MemoryInstances, beside: str
 ) -> None:
     first = row(OLDEST, IMPORTED)
-    old = row(OLD, FAILED, beside=OLD)
+    old = row(OLD, FAILED, beside=beside)
     store.rows = {each.row_key: each for each in (first, old)}
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})
