@@ -144,7 +144,8 @@ class InstanceRecord:
 
     ``beside`` tells the row from the first with the same checksum: it is the SHA-256 of its bytes,
     or the batch's id, of a copy that is imported as well. ``differs`` if the bytes were compared
-    with the first row's and are others.
+    with the first row's and are others. ``compared`` while it waits for its import, if its batch
+    has compared it with the others already.
     """
 
     sop_instance_uid: str
@@ -165,6 +166,7 @@ class InstanceRecord:
     warnings: tuple[str, ...] = ()
     beside: str | None = None
     differs: bool = False
+    compared: bool = False
 
     @property
     def instance(self) -> str:

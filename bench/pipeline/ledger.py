@@ -68,9 +68,9 @@ class _MeteredInstances(MemoryInstances):
 
     def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
         """See InstanceStore."""
-        for was, row in changes:
-            if row is None:
-                raise NotImplementedError("no batch of the benchmark folds a row")
+        for was, row, beside in changes:
+            if row is None or beside is not None:
+                raise NotImplementedError("no batch of the benchmark has other bytes")
             before = items.instance_row(was) if was else None
             units = write_units(before, items.instance_row(row), INSTANCE_TABLE)
             self._meter.write_units[_TABLE] += units

@@ -14,7 +14,6 @@ from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_resu
 from chalicelib.operations import retry
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.image_sets import MemoryImageSets
-from chalicelib.stores.instances import row_key
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances
 
 from contract.keys import RowKey
@@ -116,7 +115,7 @@ def blind_writes(patch: pytest.MonkeyPatch) -> None:
 
     def swap_many(self: MemoryInstances, changes: Any) -> frozenset[RowKey]:
         for change in changes:
-            key, row = row_key(change), change[1]
+            key, row = change.row_key, change.row
             self.rows = {k: v for k, v in self.rows.items() if k != key}
             self.rows |= {key: row} if row else {}
         return frozenset()

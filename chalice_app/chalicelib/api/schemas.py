@@ -65,6 +65,7 @@ _INSTANCE_MORE = {
     "warnings": TEXTS,
     "beside": TEXT,
     "differs": FLAG,
+    "compared": FLAG,
 }
 _FORCE: Schema = {
     "type": "boolean",

@@ -5,25 +5,32 @@ the objects are the other batch stands by it  it does not: it failed, was delete
 =============== ============================= ====================================================
 the same        a duplicate                   the row becomes this batch's
 other bytes     a row beside it, whose key ends in the SHA-256 of this batch's bytes
-not comparable  the same: a second copy can be deleted, a lost image cannot be recovered
+not comparable  as for other bytes: a second copy can be deleted, a lost image cannot be recovered
 to be compared  next time: the import is not started yet
 =============== ============================= ====================================================
 
 The first row with a checksum decides nearly always. Where it is not the same, those beside it are
 looked at, too.
 
-Two batches that wait must not both leave an instance to the other. A batch only leaves one to a row
-that is not a copy (``InstanceRecord.is_copy``), or that is imported. A batch with a row that is no
-copy keeps it: a new batch always, a retry's once a SHA-256 is in its key. A retry's batch that has
-the first row may leave that to one with a SHA-256, and to no other.
+Two batches that wait must not both leave an instance to the other, nor both import it. A copy is a
+row whose key ends in its batch's id: its own object cannot be read, it is to be imported whatever
+others import, or nobody has compared it yet. While it waits, nothing is left to it. So for one and
+the same bytes there are two rows at most that an instance can be left to while it waits: the first,
+and the one whose key ends in their SHA-256.
 
-A copy is a row beside others whose key ends in its batch's id: its own object cannot be read, it is
-to be imported whatever others import, or nobody has compared it yet.
+- The latter is made only while the first is as it was when the objects were compared: it may have
+  changed hands since, and be the same.
+- The batch of the first gives it up only by putting the latter in its place, if that is as it was
+  read; and that one's batch gives it up only by deleting it as it was read.
+
+What was compared and is the batch's own is marked ``compared``: the next try compares only what is
+left.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from chalicelib.imports.comparison import Verdict
 from chalicelib.stores.instances import Change, copy_of
@@ -65,28 +72,35 @@ class Facts:
         return [each for each, verdict in self.others.items() if verdict is Verdict.SAME]
 
 
+class Left(NamedTuple):
+    """The row that an instance is left to; and the batch's own, if that is the first.
+
+    Then the other has to take its place. A checksum must always have a first row, since lookups
+    begin there.
+    """
+
+    to: InstanceRecord
+    first: InstanceRecord | None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The answer, and the changes that make it true, in their order.
 
-    ``left_to`` is the row of which a duplicate is one. ``promoted`` is the batch's own row, if that
-    is the first with the checksum: the other has to take its place. A checksum must always have a
-    first row, since lookups begin there.
+    ``left`` is of a duplicate.
     """
 
     answer: Answer
     changes: list[Change] = field(default_factory=list)
-    left_to: InstanceRecord | None = None
-    promoted: InstanceRecord | None = None
+    left: Left | None = None
 
 
 def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: bool) -> Plan:
     """``digest`` reads the object's SHA-256; None if nobody can."""
     if standing := [each for each in facts.same if each.key in facts.standing]:
         first_of_mine = next((each for each in facts.mine if each.beside is None), None)
-        rest = [each for each in facts.mine if each is not first_of_mine]
-        gone: list[Change] = [(each, None) for each in rest]
-        return Plan(Answer.DUPLICATE, gone, standing[0], first_of_mine)
+        gone = [Change(each, None) for each in facts.mine if each is not first_of_mine]
+        return Plan(Answer.DUPLICATE, gone, Left(standing[0], first_of_mine))
     if Verdict.LATER in facts.others.values():
         return Plan(Answer.LATER)
     first = facts.first
@@ -102,20 +116,27 @@ def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
     see this one.
     """
     has_more = any(not each.is_copy for each in mine)
-    return [(each, None) for each in mine if each.is_copy and has_more]
+    return [Change(each, None) for each in mine if each.is_copy and has_more]
 
 
 def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
     """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go."""
     place, there = _place(facts, digest)
-    if any(not each.is_copy for each in facts.mine):
-        there, changes = None, folded(facts.mine)
-    elif place.is_copy and facts.mine:
-        changes = []
+    has_more = [each for each in facts.mine if not each.is_copy]
+    stays = has_more or (facts.mine if place.is_copy else [])
+    if stays:
+        there, changes = None, [*folded(facts.mine), *_marked(stays[0], facts)]
     else:
-        changes = [*((each, None) for each in facts.mine), (there, place)]
+        row = replace(place, compared=bool(facts.others))
+        guard = facts.first if place.is_named else None
+        changes = [*(Change(each, None) for each in facts.mine), Change(there, row, guard)]
     gone = (each for each in facts.same if each is not there and each is not facts.first)
-    return [*changes, *((each, None) for each in gone)]
+    return [*changes, *(Change(each, None) for each in gone)]
+
+
+def _marked(row: InstanceRecord, facts: Facts) -> list[Change]:
+    """The batch's row, once it was compared with others, if there are any."""
+    return [Change(row, replace(row, compared=True))] if facts.others else []
 
 
 def _place(

@@ -17,7 +17,7 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.claim_rules import Answer, Facts, Plan, decide, folded
+from chalicelib.imports.claim_rules import Answer, Facts, Left, decide, folded
 from chalicelib.imports.comparison import Comparison, Pair, Verdict
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import forget
@@ -93,20 +93,22 @@ class _Claiming:
         self.claims = Claims()
         self.left = {row.key: row for row in rows} if claimant.repeats else {}
         self.kept = ImageSets(claimant.datastore_id, context.service)
-        self._left_to: dict[str, Plan] = {}
+        self._left_to: dict[str, Left] = {}
         self._claimant = claimant
         self._context = context
         self._rows = rows
         self._comparison = Comparison(context.files)
         self._batches: dict[str, BatchRecord | None] = {}
 
-    def by_first(self, known: Rows) -> list[Change]:
+    def by_first(self, known: Rows, instances: Set[str]) -> list[Change]:
         """As the first row with each checksum decides; what it does not decide, is ``left``."""
-        return self._changes(self._rows, known, knows_first_only=True)
+        rows = [row for row in self._rows if row.instance in instances]
+        return self._changes(rows, known, knows_first_only=True)
 
-    def by_all(self, known: Rows) -> list[Change]:
+    def by_all(self, known: Rows, instances: Set[str]) -> list[Change]:
         """As all rows with each checksum decide."""
-        return self._changes([*self.left.values()], known, knows_first_only=False)
+        rows = [row for row in self.left.values() if row.instance in instances]
+        return self._changes(rows, known, knows_first_only=False)
 
     def _changes(
         self, rows: Sequence[InstanceRecord], known: Rows, *, knows_first_only: bool
@@ -141,8 +143,8 @@ class _Claiming:
         # Of an earlier look at the same, whose changes were refused.
         self.claims.undecided.discard(row.key)
         self._left_to.pop(row.key, None)
-        if plan.answer is Answer.DUPLICATE:
-            self._left_to[row.key] = plan
+        if plan.left is not None:
+            self._left_to[row.key] = plan.left
         elif plan.answer is Answer.LATER:
             self.claims.undecided.add(row.key)
         elif plan.answer is Answer.UNDECIDED:
@@ -158,12 +160,14 @@ class _Claiming:
         return row.batch_id == self._claimant.batch_id
 
     def _is_settled(self, mine: Sequence[InstanceRecord]) -> bool:
-        """Whether nothing is left to be decided: the batch has a row whose object was compared."""
-        if self._claimant.was_asked or not mine:
+        """Whether nothing is left to be decided: the batch has a row whose object was compared.
+
+        Of a new batch, that is any but a copy; a retry's or release's has inherited its rows.
+        """
+        if self._claimant.was_asked:
             return bool(mine)
-        if self._claimant.repeats:
-            return any(each.is_named for each in mine)
-        return any(not each.is_copy for each in mine)
+        has_own = not self._claimant.repeats and any(not each.is_copy for each in mine)
+        return has_own or any(each.compared for each in mine)
 
     def _said(
         self, found: Sequence[tuple[InstanceRecord, InstanceRecord]]
@@ -224,17 +228,11 @@ class _Claiming:
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
         Raises ServiceUnavailable.
         """
-        ledger, plans = self._context.stores.instances, self._left_to
-        promotions = [
-            (plan.promoted, plan.left_to)
-            for plan in plans.values()
-            if plan.promoted and plan.left_to
-        ]
+        ledger, left = self._context.stores.instances, self._left_to.values()
+        promotions = [(each.first, each.to) for each in left if each.first]
         done = in_threads(lambda each: ledger.promote(*each), promotions)
-        keys = [
-            plan.left_to.row_key for plan in plans.values() if plan.left_to and not plan.promoted
-        ]
+        keys = [each.to.row_key for each in left if not each.first]
         known = ledger.get_many(keys)
         if not all(done) or any(key not in known or self._is_ours(known[key]) for key in keys):
             raise ServiceUnavailable("other batches changed the same instances")
-        self.claims.duplicates |= plans.keys()
+        self.claims.duplicates |= self._left_to.keys()

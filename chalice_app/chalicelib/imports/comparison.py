@@ -15,8 +15,9 @@ from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
-# Of one instance, and of all in one invocation. Each byte is read twice, and once more where the
-# bytes are not the same, by a function of 512 MB that reads some 50 MB/s and has 300 s.
+# Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
+# pair. Each byte is read twice, and once more where the bytes are not the same, by a function of
+# 512 MB that reads some 50 MB/s and has 300 s.
 MAX_BYTES = 4 * 1024**3
 
 
@@ -70,7 +71,7 @@ class Comparison:
         return [self._known.get(pair.keys, Verdict.LATER) for pair in pairs]
 
     def _fits(self, pair: Pair) -> bool:
-        """Whether there is time for it now. What never has enough is not read (``_compared``)."""
+        """Whether there is time for it now. It is UNKNOWN if no invocation has enough."""
         row = pair.row
         is_read = row.key in self._spent and (pair.is_elsewhere or pair.other.is_named)
         size = 0 if is_read else row.size

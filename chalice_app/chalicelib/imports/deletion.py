@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/healthimaging/latest/devguide/event-notifications.ht
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeGuard
@@ -73,7 +73,7 @@ def settle_deletions(rows: Iterable[InstanceRecord], context: ImportContext) -> 
 def _mark(image_set_id: str, keys: Sequence[RowKey], context: ImportContext) -> None:
     marked: set[RowKey] = set()
 
-    def decide(known: Rows) -> list[Change]:
+    def decide(known: Rows, _: Set[str]) -> list[Change]:
         gone = [
             row
             for row in known.values()
@@ -83,7 +83,7 @@ def _mark(image_set_id: str, keys: Sequence[RowKey], context: ImportContext) -> 
         change = partial(
             replace, state=InstanceState.DELETED, reason=REASON, updated_at=context.now
         )
-        return [(row, change(row)) for row in gone]
+        return [Change(row, change(row)) for row in gone]
 
     swap(context.stores.instances, keys, decide, context.stores.instances.get_many)
     values = {

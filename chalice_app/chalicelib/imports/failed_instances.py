@@ -32,15 +32,10 @@ class FailedImport:
     batch: BatchRecord | None
     found: Contents
 
-    def record(
-        self, rows: Sequence[InstanceRecord], context: ImportContext
-    ) -> list[InstanceRecord]:
-        """Keep what became of the batch's rows, without new ones if an earlier try has ended it.
-
-        Raises ServiceUnavailable.
-        """
-        adds = self.batch is None or self.batch.state not in ENDED
-        return context.record(self.execution.batch_id, rows, adds=adds)
+    @property
+    def adds(self) -> bool:
+        """Whether rows may be made: an earlier try that has ended the batch has made them."""
+        return self.batch is None or self.batch.state not in ENDED
 
 
 def fail_instances(
@@ -58,7 +53,7 @@ def fail_instances(
         for row in found.others
     ]
     if found.manifest is None:
-        rows = failed.record(others, context)
+        rows = context.record(failed.execution.batch_id, others, adds=failed.adds)
         counts = Counts(len(rows), imported=sum(map(ledger.was_imported, rows)))
     else:
         counts, rows = _fail_listed(failed, found.manifest, others, context)
@@ -79,7 +74,8 @@ def _fail_listed(
     listed = {each.key for each in manifest.instances}
     aside = moved_duplicates(manifest, context.files) & listed - imported.keys()
     left = [each for each in manifest.instances if each.key not in imported.keys() | aside]
-    rows = failed.record([*others, *_failed_rows(failed, left, context)], context)
+    ended = [*others, *_failed_rows(failed, left, context)]
+    rows = context.record(manifest.batch_id, ended, adds=failed.adds)
     # The ledger has read them again: what was recorded as imported meanwhile stays so.
     imported |= {row.key: row for row in rows if ledger.was_imported(row)}
     if imported:

@@ -58,8 +58,8 @@ def release_instance(
     """Import an instance that was put aside; the same batch however often it is asked.
 
     ``key`` says which object: under ``instances/``, what the ledger has of that batch, wherever it
-    stands now; under ``quarantine/``, what stands there, be it that it was swept as unlisted and
-    the ledger knows nothing of it. By ``force``, it is imported whatever is imported. Raises
+    stands now; under ``quarantine/``, what stands there, which the ledger need not know (it may
+    have been swept as unlisted). By ``force``, it is imported whatever is imported. Raises
     NotFound, BadParameter, OperationRefused and ServiceUnavailable.
     """
     if key is None:
@@ -75,9 +75,10 @@ def release_instance(
     entry = _copied_before(place, original, made, operations)
     if entry is None:
         _settle(original.batch_id, operations, force=force)
-        if key is None and _ledgers(sop_instance_uid, operations, force=force) != original:
-            raise OperationRefused("the ledger has changed meanwhile: ask again")
-        if key is not None and aside is None:
+        if key is None:
+            if _ledgers(sop_instance_uid, operations, force=force) != original:
+                raise OperationRefused("the ledger has changed meanwhile: ask again")
+        elif aside is None:
             _check(original, operations, force=force)
         source = _find(aside, original, operations)
         entry = _publish(asked, source, original, operations, force=force)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from chalicelib.stores import items
 from chalicelib.stores.bulk import READS_PER_CALL
-from chalicelib.stores.instances import Change, Rows, row_key
+from chalicelib.stores.instances import Change, Rows
 from chalicelib.stores.schema import INSTANCES_BY_SOP_INSTANCE, INSTANCES_BY_STUDY
-from chalicelib.stores.table import Table
+from chalicelib.stores.table import Conditional, Table
 from chalicelib.threads import in_threads
 from contract.keys import RowKey
 from contract.records import InstanceRecord
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+_ABSENT = "attribute_not_exists(instance)"
 _AS_READ = "#state = :state AND batchId = :batch AND updatedAt = :at"
 
 
@@ -25,6 +26,11 @@ def _read(row: InstanceRecord) -> dict[str, str]:
     """What tells whether a row is as it was read."""
     item = items.instance_item(row)
     return {"state": item["state"], "batch": item["batchId"], "at": item["updatedAt"]}
+
+
+def _keyed(row: InstanceRecord) -> Conditional:
+    """A row's key, if it is as it was read."""
+    return row.row_key._asdict(), _AS_READ, _read(row)
 
 
 class DynamoInstances:
@@ -44,25 +50,22 @@ class DynamoInstances:
         # One by one: BatchWriteItem takes no conditions, and a transaction costs twice as much.
         done = in_threads(self._swap, changes)
         pairs = zip(changes, done, strict=True)
-        return frozenset(row_key(change) for change, is_done in pairs if not is_done)
+        return frozenset(change.row_key for change, is_done in pairs if not is_done)
 
     def _swap(self, change: Change) -> bool:
-        was, row = change
-        if was is None:
-            return row is None or self._table.put(
-                items.instance_row(row), "attribute_not_exists(instance)"
-            )
+        was, row = change.was, change.row
         if row is None:
-            return self._table.delete(was.row_key._asdict(), _AS_READ, **_read(was))
-        return self._table.put(items.instance_row(row), _AS_READ, **_read(was))
+            return was is None or self._table.delete(was.row_key._asdict(), _AS_READ, **_read(was))
+        item = items.instance_row(row)
+        condition, values = (_AS_READ, _read(was)) if was else (_ABSENT, {})
+        if change.beside is None:
+            return self._table.put(item, condition, **values)
+        return self._table.transact(put=(item, condition, values), check=_keyed(change.beside))
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""
         promoted = items.instance_row(replace(other, beside=None, differs=False))
-        return self._table.transact(
-            put=(promoted, _AS_READ, _read(first)),
-            delete=(other.row_key._asdict(), _AS_READ, _read(other)),
-        )
+        return self._table.transact(put=(promoted, _AS_READ, _read(first)), delete=_keyed(other))
 
     def of_instances(self, instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
         """See InstanceStore."""

@@ -18,21 +18,41 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chalicelib.errors import ServiceUnavailable
 from contract.keys import RowKey
 from contract.records import InstanceRecord, InstanceState
 
-# What a row was, and what it becomes: None where there is to be none before, or after.
-Change = tuple[InstanceRecord | None, InstanceRecord | None]
 Rows = Mapping[RowKey, InstanceRecord]
-# What becomes of the known rows, as far as it is to become anything.
-Decision = Callable[[Rows], Sequence[Change]]
 # The rows of keys, and what else is needed to decide about them.
 Reading = Callable[[Sequence[RowKey]], Rows]
 # Each time, another batch has written a row between our reading and writing it.
 _TRIES = 10
+
+
+class Change(NamedTuple):
+    """What a row was, and what it becomes: None where there is to be none before, or after.
+
+    If ``beside`` is given, only as long as that other row is as it was read.
+    """
+
+    was: InstanceRecord | None
+    row: InstanceRecord | None
+    beside: InstanceRecord | None = None
+
+    @property
+    def row_key(self) -> RowKey:
+        """The key of the row that changes."""
+        changed = self.row or self.was
+        if changed is None:
+            raise ValueError("a change of nothing")
+        return changed.row_key
+
+
+# What becomes of the rows of some instances, as far as it is to become anything. Nothing is known
+# of others.
+Decision = Callable[[Rows, Set[str]], Sequence[Change]]
 
 
 class InstanceStore(Protocol):
@@ -45,7 +65,7 @@ class InstanceStore(Protocol):
     def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
         """Write or delete rows that still are as they were read; the keys of those that are not.
 
-        No key may come twice.
+        No key may come twice. Raises ServiceUnavailable.
         """
         ...
 
@@ -88,14 +108,12 @@ def record(
     written them, and others may have taken some. Raises ServiceUnavailable.
     """
 
-    def decide(known: Rows) -> list[Change]:
+    def decide(known: Rows, instances: Set[str]) -> list[Change]:
         ours = own(batch_id, known)
-        read = {key.instance for key in known}
-        # Of what is decided already, nothing was read this time.
-        asked = [row for row in rows if row.instance in read or row.instance not in kept]
+        asked = [row for row in rows if row.instance in instances]
         found = [_recorded(row, ours.get(row.instance), known) for row in asked]
         kept.update({row.instance: row for _, row in found})
-        return [(was, row) for was, row in found if is_written(was, row)]
+        return [Change(was, row) for was, row in found if is_written(was, row)]
 
     def is_written(was: InstanceRecord | None, row: InstanceRecord) -> bool:
         if was is not None:  # an event and a poll find the same end at the same moment
@@ -114,8 +132,9 @@ def register(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
     What another batch's row stands for is looked at when this one is imported.
     """
 
-    def decide(known: Rows) -> list[Change]:
-        return [(None, row) for row in rows if row.row_key not in known]
+    def decide(known: Rows, instances: Set[str]) -> list[Change]:
+        asked = [row for row in rows if row.instance in instances]
+        return [Change(None, row) for row in asked if row.row_key not in known]
 
     swap(store, [row.row_key for row in rows], decide, store.get_many)
 
@@ -130,12 +149,12 @@ def inherit(
     new = {row.instance: row for row in rows}
     batch_ids = {row.batch_id for row in rows}
 
-    def decide(known: Rows) -> list[Change]:
+    def decide(known: Rows, instances: Set[str]) -> list[Change]:
         ours = {row.instance for row in known.values() if row.batch_id in batch_ids}
         return [
             change
             for was in own(old_batch_id, known).values()
-            if is_absent(was) and was.key in keys
+            if is_absent(was) and was.key in keys and was.instance in instances
             for change in _inherited(was, new[was.instance], has_row=was.instance in ours)
         ]
 
@@ -162,10 +181,11 @@ def shared_and_own(store: InstanceStore, batch_id: str, keys: Sequence[RowKey]) 
     copies = store.get_many(key.beside(batch_id) for key in others)
     known |= copies
     rest = {key.instance for key in others} - {key.instance for key in copies}
-    if not rest:
-        return known
     for found in store.of_instances(sorted(rest)).values():
         known |= {row.row_key: row for row in found}
+    # A Query may miss a row that has just taken the place of the first (``promote``).
+    missed = rest - {row.instance for row in known.values() if row.batch_id == batch_id}
+    known |= store.get_many(key for key in others if key.instance in missed)
     return known
 
 
@@ -187,13 +207,10 @@ def swap(store: InstanceStore, keys: Sequence[RowKey], decide: Decision, read: R
     changing the rows.
     """
     for _ in range(_TRIES):
-        known = read(keys)
         instances = {key.instance for key in keys}
-        # Of the others nothing was read this time.
-        changes = [each for each in decide(known) if row_key(each).instance in instances]
         again: set[str] = set()
-        for turn in _turns(changes):
-            left = [each for each in turn if row_key(each).instance not in again]
+        for turn in _turns(decide(read(keys), instances)):
+            left = [each for each in turn if each.row_key.instance not in again]
             again |= {key.instance for key in store.swap_many(left)}
         if not again:
             return
@@ -206,21 +223,12 @@ def _turns(changes: Iterable[Change]) -> list[list[Change]]:
     turns: list[list[Change]] = []
     made: Counter[str] = Counter()
     for change in changes:
-        instance = row_key(change).instance
+        instance = change.row_key.instance
         if made[instance] == len(turns):
             turns.append([])
         turns[made[instance]].append(change)
         made[instance] += 1
     return turns
-
-
-def row_key(change: Change) -> RowKey:
-    """The key of the row that changes."""
-    was, row = change
-    changed = row or was
-    if changed is None:
-        raise ValueError("a change of nothing")
-    return changed.row_key
 
 
 def was_imported(row: InstanceRecord | None) -> bool:
@@ -246,7 +254,7 @@ def _recorded(
 def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> list[Change]:
     """The old row's place; or that of a copy, where the old one could not be compared."""
     if has_row:
-        return [(was, None)]
+        return [Change(was, None)]
     if was.beside is None or was.differs:
-        return [(was, replace(row, beside=was.beside, differs=was.differs))]
-    return [(None, copy_of(row)), (was, None)]
+        return [Change(was, replace(row, beside=was.beside, differs=was.differs))]
+    return [Change(None, copy_of(row)), Change(was, None)]

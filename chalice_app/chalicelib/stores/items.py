@@ -177,6 +177,7 @@ def instance_item(row: InstanceRecord) -> Item:
         warnings=list(row.warnings) or None,
         beside=row.beside,
         differs=row.differs or None,
+        compared=row.compared or None,
     )
 
 
@@ -201,6 +202,7 @@ def instance_from_item(item: Mapping[str, Any]) -> InstanceRecord:
         warnings=tuple(item.get("warnings", ())),
         beside=item.get("beside"),
         differs=item.get("differs", False),
+        compared=item.get("compared", False),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
 from chalicelib.stores.batches import BatchLine, line_of
 from chalicelib.stores.gate import Gate
-from chalicelib.stores.instances import Change, Rows, row_key
+from chalicelib.stores.instances import Change, Rows
 from chalicelib.stores.jobs import list_key
 from contract.batch_states import TRANSITIONS, BatchEvent
 from contract.keys import RowKey
@@ -205,13 +205,19 @@ class MemoryInstances:
 
     def swap_many(self, changes: Sequence[Change]) -> frozenset[RowKey]:
         """See InstanceStore."""
-        refused = {row_key(each) for each in changes if self.rows.get(row_key(each)) != each[0]}
-        for key, row in ((row_key(each), each[1]) for each in changes):
+        refused = {each.row_key for each in changes if not self._is_as_read(each)}
+        for key, row in ((each.row_key, each.row) for each in changes):
             if key not in refused and row is not None:
                 self.rows[key] = row
             elif key not in refused:
                 del self.rows[key]
         return frozenset(refused)
+
+    def _is_as_read(self, change: Change) -> bool:
+        beside = change.beside
+        return self.rows.get(change.row_key) == change.was and (
+            beside is None or self.rows.get(beside.row_key) == beside
+        )
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""

@@ -59,15 +59,25 @@ class Table:
             self.client.delete_item, {"Key": serialize(key)}, condition, values
         )
 
-    def transact(self, put: Conditional, delete: Conditional) -> bool:
-        """An item is put and another deleted, each on its condition, or neither; False if not.
+    def transact(
+        self,
+        put: Conditional,
+        *,
+        delete: Conditional | None = None,
+        check: Conditional | None = None,
+    ) -> bool:
+        """An item is put, and another deleted or checked, each on its condition; or nothing is.
 
-        Raises ServiceUnavailable.
+        False if a condition does not hold. Raises ServiceUnavailable.
         """
-        item, key = {"Item": serialize(put[0])}, {"Key": serialize(delete[0])}
         requests: Any = [
-            {"Put": {"TableName": self.name, **item, **_condition(*put[1:])}},
-            {"Delete": {"TableName": self.name, **key, **_condition(*delete[1:])}},
+            {kind: {"TableName": self.name, part: serialize(each[0]), **_condition(*each[1:])}}
+            for kind, part, each in (
+                ("Put", "Item", put),
+                ("Delete", "Key", delete),
+                ("ConditionCheck", "Key", check),
+            )
+            if each is not None
         ]
         return write_together(self.client, requests)
 

@@ -115,6 +115,16 @@ def imported_before(world: World, instance: ManifestInstance) -> None:
     )  # fmt: skip
 
 
+def what_has_the_checksum_of_other_bytes(world: World) -> Any:
+    instances = [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")]
+    imported_before(world, instances[0])
+    world.put(instances[0].key.replace(A, OLDER), b"other bytes")
+    world.begin_upload(A)
+    world.close(A, instances)
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
+    return step(A)
+
+
 def a_started_batch(world: World, first: bytes = CT) -> dict[str, Any]:
     instances = [world.put_instance(A, "1.2.3.1", first), world.put_instance(A, "1.2.3.2", b"bad")]
     world.close(A, instances)
@@ -424,6 +434,7 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "on_image_set_event": ("on_image_set_event", a_deleted_image_set),
     "check_status deleted": ("check_status", a_finished_job_of_what_is_deleted),
     "on_import_event deleted": ("on_import_event", a_job_that_ended_of_what_is_deleted),
+    "start_import_job beside": ("start_import_job", what_has_the_checksum_of_other_bytes),
     "start_import_job deleted": ("start_import_job", what_was_deleted_is_sent_again),
     "start_import_job lost": ("start_import_job", a_second_start),
     "record_failure lost": ("record_failure", a_failure_without_an_answer),

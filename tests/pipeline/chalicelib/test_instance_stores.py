@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from chalicelib.stores import Stores
-from chalicelib.stores.instances import own_rows, record
+from chalicelib.stores.instances import Change, own_rows, record
 
 from contract.checksums import Checksum
 from contract.keys import RowKey
@@ -40,7 +40,7 @@ def test_an_instance_has_a_row_for_each_study_series_and_content(stores: Stores)
     moved = replace(row, study_instance_uid="1.9")
     other = replace(row, series_instance_uid="1.9.9")
     rows = [row, beside, replace(row, checksum=Checksum.of(b"other")), moved, other]
-    assert stores.instances.swap_many([(None, each) for each in rows]) == frozenset()
+    assert stores.instances.swap_many([Change(None, each) for each in rows]) == frozenset()
     assert stores.instances.get_many(each.row_key for each in rows) == {
         each.row_key: each for each in rows
     }
@@ -55,14 +55,14 @@ def test_an_instance_has_a_row_for_each_study_series_and_content(stores: Stores)
 
 def test_rows_change_hands_where_they_are_as_they_were_read(stores: Stores) -> None:
     rows = [an_instance(f"1.2.3.{number}") for number in range(1, 31)]
-    assert stores.instances.swap_many([(None, row) for row in rows]) == frozenset()
+    assert stores.instances.swap_many([Change(None, row) for row in rows]) == frozenset()
     taken = [replace(row, batch_id=LATER, updated_at=NOW + timedelta(seconds=1)) for row in rows]
     overwrite(stores.instances, taken[20:22])
-    changes = [*zip(rows, taken, strict=True), (None, an_instance("1.2.4"))]
+    changes = [*map(Change, rows, taken), Change(None, an_instance("1.2.4"))]
     assert stores.instances.swap_many(changes) == {row.row_key for row in rows[20:22]}
     found = stores.instances.get_many([row.row_key for row in rows])
     assert set(found.values()) == set(taken)
-    refused = stores.instances.swap_many([(None, row) for row in rows])
+    refused = stores.instances.swap_many([Change(None, row) for row in rows])
     assert len(refused) == len(rows)
     assert set(stores.instances.get_many(found).values()) == set(taken)
 
@@ -71,18 +71,34 @@ def test_a_row_is_deleted_if_it_is_as_it_was_read(stores: Stores) -> None:
     row = an_instance()
     failed = replace(row, state=InstanceState.FAILED)
     record(stores.instances, BATCH, [row], is_there)
-    assert stores.instances.swap_many([(failed, None)]) == {row.row_key}
-    assert stores.instances.swap_many([(replace(row, batch_id=LATER), None)]) == {row.row_key}
+    assert stores.instances.swap_many([Change(failed, None)]) == {row.row_key}
+    assert stores.instances.swap_many([Change(replace(row, batch_id=LATER), None)]) == {row.row_key}
     assert list(stores.instances.by_study("1.2")) == [row]
-    assert stores.instances.swap_many([(row, None)]) == frozenset()
+    assert stores.instances.swap_many([Change(row, None)]) == frozenset()
     assert list(stores.instances.by_study("1.2")) == []
-    assert stores.instances.swap_many([(row, None)]) == {row.row_key}
+    assert stores.instances.swap_many([Change(row, None)]) == {row.row_key}
+
+
+def test_a_row_is_put_beside_another_only_while_that_is_as_it_was_read(stores: Stores) -> None:
+    first, beside = an_instance(), replace(an_instance(batch_id=LATER), beside="SHA256:x")
+    taken = replace(beside, updated_at=NOW + timedelta(seconds=1))
+    old = replace(first, state=InstanceState.FAILED)
+    swap_many = stores.instances.swap_many
+    assert swap_many([Change(None, beside, first)]) == {beside.row_key}
+    assert swap_many([Change(None, first)]) == frozenset()
+    assert swap_many([Change(None, beside, old)]) == {beside.row_key}
+    assert swap_many([Change(None, beside, first)]) == frozenset()
+    assert swap_many([Change(None, beside, first)]) == {beside.row_key}
+    assert swap_many([Change(taken, beside, first)]) == {beside.row_key}
+    assert swap_many([Change(beside, taken, old)]) == {beside.row_key}
+    assert swap_many([Change(beside, taken, first)]) == frozenset()
+    assert set(stores.instances.by_study("1.2")) == {first, taken}
 
 
 def test_a_row_is_promoted_if_both_are_as_they_were_read(stores: Stores) -> None:
     first, other = an_instance(), replace(an_instance(batch_id=LATER), beside=LATER)
     changed = replace(other, state=InstanceState.FAILED)
-    assert stores.instances.swap_many([(None, first), (None, other)]) == frozenset()
+    assert stores.instances.swap_many([Change(None, first), Change(None, other)]) == frozenset()
     assert not stores.instances.promote(first, changed)
     assert not stores.instances.promote(replace(first, batch_id=LATER), other)
     assert set(stores.instances.by_study("1.2")) == {first, other}
@@ -106,7 +122,7 @@ def test_a_batchs_rows_are_found_beside_those_of_others(stores: Stores) -> None:
     digest = replace(copy, batch_id="20261123T093500Z-0001020304050607", beside="SHA256:x")
     record(stores.instances, LATER, [shared], is_there)
     record(stores.instances, BATCH, [copy], is_there)
-    assert stores.instances.swap_many([(None, digest)]) == frozenset()
+    assert stores.instances.swap_many([Change(None, digest)]) == frozenset()
     for row in (shared, replace(copy, beside=BATCH), digest):
         found = own_rows(stores.instances, row.batch_id, [an_instance().row_key])
         assert found == {row.instance: row}

@@ -14,7 +14,7 @@ from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.batches import BatchStore
 from chalicelib.stores.image_sets import MemoryImageSets
-from chalicelib.stores.instances import InstanceStore
+from chalicelib.stores.instances import Change, InstanceStore
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 from chalicelib.stores.memory_studies import MemoryStudies
@@ -126,7 +126,7 @@ def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
 def overwrite(store: InstanceStore, rows: Sequence[InstanceRecord]) -> None:
     """Rows as they are to be, whatever stood there."""
     known = store.get_many(row.row_key for row in rows)
-    assert not store.swap_many([(known.get(row.row_key), row) for row in rows])
+    assert not store.swap_many([Change(known.get(row.row_key), row) for row in rows])
 
 
 def is_there(_: str) -> bool:

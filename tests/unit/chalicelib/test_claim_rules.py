@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from chalicelib.imports.claim_rules import Answer, Facts, decide
+from chalicelib.imports.claim_rules import Answer, Facts, Left, decide
 from chalicelib.imports.comparison import Verdict
 from chalicelib.imports.rows import instance_row
+from chalicelib.stores.instances import Change
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,12 +45,12 @@ Others = Mapping[InstanceRecord, Verdict | None]
         ([COPY], {FIRST: SAME}, [(COPY, None), (FIRST, OURS)]),
         ([], {FIRST: OTHER}, [(None, DIFFERS)]),
         ([COPY], {FIRST: OTHER}, [(COPY, None), (None, DIFFERS)]),
-        ([DIFFERS], {FIRST: OTHER}, []),
+        ([DIFFERS], {FIRST: OTHER}, [(DIFFERS, DIFFERS)]),
         ([], {FIRST: UNKNOWN}, [(None, NAMED)]),
         ([COPY], {FIRST: UNKNOWN}, [(COPY, None), (None, NAMED)]),
-        ([NAMED], {FIRST: OTHER}, []),
+        ([NAMED], {FIRST: OTHER}, [(NAMED, NAMED)]),
         ([], {FIRST: None}, [(None, COPY)]),
-        ([COPY], {FIRST: None}, []),
+        ([COPY], {FIRST: None}, [(COPY, COPY)]),
         ([], {FIRST: OTHER, THEIR_NAMED: SAME}, [(THEIR_NAMED, DIFFERS)]),
         ([], {FIRST: UNKNOWN, THEIR_NAMED: SAME}, [(THEIR_NAMED, NAMED)]),
         ([], {FIRST: UNKNOWN, THEIR_DIFFERS: SAME}, [(THEIR_DIFFERS, DIFFERS)]),
@@ -58,8 +59,9 @@ Others = Mapping[InstanceRecord, Verdict | None]
         ([], {FIRST: OTHER, THEIR_OTHER: OTHER}, [(None, DIFFERS)]),
         ([], {FIRST: OTHER, THEIR_COPY: SAME}, [(None, DIFFERS), (THEIR_COPY, None)]),
         ([], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(None, NAMED), (THEIR_COPY, None)]),
-        ([COPY], {FIRST: None, THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
-        ([OURS], {THEIR_COPY: SAME}, [(THEIR_COPY, None)]),
+        ([COPY], {FIRST: None, THEIR_COPY: SAME}, [(COPY, COPY), (THEIR_COPY, None)]),
+        ([OURS], {THEIR_COPY: SAME}, [(OURS, OURS), (THEIR_COPY, None)]),
+        ([OURS, COPY], {THEIR_OTHER: OTHER}, [(COPY, None), (OURS, OURS)]),
         ([], {FIRST: UNKNOWN, THEIR_COPY: UNKNOWN}, [(None, NAMED)]),
     ],
 )
@@ -68,14 +70,29 @@ def test_a_row_becomes_the_batchs_own(
     others: Others,
     changes: list[tuple[InstanceRecord | None, InstanceRecord | None]],
 ) -> None:
+    """What it was compared with others for is marked, so that it need not be once more."""
     plan = decide(Facts(OURS, mine, others, frozenset()), lambda: DIGEST, knows_first_only=False)
-    assert (plan.answer, plan.changes) == (Answer.OURS, changes)
+    made = [(was, row and replace(row, compared=bool(others))) for was, row in changes]
+    assert [(each.was, each.row) for each in plan.changes] == made
+    assert plan.answer is Answer.OURS
+
+
+def test_a_row_beside_the_first_is_made_while_the_first_is_as_it_was_compared() -> None:
+    for others, made in (
+        ({FIRST: OTHER}, (None, DIFFERS)),
+        ({FIRST: UNKNOWN, THEIR_NAMED: SAME}, (THEIR_NAMED, NAMED)),
+    ):
+        facts = Facts(OURS, [COPY], others, frozenset())
+        gone, placed = decide(facts, lambda: DIGEST, knows_first_only=False).changes
+        assert gone == Change(COPY, None)
+        assert placed == Change(made[0], replace(made[1], compared=True), FIRST)
 
 
 @pytest.mark.parametrize("verdict", [OTHER, UNKNOWN])
 def test_an_object_that_cannot_be_read_has_no_digest_to_be_named_by(verdict: Verdict) -> None:
     facts = Facts(OURS, [], {FIRST: verdict}, frozenset())
-    assert decide(facts, lambda: None, knows_first_only=False).changes == [(None, COPY)]
+    made = Change(None, replace(COPY, compared=True))
+    assert decide(facts, lambda: None, knows_first_only=False).changes == [made]
 
 
 @pytest.mark.parametrize("mine", [[], [OURS], [COPY], [OURS, COPY]])
@@ -87,9 +104,8 @@ def test_what_another_batch_stands_by_is_left_to_it(
     facts = Facts(OURS, mine, others, frozenset({standing.key}))
     plan = decide(facts, lambda: DIGEST, knows_first_only=False)
     assert plan.answer is Answer.DUPLICATE
-    assert plan.changes == [(each, None) for each in mine if each is not OURS]
-    assert plan.left_to == standing
-    assert plan.promoted == (OURS if OURS in mine else None)
+    assert plan.changes == [Change(each, None) for each in mine if each is not OURS]
+    assert plan.left == Left(standing, OURS if OURS in mine else None)
 
 
 @pytest.mark.parametrize("knows_first_only", [True, False])
@@ -131,13 +147,16 @@ def test_nothing_of_another_batch_is_touched_unless_it_is_the_same(
 ) -> None:
     facts = Facts(OURS, mine, others, standing)
     plan = decide(facts, lambda: digest, knows_first_only=False)
-    touched = [was for was, _ in plan.changes if was is not None and was not in mine]
+    touched = [was for was, *_ in plan.changes if was is not None and was not in mine]
     assert all(others[each] is SAME and each.key not in standing for each in touched)
-    left = [each for each in mine if (each, None) not in plan.changes]
-    left += [row for _, row in plan.changes if row is not None]
+    ours = {row.row_key for row in mine}
+    for was, row, _ in plan.changes:
+        if row is not None:
+            ours.add(row.row_key)
+        elif was in mine:
+            ours.remove(was.row_key)
     if plan.answer is Answer.OURS:
-        assert len(left) == 1
-        assert left[0].batch_id == BATCH
-    if plan.answer is Answer.DUPLICATE:
-        assert left == ([plan.promoted] if plan.promoted else [])
-        assert plan.left_to in facts.same
+        assert len(ours) == 1
+    if plan.left is not None:
+        assert plan.left.to in facts.same
+        assert ours == ({plan.left.first.row_key} if plan.left.first else set())

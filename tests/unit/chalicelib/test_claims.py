@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -307,10 +307,10 @@ def test_a_row_that_changes_with_every_look_is_given_up_for_now() -> None:
     store = MemoryInstances()
     (row, *_) = received(BATCH)
 
-    def decide(known: ledger.Rows) -> list[ledger.Change]:
+    def decide(known: ledger.Rows, _: Set[str]) -> list[ledger.Change]:
         number = len(store.rows.get(row.row_key, row).warnings)
         overwrite(store, [replace(row, warnings=("x",) * (number + 1))])
-        return [(known.get(row.row_key), row)]
+        return [ledger.Change(known.get(row.row_key), row)]
 
     with pytest.raises(ServiceUnavailable):
         ledger.swap(store, [row.row_key], decide, store.get_many)

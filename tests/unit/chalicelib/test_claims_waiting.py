@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.aside import failed_key
 from chalicelib.imports.rows import instance_rows
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
+from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.batch_states import BatchEvent
 from contract.records import InstanceRecord
@@ -28,10 +30,13 @@ from tests.unit.chalicelib.claim_scenes import (
     THIRD_BATCH,
     close,
     ends,
+    fails,
     objects_of,
+    retry,
     rows,
     sent,
     start,
+    start_again,
 )
 
 if TYPE_CHECKING:
@@ -149,3 +154,47 @@ def test_what_waits_for_another_data_store_keeps_its_row(skips: bool) -> None:
     }
     if skips:
         assert not start(stores, THIRD_BATCH)
+
+
+def test_of_two_retries_one_imports_though_one_starts_while_the_other_compares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    for batch_id in (BATCH, NEWER_BATCH):
+        close(stores, batch_id)
+        fails(stores, batch_id)
+    second = retry(stores, NEWER_BATCH)
+    started: dict[str, bool] = {}
+    real = MemoryFiles.same
+
+    def same(files: MemoryFiles, key: str, other: str) -> bool:
+        if not started:
+            started["first"] = False
+            first = retry(stores, BATCH)
+            started["first"] = start_again(stores, first)
+        return real(files, key, other)
+
+    monkeypatch.setattr(MemoryFiles, "same", same)
+    started["second"] = start_again(stores, second)
+    assert sorted(started.values()) == [False, True]
+
+
+def test_a_promotion_does_not_let_a_second_batch_have_the_key_of_the_same_bytes() -> None:
+    """The first failed and is archived; two are sent again; it is restored and retried."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
+    close(stores, BATCH)
+    fails(stores, BATCH)
+    archived = BUCKET, failed_key(a_manifest(1).instances[0].key)
+    objects_of(stores).denied.add(archived)
+    started: dict[str, bool] = {}
+
+    def while_the_newer_compares() -> None:
+        started[THIRD_BATCH] = start(stores, THIRD_BATCH)
+        objects_of(stores).denied.clear()
+        again = retry(stores, BATCH)  # leaves the instance to THIRD_BATCH, whose row is promoted
+        started[again] = start_again(stores, again)
+
+    while_one_looks(stores, 1, while_the_newer_compares)
+    started[NEWER_BATCH] = start(stores, NEWER_BATCH)
+    assert started.pop(THIRD_BATCH)
+    assert set(started.values()) == {False}

@@ -13,7 +13,7 @@ from chalicelib.imports.failure import record_failure
 from chalicelib.imports.outcomes import read_outcomes
 from chalicelib.imports.rows import instance_rows
 from chalicelib.stores import Stores
-from chalicelib.stores.instances import Rows, register
+from chalicelib.stores.instances import Change, Rows, register
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
@@ -129,7 +129,7 @@ def test_a_row_that_is_gone_since_the_try_that_ended_the_batch_is_not_written_ag
     with pytest.raises(Crash):
         record_failure(EVENT, a_context(dying, FakeHealthImaging()))
     gone = the_row(stores, "1.2.3.1")
-    stores.instances.swap_many([(gone, None)])
+    stores.instances.swap_many([Change(gone, None)])
     record_failure(EVENT, a_context(stores, FakeHealthImaging()))
     assert rows_by_uid(stores).keys() == {"1.2.3.2"}
     assert a_job(stores, BATCH).counts == Counts(2, failed=2)

@@ -1,5 +1,6 @@
 """Which row of the ledger is a batch's, and what is written where two batches have one instance."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -189,3 +190,21 @@ def test_other_bytes_other_studies_and_other_series_are_other_rows(store: Memory
     assert list(store.rows.values()) == rows
     assert len(store.of_instances([row().instance])[row().instance]) == 2
     assert len(list(store.by_sop_instance("1.2.3.4"))) == 4
+
+
+def test_the_end_of_a_row_that_is_promoted_while_it_is_looked_for_is_written_there(
+    store: MemoryInstances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Query may show the first row as it was, and no longer the one that took its place."""
+    first, ours = row(OLD), row(NEW, beside=str(Checksum.of(b"bytes")))
+    store.rows = {each.row_key: each for each in (first, ours)}
+    read = store.of_instances
+
+    def half_of_it(_: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
+        monkeypatch.setattr(store, "of_instances", read)
+        assert store.promote(first, ours)
+        return {first.instance: (first,)}
+
+    monkeypatch.setattr(store, "of_instances", half_of_it)
+    keep(store, row(NEW, IMPORTED))
+    assert list(store.rows.values()) == [row(NEW, IMPORTED)]

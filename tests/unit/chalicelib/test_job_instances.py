@@ -12,6 +12,7 @@ from chalicelib.operations.journal import MemoryJournal
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
+from chalicelib.stores.instances import Change
 from chalicelib.stores.memory_files import MemoryFiles
 from structlog.testing import capture_logs
 
@@ -138,7 +139,7 @@ def test_another_batchs_row_with_the_same_checksum_is_not_what_became_of_a_jobs_
 ) -> None:
     stores, first, row = beside_another(service)
     assert "latest" not in shown(stores)[0]
-    assert not stores.instances.swap_many([(row, None)])
+    assert not stores.instances.swap_many([Change(row, None)])
     assert first in stores.instances.get_many([row.content_key]).values()
     assert "latest" not in shown(stores)[0]
 
