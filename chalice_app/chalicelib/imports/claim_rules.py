@@ -120,7 +120,10 @@ def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
 
 
 def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
-    """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go."""
+    """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go.
+
+    They go first, as they were read: one that was imported since is no reason to import it again.
+    """
     place, there = _place(facts, digest)
     has_more = [each for each in facts.mine if not each.is_copy]
     stays = has_more or (facts.mine if place.is_copy else [])
@@ -131,7 +134,7 @@ def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
         guard = facts.first if place.is_named else None
         changes = [*(Change(each, None) for each in facts.mine), Change(there, row, guard)]
     gone = (each for each in facts.same if each is not there and each is not facts.first)
-    return [*changes, *(Change(each, None) for each in gone)]
+    return [*(Change(each, None) for each in gone), *changes]
 
 
 def _marked(row: InstanceRecord, facts: Facts) -> list[Change]:

@@ -141,6 +141,26 @@ def test_nothing_is_left_to_a_row_that_a_query_has_shown_half_changed() -> None:
     assert start(stores, NEWER_BATCH)
 
 
+def test_what_is_imported_while_it_is_looked_at_is_not_imported_again() -> None:
+    """Its batch has ended when that is asked for, and its row waits as it was read before."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
+    close(stores, BATCH)
+    fails(stores, BATCH)
+    archived = BUCKET, failed_key(a_manifest(1).instances[0].key)
+    objects_of(stores).denied.add(archived)
+    assert start(stores, NEWER_BATCH)
+    objects_of(stores).denied.clear()
+
+    def the_other_ends() -> None:
+        ends(stores, NEWER_BATCH)
+        batch = stores.batches.get(NEWER_BATCH)
+        assert batch is not None
+        assert stores.batches.move(batch, BatchEvent.IMPORTED)
+
+    while_one_looks(stores, 0, the_other_ends)
+    assert not start(stores, THIRD_BATCH)
+
+
 @pytest.mark.parametrize("skips", [False, True])
 def test_what_waits_for_another_data_store_keeps_its_row(skips: bool) -> None:
     stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
