@@ -23,11 +23,11 @@ TOGETHER = {
     )
     for name in names.split()
 }
-# Files whose tests share nothing: each has a receiver of its own, or waits.
+# Files whose tests share nothing: each has a receiver of its own, or waits, or computes for long.
 ONE_BY_ONE = {
     f"tests/protocol/test_{name}.py"
     for name in ("backpressure", "crash", "drain", "process", "supervisor")
-}
+} | {"tests/model/test_claim_races.py"}
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]

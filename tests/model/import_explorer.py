@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
@@ -145,10 +146,17 @@ def _stops(name: str, process: Process, world: World, run: Run) -> Iterator[tupl
 
 def explore(scope: Scope, limit: int = 200_000) -> tuple[Finding | None, int]:
     """See Explorer.explore; nothing is logged."""
+    with unlogged():
+        return Explorer(scope).explore(limit)
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """The product logs nothing but what is critical."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        return Explorer(scope).explore(limit)
+        yield
     finally:
         structlog.configure(**before)
 

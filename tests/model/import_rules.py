@@ -1,6 +1,6 @@
 """Errors that a test plants into the import, each in the place of a rule of the product's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from chalicelib import threads
 from chalicelib.errors import ResultsNotReady
-from chalicelib.imports import claims, completion, failure, image_sets, late, notice, status
+from chalicelib.imports import (
+    claim_rules,
+    claims,
+    completion,
+    failure,
+    image_sets,
+    late,
+    notice,
+    status,
+)
+from chalicelib.imports.comparison import Pair
 from chalicelib.imports.execution import job_state
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
 from chalicelib.operations import retry
@@ -121,6 +131,58 @@ def blind_writes(patch: pytest.MonkeyPatch) -> None:
         return frozenset()
 
     patch.setattr(MemoryInstances, "swap_many", swap_many)
+
+
+def first_unguarded(patch: pytest.MonkeyPatch) -> None:
+    """A row is put beside the first, though that has changed since the objects were compared."""
+
+    def is_as_read(self: MemoryInstances, change: ledger.Change) -> bool:
+        return self.rows.get(change.row_key) == change.was
+
+    patch.setattr(MemoryInstances, "_is_as_read", is_as_read)
+
+
+def copies_stand(patch: pytest.MonkeyPatch) -> None:
+    """Batches leave an instance to a copy that waits."""
+
+    def said(self: Any, found: Sequence[tuple[Any, Any]]) -> Any:
+        others = [other for _, other in found]
+        standing, _ = self._standing(others, self._alive(others))
+        pairs = [Pair(*each) for each in found]
+        verdicts = self._comparison.of(pairs)
+        return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
+
+    patch.setattr(claims._Claiming, "_said", said)
+
+
+def promotion_believed(patch: pytest.MonkeyPatch) -> None:
+    """A batch leaves its first row to another one, which was not put in its place."""
+    real = MemoryInstances.promote
+    believed = lambda store, first, other: real(store, first, other) or True  # noqa: E731
+    patch.setattr(MemoryInstances, "promote", believed)
+
+
+def own_looked_for_once(patch: pytest.MonkeyPatch) -> None:
+    """A batch's row that becomes the first while a Query looks for it is not looked for again."""
+
+    def once(store: ledger.InstanceStore, _: str, keys: Sequence[RowKey]) -> ledger.Rows:
+        first = store.get_many(keys)
+        return {**first, **ledger.all_of(store, keys)}
+
+    for module in (ledger, claims, retry):
+        patch.setattr(module, "shared_and_own", once)
+
+
+def taken_early(patch: pytest.MonkeyPatch) -> None:
+    """A batch has its row before it deletes others', one of which was imported meanwhile."""
+    real = claim_rules._taken
+
+    def taken(facts: claim_rules.Facts, digest: Any) -> list[ledger.Change]:
+        changes = real(facts, digest)
+        theirs = [each for each in changes if each.row is None and each.was in facts.same]
+        return [*(each for each in changes if each not in theirs), *theirs]
+
+    patch.setattr(claim_rules, "_taken", taken)
 
 
 def deletion_not_noted(patch: pytest.MonkeyPatch) -> None:
