@@ -19,7 +19,8 @@ the same bytes there are two rows at most that an instance can be left to while 
 and the one whose key ends in their SHA-256.
 
 - The latter is made only while the first is as it was when the objects were compared: it may have
-  changed hands since, and be the same.
+  changed hands since, and be the same. The first is taken only while the latter is as it was read,
+  or absent: a batch that could not compare may have made it since.
 - The batch of the first gives it up only by putting the latter in its place, if that is as it was
   read; and that one's batch gives it up only by deleting it as it was read.
 
@@ -34,6 +35,7 @@ from typing import NamedTuple
 
 from chalicelib.imports.comparison import Verdict
 from chalicelib.stores.instances import Change, copy_of
+from contract.keys import RowKey
 from contract.records import InstanceRecord
 
 
@@ -131,10 +133,26 @@ def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
         there, changes = None, [*folded(facts.mine), *_marked(stays[0], facts)]
     else:
         row = replace(place, compared=bool(facts.others))
-        guard = facts.first if place.is_named else None
+        guard = _guard(place, facts, digest)
         changes = [*(Change(each, None) for each in facts.mine), Change(there, row, guard)]
-    gone = (each for each in facts.same if each is not there and each is not facts.first)
+    gone = [each for each in facts.same if each is not there and each is not facts.first]
     return [*(Change(each, None) for each in gone), *changes]
+
+
+def _guard(
+    place: InstanceRecord, facts: Facts, digest: Callable[[], str | None]
+) -> tuple[RowKey, InstanceRecord | None] | None:
+    """The other of the two rows that the same bytes may have, as it was read."""
+    if facts.first is None or place.is_copy:
+        return None
+    if place.is_named:
+        return facts.first.row_key, facts.first
+    if (known := digest()) is None:
+        return None
+    key = place.row_key.beside(known)
+    # What is the same is gone by then.
+    there = (each for each in facts.others if each.row_key == key and each not in facts.same)
+    return key, next(there, None)
 
 
 def _marked(row: InstanceRecord, facts: Facts) -> list[Change]:

@@ -177,7 +177,9 @@ class _Claiming:
         # Two batches that wait must not leave an instance to each other (imports.claim_rules).
         asked = [(row, other) for row, other in found if not (other.is_copy and other in alive)]
         standing, elsewhere = self._standing([other for _, other in asked], alive)
-        pairs = [Pair(row, other, other.key in elsewhere) for row, other in asked]
+        pairs = [
+            Pair(row, other, other.key in elsewhere, other.key in standing) for row, other in asked
+        ]
         if not self._claimant.skips_duplicates:  # what others stand by need not be compared
             pairs = [pair for pair in pairs if pair.other.key not in elsewhere | standing]
         verdicts = self._comparison.of(pairs)

@@ -16,8 +16,8 @@ from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
 # Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
-# pair. Each byte is read twice, and once more where the bytes are not the same, by a function of
-# 512 MB that reads some 50 MB/s and has 300 s.
+# pair. Each byte is read twice, and once more where the instance is not left to another batch, by
+# a function of 512 MB that reads some 50 MB/s and has 300 s.
 MAX_BYTES = 4 * 1024**3
 
 
@@ -33,12 +33,14 @@ class Verdict(Enum):
 class Pair(NamedTuple):
     """A row of the batch, and another batch's with the same checksum.
 
-    What is imported ``is_elsewhere``, in another data store, is not compared.
+    What is imported ``is_elsewhere``, in another data store, is not compared. ``stands`` if the
+    other batch stands by its own: what is the same is left to it.
     """
 
     row: InstanceRecord
     other: InstanceRecord
     is_elsewhere: bool = False
+    stands: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -50,8 +52,9 @@ class Pair(NamedTuple):
 class Comparison:
     """Compares the objects of rows, each pair once.
 
-    A row that a digest names is compared by that: its own object need not be there any more. A row
-    that is not the same as another's will be named by its own digest, so that is read as well.
+    A row that a digest names is compared by that: its own object need not be there any more. The
+    digest of a row that is not left to another batch is read as well: that batch has, or another
+    may have made, a row with it (``imports.claim_rules``).
     """
 
     files: Files
@@ -91,7 +94,7 @@ class Comparison:
 
     def _compare(self, pair: Pair) -> Verdict:
         verdict = self._known.get(pair.keys) or self._compared(pair)
-        if verdict is not Verdict.SAME:
+        if verdict is not Verdict.SAME or not pair.stands:
             self.digest(pair.row)
         return verdict
 

@@ -28,9 +28,10 @@ def _read(row: InstanceRecord) -> dict[str, str]:
     return {"state": item["state"], "batch": item["batchId"], "at": item["updatedAt"]}
 
 
-def _keyed(row: InstanceRecord) -> Conditional:
-    """A row's key, if it is as it was read."""
-    return row.row_key._asdict(), _AS_READ, _read(row)
+def _as_read(key: RowKey, row: InstanceRecord | None) -> Conditional:
+    """A row's key, if the row is as it was read, or absent."""
+    condition, values = (_AS_READ, _read(row)) if row else (_ABSENT, {})
+    return key._asdict(), condition, values
 
 
 class DynamoInstances:
@@ -60,12 +61,14 @@ class DynamoInstances:
         condition, values = (_AS_READ, _read(was)) if was else (_ABSENT, {})
         if change.beside is None:
             return self._table.put(item, condition, **values)
-        return self._table.transact(put=(item, condition, values), check=_keyed(change.beside))
+        return self._table.transact(put=(item, condition, values), check=_as_read(*change.beside))
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""
         promoted = items.instance_row(replace(other, beside=None, differs=False))
-        return self._table.transact(put=(promoted, _AS_READ, _read(first)), delete=_keyed(other))
+        return self._table.transact(
+            put=(promoted, _AS_READ, _read(first)), delete=_as_read(other.row_key, other)
+        )
 
     def of_instances(self, instances: Iterable[str]) -> Mapping[str, tuple[InstanceRecord, ...]]:
         """See InstanceStore."""

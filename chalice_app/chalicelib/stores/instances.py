@@ -34,12 +34,12 @@ _TRIES = 10
 class Change(NamedTuple):
     """What a row was, and what it becomes: None where there is to be none before, or after.
 
-    If ``beside`` is given, only as long as that other row is as it was read.
+    If ``beside`` is given, only as long as that other row is as it was read, which may be absent.
     """
 
     was: InstanceRecord | None
     row: InstanceRecord | None
-    beside: InstanceRecord | None = None
+    beside: tuple[RowKey, InstanceRecord | None] | None = None
 
     @property
     def row_key(self) -> RowKey:

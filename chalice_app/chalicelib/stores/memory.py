@@ -214,10 +214,8 @@ class MemoryInstances:
         return frozenset(refused)
 
     def _is_as_read(self, change: Change) -> bool:
-        beside = change.beside
-        return self.rows.get(change.row_key) == change.was and (
-            beside is None or self.rows.get(beside.row_key) == beside
-        )
+        checked = [(change.row_key, change.was), *([change.beside] if change.beside else ())]
+        return all(self.rows.get(key) == row for key, row in checked)
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""

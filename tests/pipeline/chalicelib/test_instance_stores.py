@@ -79,19 +79,20 @@ def test_a_row_is_deleted_if_it_is_as_it_was_read(stores: Stores) -> None:
     assert stores.instances.swap_many([Change(row, None)]) == {row.row_key}
 
 
-def test_a_row_is_put_beside_another_only_while_that_is_as_it_was_read(stores: Stores) -> None:
+def test_a_row_changes_only_while_another_is_as_it_was_read(stores: Stores) -> None:
     first, beside = an_instance(), replace(an_instance(batch_id=LATER), beside="SHA256:x")
     taken = replace(beside, updated_at=NOW + timedelta(seconds=1))
     old = replace(first, state=InstanceState.FAILED)
+    there, was, none = (first.row_key, first), (first.row_key, old), (first.row_key, None)
     swap_many = stores.instances.swap_many
-    assert swap_many([Change(None, beside, first)]) == {beside.row_key}
-    assert swap_many([Change(None, first)]) == frozenset()
-    assert swap_many([Change(None, beside, old)]) == {beside.row_key}
-    assert swap_many([Change(None, beside, first)]) == frozenset()
-    assert swap_many([Change(None, beside, first)]) == {beside.row_key}
-    assert swap_many([Change(taken, beside, first)]) == {beside.row_key}
-    assert swap_many([Change(beside, taken, old)]) == {beside.row_key}
-    assert swap_many([Change(beside, taken, first)]) == frozenset()
+    assert swap_many([Change(None, beside, there)]) == {beside.row_key}
+    assert swap_many([Change(None, beside, none)]) == frozenset()
+    assert swap_many([Change(None, first, (beside.row_key, None))]) == {first.row_key}
+    assert swap_many([Change(None, first, (beside.row_key, beside))]) == frozenset()
+    assert swap_many([Change(None, beside, there)]) == {beside.row_key}
+    assert swap_many([Change(taken, beside, there)]) == {beside.row_key}
+    assert swap_many([Change(beside, taken, was)]) == {beside.row_key}
+    assert swap_many([Change(beside, taken, there)]) == frozenset()
     assert set(stores.instances.by_study("1.2")) == {first, taken}
 
 

@@ -85,7 +85,26 @@ def test_a_row_beside_the_first_is_made_while_the_first_is_as_it_was_compared() 
         facts = Facts(OURS, [COPY], others, frozenset())
         gone, placed = decide(facts, lambda: DIGEST, knows_first_only=False).changes
         assert gone == Change(COPY, None)
-        assert placed == Change(made[0], replace(made[1], compared=True), FIRST)
+        guard = FIRST.row_key, FIRST
+        assert placed == Change(made[0], replace(made[1], compared=True), guard)
+
+
+@pytest.mark.parametrize(
+    ("others", "there"),
+    [
+        ({}, None),
+        ({THEIR_OTHER: OTHER}, None),
+        ({THEIR_NAMED: SAME}, None),  # it goes before
+        ({THEIR_NAMED: UNKNOWN}, THEIR_NAMED),
+        ({THEIR_NAMED: None}, THEIR_NAMED),
+    ],
+)
+def test_the_first_row_is_taken_while_none_with_the_same_digest_has_come(
+    others: Others, there: InstanceRecord | None
+) -> None:
+    facts = Facts(OURS, [], {FIRST: SAME, **others}, frozenset())
+    taken = decide(facts, lambda: DIGEST, knows_first_only=False).changes[-1]
+    assert taken == Change(FIRST, replace(OURS, compared=True), (NAMED.row_key, there))
 
 
 @pytest.mark.parametrize("verdict", [OTHER, UNKNOWN])

@@ -24,6 +24,7 @@ from tests.unit.chalicelib.builders import (
     overwrite,
 )
 from tests.unit.chalicelib.claim_scenes import (
+    FAILED,
     IMPORTED,
     RECEIVED,
     SAME,
@@ -139,6 +140,23 @@ def test_nothing_is_left_to_a_row_that_a_query_has_shown_half_changed() -> None:
     assert not start(stores, THIRD_BATCH)
     assert rows(stores) == {NEWER_BATCH: (RECEIVED, None)}
     assert start(stores, NEWER_BATCH)
+
+
+def test_of_two_batches_of_which_one_could_not_compare_one_imports() -> None:
+    """The failed object is archived while the one looks, and restored when the other does."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
+    close(stores, BATCH)
+    fails(stores, BATCH)
+    archived = BUCKET, failed_key(a_manifest(1).instances[0].key)
+
+    def the_other_starts() -> None:
+        objects_of(stores).denied.add(archived)
+        assert start(stores, NEWER_BATCH)
+        objects_of(stores).denied.clear()
+
+    while_one_looks(stores, 0, the_other_starts)
+    assert not start(stores, THIRD_BATCH)
+    assert rows(stores) == {BATCH: (FAILED, None), NEWER_BATCH: (RECEIVED, SAME)}
 
 
 def test_what_is_imported_while_it_is_looked_at_is_not_imported_again() -> None:

@@ -102,8 +102,11 @@ def test_an_object_that_is_too_large_to_be_read_is_not_read(
     assert not files.reads
 
 
-def test_a_pair_that_was_compared_is_not_compared_again(files: CountedFiles) -> None:
-    pairs = [Pair(a_row(files, "row"), other) for other in others(files, 1)]
+@pytest.mark.parametrize("stands", [False, True])
+def test_a_pair_is_compared_once_and_the_digest_of_what_is_not_left_to_another_is_known(
+    files: CountedFiles, stands: bool
+) -> None:
+    pairs = [Pair(a_row(files, "row"), other, stands=stands) for other in others(files, 1)]
     comparing = Comparison(files, left=10)
     assert comparing.of(pairs) == comparing.of(pairs) == [SAME]
-    assert files.reads == {"row": 1, "other0": 1}
+    assert files.reads == {"row": 1 if stands else 2, "other0": 1}
