@@ -25,8 +25,6 @@ What the races leave out:
 - Processes that die, answers that are lost, jobs that fail, image sets that are deleted, imports
   that are forced. ``import_model`` has them, but it reads all rows of a Query at once.
 - Other data stores.
-- An archived object is restored while an import is being started. Of two batches that start, one
-  may have compared its bytes with it, and the other may not have been able to: both import theirs.
 """
 
 from collections import Counter
@@ -122,7 +120,6 @@ class Race:
             each.name: Port(getattr(self.stores, each.name), self.turns) for each in fields(Stores)
         }
         self._ports = Stores(**ports | {"instances": Ledger(self.instances, self.turns)})
-        self._starts = 0
 
     def run(self) -> None:
         self._end_old_batch()
@@ -147,8 +144,6 @@ class Race:
 
     def _retry_old_batch(self) -> None:
         self.turns.point("restore")
-        while self.old is Old.ARCHIVED and self._starts:
-            self.turns.point("restore, later")
         objects_of(self.stores).denied.clear()
         self._repeat(OLD_BATCH)
 
@@ -183,11 +178,7 @@ class Race:
 
     def _start(self, batch_id: str, service: FakeHealthImaging) -> None:
         execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
-        self._starts += 1
-        try:
-            _until_done(lambda: start_import(execution, self._context(service)))
-        finally:
-            self._starts -= 1
+        _until_done(lambda: start_import(execution, self._context(service)))
 
     def _complete(self, batch_id: str, service: FakeHealthImaging) -> None:
         manifest = a_manifest(1, batch_id=batch_id)

@@ -142,6 +142,16 @@ def first_unguarded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryInstances, "_is_as_read", is_as_read)
 
 
+def named_unguarded(patch: pytest.MonkeyPatch) -> None:
+    """The first row is taken, though a batch that could not compare has made one beside it."""
+    real = claim_rules._guard
+
+    def guard(place: Any, *arguments: Any) -> Any:
+        return real(place, *arguments) if place.is_named else None
+
+    patch.setattr(claim_rules, "_guard", guard)
+
+
 def copies_stand(patch: pytest.MonkeyPatch) -> None:
     """Batches leave an instance to a copy that waits."""
 
