@@ -37,7 +37,7 @@ def test_the_same_bytes_are_imported_once_and_nothing_is_lost(seeds: range) -> N
         (rules.only_imported_stands, None, TWICE),
         (rules.blind_writes, None, "was started and has no row"),
         (rules.first_unguarded, Old.ARCHIVED, TWICE),
-        (rules.named_unguarded, Old.ARCHIVED, TWICE),
+        pytest.param(rules.named_unguarded, Old.ARCHIVED, TWICE, marks=exhaustive),
         pytest.param(rules.copies_stand, Old.ARCHIVED, WAITS, marks=exhaustive),
         pytest.param(rules.own_looked_for_once, Old.ARCHIVED, TWO_ROWS, marks=exhaustive),
         pytest.param(rules.promotion_believed, Old.ARCHIVED, WAITS, marks=exhaustive),
