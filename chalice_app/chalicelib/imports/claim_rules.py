@@ -12,17 +12,16 @@ to be compared  next time: the import is not started yet
 The first row with a checksum decides nearly always. Where it is not the same, those beside it are
 looked at, too.
 
-Two batches that wait must not both leave an instance to the other, nor both import it. A copy is a
-row whose key ends in its batch's id: its own object cannot be read, it is to be imported whatever
-others import, or nobody has compared it yet. While it waits, nothing is left to it. So for one and
-the same bytes there are two rows at most that an instance can be left to while it waits: the first,
-and the one whose key ends in their SHA-256.
+Two batches that wait must not both leave an instance to the other, nor both import it. A *copy* is
+a row whose key ends in its batch's id: its own object cannot be read, it is to be imported whatever
+others import, or nobody has compared it yet. While it waits, nothing is left to it. So a batch that
+waits can be left an instance on two rows only: the first, and the *SHA-256 row*, whose key ends in
+the SHA-256 of the bytes.
 
-- The latter is made only while the first is as it was when the objects were compared: it may have
-  changed hands since, and be the same. The first is taken only while the latter is as it was read,
-  or absent: a batch that could not compare may have made it since.
-- The batch of the first gives it up only by putting the latter in its place, if that is as it was
-  read; and that one's batch gives it up only by deleting it as it was read.
+- Each of the two is made or taken only while the other is as it was read, or absent. While objects
+  are compared, the first may change hands, and a batch that could not compare may make the other.
+- The batch of the first row gives it up only by putting the SHA-256 row in its place, if that is as
+  it was read. The batch of the SHA-256 row gives it up only by deleting it as it was read.
 
 What was compared and is the batch's own is marked ``compared``: the next try compares only what is
 left.
@@ -89,7 +88,7 @@ class Left(NamedTuple):
 class Plan:
     """The answer, and the changes that make it true, in their order.
 
-    ``left`` is of a duplicate.
+    ``left`` is set for a duplicate.
     """
 
     answer: Answer
@@ -124,7 +123,7 @@ def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
 def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
     """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go.
 
-    They go first, as they were read: one that was imported since is no reason to import it again.
+    They go first, each only if it is as it was read: if one was imported since, nothing is taken.
     """
     place, there = _place(facts, digest)
     has_more = [each for each in facts.mine if not each.is_copy]
