@@ -87,7 +87,11 @@ GONE: items.Item = {}
 # Before and after; several, where the page counts them as one.
 Writes = list[tuple[items.Item | None, items.Item]]
 # A transaction costs twice in the table; the indexes follow it as they follow any write.
-IN_A_TRANSACTION = {"a row takes the place of the first with its checksum"}
+IN_A_TRANSACTION = {
+    "a batch that has compared the bytes takes the row",
+    "a batch makes a row beside the first",
+    "a row takes the place of the first with its checksum",
+}
 
 
 def batch_writes() -> dict[str, Writes]:
@@ -151,8 +155,11 @@ def instance_writes() -> dict[str, Writes]:
     return {
         "an instance is registered": [(None, row)],
         "an instance is imported": [(row, there)],
-        "its row becomes another batch's": [(row, taken)],
+        "its row becomes a retry's": [(row, taken)],
         "the same of a row that a batch's id names": [(None, others_copy), (copy, GONE)],
+        # A row that is checked costs as one that is written.
+        "a batch that has compared the bytes takes the row": [(row, taken), (copy, copy)],
+        "a batch makes a row beside the first": [(None, others_copy), (row, row)],
         "a row is deleted": [(copy, GONE)],
         "a row takes the place of the first with its checksum": [(row, taken), (others_copy, GONE)],
         "an instance becomes DELETED": [(there, gone)],
