@@ -97,6 +97,11 @@ class RowKey(NamedTuple):
         return RowKey(self.instance, f"{self.version}~{which}")
 
 
+def bytes_name(sha256: str, datastore_id: str) -> str:
+    """What names a row beside the first: the SHA-256 of its bytes, and where they are imported."""
+    return f"{sha256}@{datastore_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceKey:
     """``instances/<batchId>/<Study>/<Series>/<SOP Instance UID>.dcm``, every part validated."""

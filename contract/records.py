@@ -142,10 +142,10 @@ class InstanceRecord:
 
     ``reason`` says why it is not in HealthImaging: FAILED or DELETED.
 
-    ``beside`` tells the row from the first with the same checksum: it is the SHA-256 of its bytes,
-    or the batch's id, of a copy that is imported as well. ``differs`` if the bytes were compared
-    with the first row's and are others. ``compared`` while it waits for its import, if its batch
-    has compared it with the others already.
+    ``beside`` tells the row from the first with the same checksum: it names its bytes and the data
+    store (``contract.keys.bytes_name``), or is the batch's id, of a copy that is imported as well.
+    ``differs`` if the bytes were compared with the first row's and are others. ``compared`` while
+    it waits for its import, if its batch has compared it with the others already.
     """
 
     sop_instance_uid: str
@@ -180,13 +180,19 @@ class InstanceRecord:
 
     @property
     def is_named(self) -> bool:
-        """Whether a SHA-256 tells the row from another's."""
+        """Whether its bytes tell the row from another's."""
         return self.beside is not None and not self.is_copy
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the bytes, if they name the row."""
+        return self.beside.partition("@")[0] if self.beside and self.is_named else None
 
     @property
     def content(self) -> str:
         """Which bytes it is: those of the first row, unless they are known to be others."""
-        return self.row_key.version if self.differs else str(self.checksum)
+        which = self.sha256 or self.beside
+        return f"{self.checksum}~{which}" if self.differs else str(self.checksum)
 
     @property
     def content_key(self) -> RowKey:

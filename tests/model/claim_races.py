@@ -1,10 +1,11 @@
 """Batches with one and the same instance and checksum, whose steps interleave at every call.
 
 Three batches are sent. Each has the same bytes, or others whose checksum was forged. A fourth is
-older (``Old``). Each has a thread: the batch is closed, and its import started; or it has failed
-before that. What fails is retried or released, into a batch whose import is started in the same
-thread. HealthImaging may refuse a start, which fails the batch, or throttle it once. The end of a
-job is recorded right behind its start, or not at all. The old batch is retried meanwhile.
+older (``Old``). One of them may be for another data store than the others. Each has a thread: the
+batch is closed, and its import started; or it has failed before that. What fails is retried or
+released, into a batch whose import is started in the same thread. HealthImaging may refuse a start,
+which fails the batch, or throttle it once. The end of a job is recorded right behind its start, or
+not at all. The old batch is retried meanwhile.
 
 The steps are the product's own, on its in-memory stores. One thread runs at a time. Before each
 call of a store, of the bucket, of the journal and of HealthImaging another may go on; of a Query or
@@ -14,8 +15,9 @@ a seed.
 
 In the end (``defects``):
 
-- one batch at most has imported the same bytes; each batch has one row at most;
-- what was sent is imported, or has a FAILED row; each FAILED row has its object;
+- one batch at most has imported the same bytes into a data store; each batch has one row at most;
+- what was sent for a data store is imported there, or has a FAILED row; each of these has its
+  object;
 - a batch whose import was started has a row; no batch that has ended has a row that waits;
 - each step has ended, after some repetitions at most.
 
@@ -24,7 +26,6 @@ What the races leave out:
 - Batches of several instances. So what is decided about one for the sake of another is not seen.
 - Processes that die, answers that are lost, jobs that fail, image sets that are deleted, imports
   that are forced. ``import_model`` has them, but it reads all rows of a Query at once.
-- Other data stores.
 """
 
 from collections import Counter
@@ -33,7 +34,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from enum import Enum, auto
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from chalicelib.errors import ApiProblem, ImportRefused, ImportThrottled, ServiceUnavailable
 from chalicelib.imports.aside import failed_key
@@ -84,8 +85,9 @@ OLD_BATCH = "20261123T090000Z-0001020304050607"
 _SENT = (BATCH, NEWER_BATCH, THIRD_BATCH)
 _UID = "1.2.3.1"
 _SAME, _FORGED = b"same", b"forged"
-# The one that the objects' metadata name, whose instances are released.
-_SETTINGS = SETTINGS.model_copy(update={"datastore_id": "0" * 32})
+# The default, which the manifests of most batches mean, and the objects' metadata name.
+_DEFAULT, _OTHER = "0" * 32, "1" * 32
+_SETTINGS = SETTINGS.model_copy(update={"datastore_id": _DEFAULT})
 # How often a step is tried that other batches, or a throttled start, have stopped.
 _TRIES = 12
 
@@ -101,6 +103,16 @@ class Old(Enum):
     GONE = auto()  # it was imported, and its object was deleted
 
 
+class Content(NamedTuple):
+    """What a batch is to bring, and to which data store."""
+
+    body: bytes
+    datastore_id: str
+
+    def __str__(self) -> str:
+        return f"the {self.body.decode()} bytes for {self.datastore_id[:2]}"
+
+
 class Race:
     """What is kept, and what each thread does; ``imported`` are the batches that were started."""
 
@@ -108,11 +120,16 @@ class Race:
         self.chance = Random(seed)  # noqa: S311 - a race, no secret
         self.turns = Turns(self.chance)
         self.old = old or self.chance.choice([*Old])
-        self.bodies = {each: self.chance.choice((_SAME, _SAME, _FORGED)) for each in _SENT}
+        bodies = {each: self.chance.choice((_SAME, _SAME, _FORGED)) for each in _SENT}
         if self.old is not Old.NONE:
-            self.bodies[OLD_BATCH] = _SAME
+            bodies[OLD_BATCH] = _SAME
+        other = self.chance.choice((None, *bodies))
+        self.contents = {
+            each: Content(body, _OTHER if each == other else _DEFAULT)
+            for each, body in bodies.items()
+        }
         self.imported: set[str] = set()
-        self.stores = sent(self.bodies)
+        self.stores = sent(bodies, {} if other is None else {other: _OTHER})
         assert isinstance(self.stores.instances, MemoryInstances)
         self.instances = self.stores.instances
         self._journal: Any = Port(MemoryJournal(), self.turns)
@@ -202,7 +219,7 @@ class Race:
             new = _until_done(lambda: repeat(batch_id))
         except ApiProblem:  # another batch imports it
             return
-        self.bodies[new] = self.bodies[batch_id]
+        self.contents[new] = self.contents[batch_id]
         self._move(new, BatchEvent.ADMITTED)
         self._import(new)
 
@@ -247,22 +264,22 @@ def defects(race: Race) -> Iterator[str]:
     yield from (
         f"{each} was started and has no row" for each in sorted(race.imported - owners.keys())
     )
-    imported = Counter(race.bodies[each] for each in race.imported)
-    for body, count in imported.items():
-        if count > 1:
-            yield f"the {body.decode()} bytes are imported {count} times"
-    failed: set[bytes] = set()
+    imported = Counter(race.contents[each] for each in race.imported)
+    yield from (
+        f"{each} are imported {count} times" for each, count in imported.items() if count > 1
+    )
+    failed: set[Content] = set()
     for row in race.instances.rows.values():
         batch = race.stores.batches.get(row.batch_id)
         assert batch is not None
         if row.state is RECEIVED and batch.state in ENDED:
             yield f"{row.batch_id} has ended, and its row waits"
         if row.state is FAILED:
-            failed.add(race.bodies[row.batch_id])
+            failed.add(race.contents[row.batch_id])
             if (BUCKET, row.key) not in objects_of(race.stores).bodies:
                 yield f"{row.batch_id} is FAILED, and its object is not there"
-    for body in sorted({race.bodies[each] for each in _SENT} - imported.keys() - failed):
-        yield f"the {body.decode()} bytes are neither imported nor FAILED"
+    for each in sorted({race.contents[each] for each in _SENT} - imported.keys() - failed):
+        yield f"{each} are neither imported nor FAILED"
 
 
 def first_finding(seeds: Iterable[int], old: Old | None = None) -> Finding | None:

@@ -139,7 +139,7 @@ _READS = frozenset(
         "list",
         "folders",
         "begin",
-        "same",
+        "digest_of_both",
         "digest",
     )
 ) | {"find", "inventory", "look", "keeps"}

@@ -27,7 +27,7 @@ from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances
 
 from contract.keys import RowKey
-from contract.records import JobStatus
+from contract.records import InstanceState, JobStatus
 from tests.unit.chalicelib.in_turn import InTurn
 
 
@@ -115,7 +115,7 @@ def only_imported_stands(patch: pytest.MonkeyPatch) -> None:
     real = claims._Claiming._standing
 
     def standing(self: Any, rows: Any, _: Any) -> Any:
-        return real(self, rows, {})
+        return real(self, rows, frozenset())
 
     patch.setattr(claims._Claiming, "_standing", standing)
 
@@ -133,8 +133,8 @@ def blind_writes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryInstances, "swap_many", swap_many)
 
 
-def first_unguarded(patch: pytest.MonkeyPatch) -> None:
-    """A row is put beside the first, though that has changed since the objects were compared."""
+def unguarded(patch: pytest.MonkeyPatch) -> None:
+    """A row is written, though that which it was decided by has changed."""
 
     def is_as_read(self: MemoryInstances, change: ledger.Change) -> bool:
         return self.rows.get(change.row_key) == change.was
@@ -157,12 +157,28 @@ def copies_stand(patch: pytest.MonkeyPatch) -> None:
 
     def said(self: Any, found: Sequence[tuple[Any, Any]]) -> Any:
         others = [other for _, other in found]
-        standing, _ = self._standing(others, self._alive(others))
+        self._look_up(others)
+        standing = self._standing(others, {*filter(self._is_alive, others)})
         pairs = [Pair(*each) for each in found]
         verdicts = self._comparison.of(pairs)
         return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
     patch.setattr(claims._Claiming, "_said", said)
+
+
+def failed_is_anybodys(patch: pytest.MonkeyPatch) -> None:
+    """What has failed is taken over by a batch for another data store."""
+    real = claims._Claiming._is_elsewhere
+
+    def is_elsewhere(self: Any, row: Any) -> bool:
+        return row.state is not InstanceState.FAILED and real(self, row)
+
+    patch.setattr(claims._Claiming, "_is_elsewhere", is_elsewhere)
+
+
+def named_for_anybody(patch: pytest.MonkeyPatch) -> None:
+    """A row is named by its bytes alone, whatever data store they are for."""
+    patch.setattr(claims, "bytes_name", lambda sha256, _: sha256)
 
 
 def promotion_believed(patch: pytest.MonkeyPatch) -> None:
@@ -187,8 +203,8 @@ def taken_early(patch: pytest.MonkeyPatch) -> None:
     """A batch has its row before it deletes others', one of which was imported meanwhile."""
     real = claim_rules._taken
 
-    def taken(facts: claim_rules.Facts, digest: Any) -> list[ledger.Change]:
-        changes = real(facts, digest)
+    def taken(facts: claim_rules.Facts, name: Any) -> list[ledger.Change]:
+        changes = real(facts, name)
         theirs = [each for each in changes if each.row is None and each.was in facts.same]
         return [*(each for each in changes if each not in theirs), *theirs]
 

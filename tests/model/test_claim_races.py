@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.no_cover]
 
 exhaustive = pytest.mark.exhaustive
 
-TWICE, WAITS, TWO_ROWS = "bytes are imported 2 times", "has ended, and its row waits", "has 2 rows"
+LOST = "are neither imported nor FAILED"
+TWICE, WAITS, TWO_ROWS = "are imported 2 times", "has ended, and its row waits", "has 2 rows"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,9 @@ def test_the_same_bytes_are_imported_once_and_nothing_is_lost(seeds: range) -> N
     [
         (rules.only_imported_stands, None, TWICE),
         (rules.blind_writes, None, "was started and has no row"),
-        (rules.first_unguarded, Old.ARCHIVED, TWICE),
+        (rules.unguarded, Old.ARCHIVED, TWICE),
+        (rules.failed_is_anybodys, None, LOST),
+        pytest.param(rules.named_for_anybody, None, TWICE, marks=exhaustive),
         pytest.param(rules.named_unguarded, Old.ARCHIVED, TWICE, marks=exhaustive),
         pytest.param(rules.copies_stand, Old.ARCHIVED, WAITS, marks=exhaustive),
         pytest.param(rules.own_looked_for_once, Old.ARCHIVED, TWO_ROWS, marks=exhaustive),

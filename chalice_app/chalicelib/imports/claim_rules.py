@@ -4,10 +4,13 @@
 the objects are the other batch stands by it  it does not: it failed, was deleted, is dead
 =============== ============================= ====================================================
 the same        a duplicate                   the row becomes this batch's
-other bytes     a row beside it, whose key ends in the SHA-256 of this batch's bytes
+other bytes     a row beside it, which this batch's bytes name; a copy, where they cannot be read
 not comparable  as for other bytes: a second copy can be deleted, a lost image cannot be recovered
 to be compared  next time: the import is not started yet
 =============== ============================= ====================================================
+
+What is, or would be, imported into another data store counts as not comparable: a batch of another
+data store can neither leave an instance to it, nor take over its row.
 
 The first row with a checksum decides nearly always. Where it is not the same, those beside it are
 looked at, too.
@@ -15,13 +18,13 @@ looked at, too.
 Two batches that wait must not both leave an instance to the other, nor both import it. A *copy* is
 a row whose key ends in its batch's id: its own object cannot be read, it is to be imported whatever
 others import, or nobody has compared it yet. While it waits, nothing is left to it. So a batch that
-waits can be left an instance on two rows only: the first, and the *SHA-256 row*, whose key ends in
-the SHA-256 of the bytes.
+waits can be left an instance on two rows only: the first, and the *named row*, whose key ends in
+the SHA-256 of the bytes and the data store.
 
 - Each of the two is made or taken only while the other is as it was read, or absent. While objects
   are compared, the first may change hands, and a batch that could not compare may make the other.
-- The batch of the first row gives it up only by putting the SHA-256 row in its place, if that is as
-  it was read. The batch of the SHA-256 row gives it up only by deleting it as it was read.
+- The batch of the first row gives it up only by putting the named row in its place, if that is as
+  it was read. The batch of the named row gives it up only by deleting it as it was read.
 
 What was compared and is the batch's own is marked ``compared``: the next try compares only what is
 left.
@@ -96,8 +99,8 @@ class Plan:
     left: Left | None = None
 
 
-def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: bool) -> Plan:
-    """``digest`` reads the object's SHA-256; None if nobody can."""
+def decide(facts: Facts, name: Callable[[], str | None], *, knows_first_only: bool) -> Plan:
+    """``name`` reads the object, for what its bytes are named by; None if nobody can."""
     if standing := [each for each in facts.same if each.key in facts.standing]:
         first_of_mine = next((each for each in facts.mine if each.beside is None), None)
         gone = [Change(each, None) for each in facts.mine if each is not first_of_mine]
@@ -107,7 +110,7 @@ def decide(facts: Facts, digest: Callable[[], str | None], *, knows_first_only: 
     first = facts.first
     if knows_first_only and first and facts.others[first] not in (Verdict.SAME, None):
         return Plan(Answer.UNDECIDED)
-    return Plan(Answer.OURS, _taken(facts, digest))
+    return Plan(Answer.OURS, _taken(facts, name))
 
 
 def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
@@ -120,36 +123,36 @@ def folded(mine: Sequence[InstanceRecord]) -> list[Change]:
     return [Change(each, None) for each in mine if each.is_copy and has_more]
 
 
-def _taken(facts: Facts, digest: Callable[[], str | None]) -> list[Change]:
+def _taken(facts: Facts, name: Callable[[], str | None]) -> list[Change]:
     """A row becomes, or stays, the batch's own; those of the same bytes, beside the first, go.
 
     They go first, each only if it is as it was read: if one was imported since, nothing is taken.
     """
-    place, there = _place(facts, digest)
+    place, there = _place(facts, name)
     has_more = [each for each in facts.mine if not each.is_copy]
     stays = has_more or (facts.mine if place.is_copy else [])
     if stays:
         there, changes = None, [*folded(facts.mine), *_marked(stays[0], facts)]
     else:
         row = replace(place, compared=bool(facts.others))
-        guard = _guard(place, facts, digest)
+        guard = _guard(place, facts, name)
         changes = [*(Change(each, None) for each in facts.mine), Change(there, row, guard)]
     gone = [each for each in facts.same if each is not there and each is not facts.first]
     return [*(Change(each, None) for each in gone), *changes]
 
 
 def _guard(
-    place: InstanceRecord, facts: Facts, digest: Callable[[], str | None]
+    place: InstanceRecord, facts: Facts, name: Callable[[], str | None]
 ) -> tuple[RowKey, InstanceRecord | None] | None:
     """The other of the two rows that the same bytes may have, as it was read."""
     if facts.first is None or place.is_copy:
         return None
     if place.is_named:
         return facts.first.row_key, facts.first
-    if (known := digest()) is None:
+    if (known := name()) is None:
         return None
     key = place.row_key.beside(known)
-    # What is the same is gone by then.
+    # What is the same goes in an earlier turn (``_taken``).
     there = (each for each in facts.others if each.row_key == key and each not in facts.same)
     return key, next(there, None)
 
@@ -160,14 +163,14 @@ def _marked(row: InstanceRecord, facts: Facts) -> list[Change]:
 
 
 def _place(
-    facts: Facts, digest: Callable[[], str | None]
+    facts: Facts, name: Callable[[], str | None]
 ) -> tuple[InstanceRecord, InstanceRecord | None]:
     """The row that the batch would have, and the one that it takes the place of."""
     row, first = facts.row, facts.first
     verdict = facts.others[first] if first else Verdict.SAME
     if verdict is Verdict.SAME:
         return row, first
-    if verdict is not None and (known := digest()):
+    if verdict is not None and (known := name()):
         place = replace(row, beside=known, differs=verdict is Verdict.OTHER_BYTES)
         there = next((each for each in facts.others if each.row_key == place.row_key), None)
         if there is None:

@@ -6,12 +6,12 @@ and has the object. Both cannot begin with the same instance, however their step
 
 That two checksums are equal only says that the two objects have to be compared, whether the other
 batch stands by its own or has failed (``imports.claim_rules``). Mostly the first row with a
-checksum decides, and no other is read. All are read where it does not, and for a batch that repeats
-another: that one's rows may never have been compared with any.
+checksum decides, and no other's object is read. All are where it does not, and for a batch that
+repeats another: that one's rows may never have been compared with any.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -27,7 +27,7 @@ from chalicelib.stores.files import exists
 from chalicelib.stores.instances import Change, Rows, all_of, shared_and_own, swap
 from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
-from contract.keys import RowKey
+from contract.keys import RowKey, bytes_name
 from contract.manifest import ManifestInstance
 from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
 
@@ -99,6 +99,7 @@ class _Claiming:
         self._rows = rows
         self._comparison = Comparison(context.files)
         self._batches: dict[str, BatchRecord | None] = {}
+        self._jobs: dict[str, JobRecord | None] = {}
 
     def by_first(self, known: Rows, instances: Set[str]) -> list[Change]:
         """As the first row with each checksum decides; what it does not decide, is ``left``."""
@@ -113,6 +114,9 @@ class _Claiming:
     def _changes(
         self, rows: Sequence[InstanceRecord], known: Rows, *, knows_first_only: bool
     ) -> list[Change]:
+        for row in rows:  # of an earlier look at the same, whose changes were refused
+            self.claims.undecided.discard(row.key)
+            self._left_to.pop(row.key, None)
         of_content = defaultdict[RowKey, list[InstanceRecord]](list)
         for each in known.values():
             of_content[each.content_key].append(each)
@@ -137,12 +141,7 @@ class _Claiming:
 
     def _decided(self, facts: Facts, *, knows_first_only: bool) -> list[Change]:
         row = facts.row
-        plan = decide(
-            facts, partial(self._comparison.digest, row), knows_first_only=knows_first_only
-        )
-        # Of an earlier look at the same, whose changes were refused.
-        self.claims.undecided.discard(row.key)
-        self._left_to.pop(row.key, None)
+        plan = decide(facts, partial(self._name, row), knows_first_only=knows_first_only)
         if plan.left is not None:
             self._left_to[row.key] = plan.left
         elif plan.answer is Answer.LATER:
@@ -151,10 +150,9 @@ class _Claiming:
             self.left[row.key] = row
         return plan.changes
 
-    def _batch(self, batch_id: str) -> BatchRecord | None:
-        if batch_id not in self._batches:
-            self._batches[batch_id] = self._context.stores.batches.get(batch_id)
-        return self._batches[batch_id]
+    def _name(self, row: InstanceRecord) -> str | None:
+        digest = self._comparison.digest(row)
+        return digest and bytes_name(digest, self._claimant.datastore_id)
 
     def _is_ours(self, row: InstanceRecord) -> bool:
         return row.batch_id == self._claimant.batch_id
@@ -173,54 +171,56 @@ class _Claiming:
         self, found: Sequence[tuple[InstanceRecord, InstanceRecord]]
     ) -> tuple[Set[str], dict[tuple[str, str], Verdict]]:
         """What other batches stand by; and what comparing the objects showed, by their keys."""
-        alive = self._alive([other for _, other in found])
+        self._look_up([other for _, other in found])
+        alive = {other for _, other in found if self._is_alive(other)}
         # Two batches that wait must not leave an instance to each other (imports.claim_rules).
         asked = [(row, other) for row, other in found if not (other.is_copy and other in alive)]
-        standing, elsewhere = self._standing([other for _, other in asked], alive)
-        pairs = [
-            Pair(row, other, other.key in elsewhere, other.key in standing) for row, other in asked
-        ]
+        pairs = [Pair(row, other, self._is_elsewhere(other)) for row, other in asked]
+        standing = self._standing([pair.other for pair in pairs if not pair.is_elsewhere], alive)
         if not self._claimant.skips_duplicates:  # what others stand by need not be compared
-            pairs = [pair for pair in pairs if pair.other.key not in elsewhere | standing]
+            pairs = [
+                pair for pair in pairs if not pair.is_elsewhere and pair.other.key not in standing
+            ]
         verdicts = self._comparison.of(pairs)
         return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
-    def _alive(self, rows: Sequence[InstanceRecord]) -> Mapping[InstanceRecord, BatchRecord]:
-        """The rows that wait for their import in a batch that has not ended; and that batch."""
-        waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
-        found = ((row, self._batch(row.batch_id)) for row in waiting)
-        return {row: batch for row, batch in found if batch and batch.state not in ENDED}
+    def _look_up(self, rows: Sequence[InstanceRecord]) -> None:
+        """Read the batches and jobs of rows, each once."""
+        stores = self._context.stores
+        batch_ids = sorted({row.batch_id for row in rows} - self._batches.keys())
+        job_ids = sorted({row.job_id for row in rows if row.job_id} - self._jobs.keys())
+        batches = in_threads(stores.batches.get, batch_ids)
+        jobs = in_threads(stores.jobs.get, job_ids)
+        self._batches |= zip(batch_ids, batches, strict=True)
+        self._jobs |= zip(job_ids, jobs, strict=True)
 
-    def _standing(
-        self, rows: Sequence[InstanceRecord], alive: Mapping[InstanceRecord, BatchRecord]
-    ) -> tuple[Set[str], Set[str]]:
-        """The objects of rows that are, or will be, in the claimant's data store; and in another.
+    def _is_alive(self, row: InstanceRecord) -> bool:
+        """Whether it waits for its import in a batch that has not ended."""
+        batch = self._batches[row.batch_id]
+        return row.state is InstanceState.RECEIVED and bool(batch and batch.state not in ENDED)
 
-        By the rows' keys. An image set that is gone has nothing.
+    def _is_elsewhere(self, row: InstanceRecord) -> bool:
+        """Whether it is meant for another data store, as its batch or else its job tells.
+
+        Where both records are gone, the image set alone tells what was imported.
+        """
+        batch, job = self._batches[row.batch_id], self._jobs.get(row.job_id or "")
+        if row.state is InstanceState.IMPORTED and batch is None and job is None:
+            return False
+        named = (batch and batch.datastore_id) or (job and job.datastore_id)
+        return (named or self._claimant.default_datastore_id) != self._claimant.datastore_id
+
+    def _standing(self, rows: Sequence[InstanceRecord], alive: Set[InstanceRecord]) -> Set[str]:
+        """The keys of the rows whose objects are, or will be, in the claimant's data store.
+
+        An image set that is gone has nothing.
         """
         imported = [row for row in rows if row.state is InstanceState.IMPORTED]
-        jobs = self._jobs(imported)
-        waiting = [row for row in rows if row in alive]
-        elsewhere = {row.key for row in waiting if not self._is_here(alive[row])}
-        elsewhere |= {
-            row.key for row in imported if (job := jobs.get(row.job_id)) and not self._is_here(job)
-        }
-        # Where a job's record is gone, the image set alone decides.
-        told = [row for row in imported if row.image_set_id or jobs.get(row.job_id)]
-        kept = self.kept.keep([row for row in told if row.key not in elsewhere])
-        keys = [row.key for row in waiting if row.key not in elsewhere]
+        told = [row for row in imported if row.image_set_id or self._jobs.get(row.job_id or "")]
+        keys = [row.key for row in rows if row in alive]
         exist = in_threads(lambda key: exists(key, self._context.files), keys)
-        return kept | {
-            key for key, is_there in zip(keys, exist, strict=True) if is_there
-        }, elsewhere
-
-    def _jobs(self, rows: Sequence[InstanceRecord]) -> dict[str | None, JobRecord | None]:
-        ids = sorted({row.job_id for row in rows if row.job_id})
-        return dict(zip(ids, in_threads(self._context.stores.jobs.get, ids), strict=True))
-
-    def _is_here(self, record: JobRecord | BatchRecord) -> bool:
-        claimant = self._claimant
-        return (record.datastore_id or claimant.default_datastore_id) == claimant.datastore_id
+        there = {key for key, is_there in zip(keys, exist, strict=True) if is_there}
+        return self.kept.keep(told) | there
 
     def leave(self) -> None:
         """Leave the duplicates to other batches, once it is sure that they have them.

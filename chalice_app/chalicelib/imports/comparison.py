@@ -16,8 +16,8 @@ from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
 # Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
-# pair. Each byte is read twice, and once more where the instance is not left to another batch, by
-# a function of 512 MB that reads some 50 MB/s and has 300 s.
+# pair. Each byte is read twice, and once more where the bytes are not the same, by a function of
+# 512 MB that reads some 50 MB/s and has 300 s.
 MAX_BYTES = 4 * 1024**3
 
 
@@ -33,14 +33,12 @@ class Verdict(Enum):
 class Pair(NamedTuple):
     """A row of the batch, and another batch's with the same checksum.
 
-    What is imported ``is_elsewhere``, in another data store, is not compared. ``stands`` if the
-    other batch stands by its own: what is the same is left to it.
+    What is meant for another data store, ``is_elsewhere``, is not compared.
     """
 
     row: InstanceRecord
     other: InstanceRecord
     is_elsewhere: bool = False
-    stands: bool = False
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -52,9 +50,9 @@ class Pair(NamedTuple):
 class Comparison:
     """Compares the objects of rows, each pair once.
 
-    A row that a digest names is compared by that: its own object need not be there any more. The
-    digest of a row that is not left to another batch is read as well: that batch has, or another
-    may have made, a row with it (``imports.claim_rules``).
+    A row that a digest names is compared by that: its own object need not be there any more. Of
+    what is not the same, the digest is read as well: it will name the batch's row
+    (``imports.claim_rules``).
     """
 
     files: Files
@@ -74,7 +72,7 @@ class Comparison:
         return [self._known.get(pair.keys, Verdict.LATER) for pair in pairs]
 
     def _fits(self, pair: Pair) -> bool:
-        """Whether there is time for it now. It is UNKNOWN if no invocation has enough."""
+        """Whether there is time for it now; also where it is UNKNOWN, as none ever has enough."""
         row = pair.row
         is_read = row.key in self._spent and (pair.is_elsewhere or pair.other.is_named)
         size = 0 if is_read else row.size
@@ -94,8 +92,7 @@ class Comparison:
 
     def _compare(self, pair: Pair) -> Verdict:
         verdict = self._known.get(pair.keys) or self._compared(pair)
-        if verdict is not Verdict.SAME or not pair.stands:
-            self.digest(pair.row)
+        self.digest(pair.row)
         return verdict
 
     def _compared(self, pair: Pair) -> Verdict:
@@ -104,11 +101,14 @@ class Comparison:
             return Verdict.UNKNOWN
         if other.is_named:
             digest = self.digest(row)
-            return Verdict.UNKNOWN if digest is None else _verdict(digest == other.beside)
+            return Verdict.UNKNOWN if digest is None else _verdict(digest == other.sha256)
         try:
-            return _verdict(self.files.same(row.key, other.key))
+            of_both = self.files.digest_of_both(row.key, other.key)
         except (ObjectUnavailable, ObjectDenied):
             return Verdict.UNKNOWN
+        if of_both is not None:
+            self._digests[row.key] = str(of_both)
+        return _verdict(of_both is not None)
 
     def digest(self, row: InstanceRecord) -> str | None:
         """The SHA-256 of a row's object; None if nobody can tell. Raises ServiceUnavailable."""

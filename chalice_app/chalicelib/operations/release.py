@@ -99,7 +99,7 @@ def _copied_before(
     for entry in reversed(made):
         try:
             copy = locate(str(replace(original, batch_id=entry.batch_id)), files)
-            if copy is not None and files.same(place, copy.key):
+            if copy is not None and files.digest_of_both(place, copy.key) is not None:
                 return entry
         except ObjectMissing:
             continue

@@ -59,9 +59,9 @@ class DynamoInstances:
             return was is None or self._table.delete(was.row_key._asdict(), _AS_READ, **_read(was))
         item = items.instance_row(row)
         condition, values = (_AS_READ, _read(was)) if was else (_ABSENT, {})
-        if change.beside is None:
+        if change.guard is None:
             return self._table.put(item, condition, **values)
-        return self._table.transact(put=(item, condition, values), check=_as_read(*change.beside))
+        return self._table.transact(put=(item, condition, values), check=_as_read(*change.guard))
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:
         """See InstanceStore."""

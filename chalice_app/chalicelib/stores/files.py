@@ -52,8 +52,8 @@ class Files(Protocol):
         """The whole object; raises ObjectMissing or ObjectTooLarge."""
         ...
 
-    def same(self, key: str, other: str) -> bool:
-        """Whether two objects are the same bytes, read until one differs.
+    def digest_of_both(self, key: str, other: str) -> Checksum | None:
+        """The SHA-256 of two objects with the same bytes, read until one differs: None if one does.
 
         Raises ObjectMissing or ObjectDenied.
         """

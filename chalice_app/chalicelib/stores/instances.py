@@ -7,9 +7,9 @@ has one row. It has more where it was sent with other bytes.
 Equal checksums are not equal bytes: anybody can make a CRC fit. So no batch writes over another's
 row before the two objects were compared (``imports.claims``) or are known to be one another's copy
 (``inherit``). Where they are not the same, or nobody can compare them, a batch has a row *beside*
-the first. The SHA-256 of its bytes is in that row's key, so of two batches with the same bytes only
-one can have it. Until a batch has looked, and where its own object cannot be read, the batch's id
-is there instead.
+the first. The SHA-256 of its bytes is in that row's key, with the data store, so of two batches
+with the same bytes for it only one can have it. A *copy* has the batch's id there instead: until
+the batch has looked, where its own object cannot be read, and where it imports its own in any case.
 
 Any batch may write at any moment, so each write is on the condition that the row is as it was read.
 """
@@ -34,12 +34,12 @@ _TRIES = 10
 class Change(NamedTuple):
     """What a row was, and what it becomes: None where there is to be none before, or after.
 
-    If ``beside`` is given, only as long as that other row is as it was read, which may be absent.
+    A row with a ``guard`` is written only while that other row is as it was read, or absent.
     """
 
     was: InstanceRecord | None
     row: InstanceRecord | None
-    beside: tuple[RowKey, InstanceRecord | None] | None = None
+    guard: tuple[RowKey, InstanceRecord | None] | None = None
 
     @property
     def row_key(self) -> RowKey:

@@ -214,7 +214,7 @@ class MemoryInstances:
         return frozenset(refused)
 
     def _is_as_read(self, change: Change) -> bool:
-        checked = [(change.row_key, change.was), *([change.beside] if change.beside else ())]
+        checked = [(change.row_key, change.was), *([change.guard] if change.guard else ())]
         return all(self.rows.get(key) == row for key, row in checked)
 
     def promote(self, first: InstanceRecord, other: InstanceRecord) -> bool:

@@ -114,13 +114,15 @@ class S3Files:
             raise ObjectTooLarge(f"the object is larger than {max_bytes} bytes")
         return data
 
-    def same(self, key: str, other: str) -> bool:
+    def digest_of_both(self, key: str, other: str) -> Checksum | None:
         """See Files."""
+        found = hashlib.sha256()
         with _mapped_errors(), self._opened(key) as one, self._opened(other) as two:
             while (chunk := one.read(_COMPARED)) == two.read(_COMPARED):
                 if not chunk:
-                    return True
-        return False
+                    return Checksum.sha256(found.digest())
+                found.update(chunk)
+        return None
 
     def digest(self, key: str) -> Checksum:
         """See Files."""

@@ -24,7 +24,7 @@ _READS = {
     "instances:by_study", "instances:get_many", "instances:of_instances",
     "jobs:get", "jobs:get_many", "jobs:keys", "journal:get", "medical-imaging:look",
     "outbox:due", "outbox:event", "outbox:is_due", "s3:begin", "s3:digest", "s3:folders",
-    "s3:head", "s3:list", "s3:metadata_of", "s3:read", "s3:same", "studies:due",
+    "s3:head", "s3:list", "s3:metadata_of", "s3:read", "s3:digest_of_both", "studies:due",
     "studies:get", "studies:job_keys",
 }  # fmt: skip
 

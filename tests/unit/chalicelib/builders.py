@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,7 +104,8 @@ def keep_batch(stores: Stores, manifest: Manifest) -> None:
     assert isinstance(batches, MemoryBatches)
     objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
     objects.bodies |= {(BUCKET, each.key): a_body(each) for each in manifest.instances}
-    batches.rows[batch_id] = a_batch(BatchState.IMPORTING, batch_id)
+    batch = a_batch(BatchState.IMPORTING, batch_id)
+    batches.rows[batch_id] = replace(batch, datastore_id=manifest.datastore_id)
 
 
 def a_body(instance: ManifestInstance) -> bytes:
@@ -114,12 +115,12 @@ def a_body(instance: ManifestInstance) -> bytes:
     return plain if is_plain else str(instance.checksum).encode()
 
 
-def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
+def keep_metadata(stores: Stores, each: ManifestInstance, datastore_id: str = "0" * 32) -> None:
     """As the receiver puts it on an instance's object."""
     assert isinstance(stores.objects, MemoryObjects)
     stores.objects.metadata[BUCKET, each.key] = to_metadata(
         InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
-        each.study_date, each.checksum, SENDER, Target("study", "0" * 32, urgent=True),
+        each.study_date, each.checksum, SENDER, Target("study", datastore_id, urgent=True),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Up to three batches of one instance and one checksum, and what becomes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import cast
 
 from chalicelib.imports.execution import Execution
@@ -13,14 +14,15 @@ from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
-from chalicelib.stores.memory import MemoryObjects
+from chalicelib.stores.memory import MemoryInstances, MemoryObjects
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
-from contract.keys import manifest_key
+from contract.keys import RowKey, bytes_name, manifest_key
 from contract.records import InstanceRecord, InstanceState
 from tests.unit.chalicelib.builders import (
     BUCKET,
+    DATASTORE,
     EVENT,
     NOW,
     SETTINGS,
@@ -39,22 +41,39 @@ IMPORTED, FAILED, RECEIVED = (
     InstanceState.FAILED,
     InstanceState.RECEIVED,
 )
-FORGED, SAME = (str(Checksum.of(body)) for body in (b"forged", b"same"))
+# What rows are named by.
+FORGED, SAME = (bytes_name(str(Checksum.of(body)), DATASTORE) for body in (b"forged", b"same"))
 
 
-def sent(bodies: Mapping[str, bytes]) -> Stores:
-    """Batches of one and the same instance and checksum, each with bytes of its own."""
+def sent(bodies: Mapping[str, bytes], targets: Mapping[str, str] = MappingProxyType({})) -> Stores:
+    """Batches of one and the same instance and checksum, each with bytes of its own.
+
+    ``targets`` are the data stores of those that name one.
+    """
     stores = memory_stores(a_manifest(1))
     for batch_id, body in bodies.items():
-        manifest = a_manifest(1, batch_id=batch_id)
+        manifest = a_manifest(1, targets.get(batch_id), batch_id)
         keep_batch(stores, manifest)
         objects_of(stores).bodies[BUCKET, manifest.instances[0].key] = body
-        keep_metadata(stores, manifest.instances[0])
+        keep_metadata(stores, manifest.instances[0], targets.get(batch_id, "0" * 32))
     return stores
 
 
 def objects_of(stores: Stores) -> MemoryObjects:
     return cast("MemoryObjects", stores.objects)
+
+
+def before_first_write(stores: Stores, then: Callable[[], object]) -> None:
+    """Something is done behind the first reading of rows, and before any is written."""
+    store = cast("MemoryInstances", stores.instances)
+    real, waits = store.swap_many, [then]
+
+    def swap_many(changes: Sequence[ledger.Change]) -> frozenset[RowKey]:
+        if changes and waits:
+            waits.pop()()
+        return real(changes)
+
+    store.swap_many = swap_many  # type: ignore[method-assign]
 
 
 def close(stores: Stores, batch_id: str) -> None:
@@ -71,9 +90,9 @@ def start(stores: Stores, batch_id: str, *, skips: bool = True) -> bool:
     return bool(service.started)
 
 
-def ends(stores: Stores, batch_id: str, state: InstanceState = IMPORTED) -> None:
+def ends(stores: Stores, batch_id: str, state: InstanceState = IMPORTED, job_id: str = "j") -> None:
     """Its job has ended; of a failure, the object stays where it is."""
-    rows = instance_rows(a_manifest(1, batch_id=batch_id), state, NOW, job_id="j", reason="why")
+    rows = instance_rows(a_manifest(1, batch_id=batch_id), state, NOW, job_id=job_id, reason="why")
     image_set = "a" * 32 if state is IMPORTED else None
     placed = [replace(row, image_set_id=image_set) for row in rows]
     ledger.record(stores.instances, batch_id, placed, is_there)

@@ -1,9 +1,7 @@
 """Batches of several instances: what becomes of one must not depend on what happens to another."""
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
@@ -17,7 +15,7 @@ from chalicelib.stores import instances as ledger
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
-from contract.keys import DUPLICATES_PREFIX, RowKey, manifest_key
+from contract.keys import DUPLICATES_PREFIX, manifest_key
 from contract.records import InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -38,13 +36,11 @@ from tests.unit.chalicelib.claim_scenes import (
     IMPORTED,
     RECEIVED,
     THIRD_BATCH,
+    before_first_write,
     fails,
     objects_of,
     retry,
 )
-
-if TYPE_CHECKING:
-    from chalicelib.stores.memory import MemoryInstances
 
 
 def many(count: int, *batch_ids: str) -> Stores:
@@ -72,19 +68,6 @@ def with_states(stores: Stores, *states: InstanceState) -> Stores:
         ended = replace(row, state=state, job_id="j", image_set_id=image_set, reason=reason)
         overwrite(stores.instances, [ended])
     return stores
-
-
-def before_first_write(stores: Stores, then: Callable[[], object]) -> None:
-    """Something is done behind the first reading of rows, and before any is written."""
-    store = cast("MemoryInstances", stores.instances)
-    real, waits = store.swap_many, [then]
-
-    def swap_many(changes: Sequence[ledger.Change]) -> frozenset[RowKey]:
-        if changes and waits:
-            waits.pop()()
-        return real(changes)
-
-    store.swap_many = swap_many  # type: ignore[method-assign]
 
 
 def start_once(stores: Stores, batch_id: str) -> bool:

@@ -14,6 +14,7 @@ from chalicelib.stores import instances as ledger
 from chalicelib.stores.memory_files import MemoryFiles
 
 from contract.batch_states import BatchEvent
+from contract.checksums import Checksum
 from contract.records import InstanceRecord
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -29,6 +30,7 @@ from tests.unit.chalicelib.claim_scenes import (
     RECEIVED,
     SAME,
     THIRD_BATCH,
+    before_first_write,
     close,
     ends,
     fails,
@@ -203,18 +205,34 @@ def test_of_two_retries_one_imports_though_one_starts_while_the_other_compares(
         fails(stores, batch_id)
     second = retry(stores, NEWER_BATCH)
     started: dict[str, bool] = {}
-    real = MemoryFiles.same
+    real = MemoryFiles.digest_of_both
 
-    def same(files: MemoryFiles, key: str, other: str) -> bool:
+    def compared(files: MemoryFiles, key: str, other: str) -> Checksum | None:
         if not started:
             started["first"] = False
             first = retry(stores, BATCH)
             started["first"] = start_again(stores, first)
         return real(files, key, other)
 
-    monkeypatch.setattr(MemoryFiles, "same", same)
+    monkeypatch.setattr(MemoryFiles, "digest_of_both", compared)
     started["second"] = start_again(stores, second)
     assert sorted(started.values()) == [False, True]
+
+
+def test_what_another_try_of_the_batch_has_made_its_own_meanwhile_is_not_left_to_others() -> None:
+    """Two invocations have read the same; the later one would have left the instance."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    batches = cast("MemoryBatches", stores.batches)
+    batches.rows[NEWER_BATCH] = replace(batches.rows[NEWER_BATCH], retry_of=BATCH)
+    close(stores, BATCH)
+    ends(stores, BATCH)
+    copy = replace(a_row(NEWER_BATCH), beside=NEWER_BATCH)
+    named = replace(copy, beside=SAME, compared=True)
+    overwrite(stores.instances, [copy])
+    changes = [ledger.Change(copy, None), ledger.Change(None, named)]
+    before_first_write(stores, lambda: stores.instances.swap_many(changes))
+    assert start(stores, NEWER_BATCH)
+    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}
 
 
 def test_a_promotion_does_not_let_a_second_batch_have_the_key_of_the_same_bytes() -> None:

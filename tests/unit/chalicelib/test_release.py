@@ -15,6 +15,7 @@ from chalicelib.operations.repeat import Operations, close
 from chalicelib.stores.memory import MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 
+from contract.checksums import Checksum
 from contract.keys import InstanceKey, manifest_key
 from contract.records import BatchState, InstanceState
 from tests.unit.chalicelib.builders import (
@@ -111,13 +112,13 @@ def test_an_object_whose_copy_vanishes_while_it_is_compared_is_released_and_not_
     desk, release_it, metadata = a_swept_object()
     first = release_it()
     comes_again(desk, SWEPT, b"other bytes", metadata)
-    real = MemoryFiles.same
+    real = MemoryFiles.digest_of_both
 
-    def expired(files: MemoryFiles, key: str, other: str) -> bool:
+    def expired(files: MemoryFiles, key: str, other: str) -> Checksum | None:
         files.delete([other])
         return real(files, key, other)
 
-    monkeypatch.setattr(MemoryFiles, "same", expired)
+    monkeypatch.setattr(MemoryFiles, "digest_of_both", expired)
     second = release_it()
     assert second.batch_id != first.batch_id
     (instance,) = desk.manifest(second.batch_id).instances
