@@ -158,8 +158,9 @@ def copies_stand(patch: pytest.MonkeyPatch) -> None:
     def said(self: Any, found: Sequence[tuple[Any, Any]]) -> Any:
         others = [other for _, other in found]
         self._look_up(others)
-        standing = self._standing(others, {*filter(self._is_alive, others)})
-        pairs = [Pair(*each) for each in found]
+        pairs = [Pair(row, other, self._is_elsewhere(other)) for row, other in found]
+        here = [pair.other for pair in pairs if not pair.is_elsewhere]
+        standing = self._standing(here, {*filter(self._is_alive, here)})
         verdicts = self._comparison.of(pairs)
         return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
