@@ -60,7 +60,7 @@ def _instances(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Promise.GONE, instance, f"{row.state} {row.key} {detail}")
         elif content not in evidence.sent:
             yield Violation(Promise.NEVER_SENT, instance, f"{content.digest} {detail}")
-        elif row.beside not in {None, row.batch_id, str(content.digest)}:
+        elif row.sha256 not in {None, str(content.digest)}:
             yield Violation(Promise.MISNAMED, instance, f"{row.beside} {detail}")
         if row.state is InstanceState.RECEIVED:
             yield Violation(Promise.UNFINISHED_INSTANCE, instance, f"{row.state} {detail}")

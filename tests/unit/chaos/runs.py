@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contract.checksums import Checksum
-from contract.keys import InstanceKey
+from contract.keys import InstanceKey, bytes_name
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.records import (
     BatchRecord,
@@ -126,7 +126,7 @@ def a_good_run() -> Evidence:
 
 def two_versions() -> Evidence:
     """Other bytes with the same checksum: imported into the same image set, on a row beside."""
-    return with_another(OTHER_DIGEST, str(OTHER_DIGEST))
+    return with_another(OTHER_DIGEST, bytes_name(str(OTHER_DIGEST), "0" * 32))
 
 
 def a_second_copy() -> Evidence:
