@@ -144,8 +144,8 @@ class InstanceRecord:
 
     ``beside`` tells the row from the first with the same checksum: it names its bytes and the data
     store (``contract.keys.bytes_name``), or is the batch's id, of a copy that is imported as well.
-    ``differs`` if the bytes were compared with the first row's and are others. ``compared`` while
-    it waits for its import, if its batch has compared it with the others already.
+    ``differs`` if the bytes were compared with those of another row with the checksum, and are
+    others. ``compared`` while it waits for its import, if its batch has compared it already.
     """
 
     sop_instance_uid: str
@@ -187,6 +187,11 @@ class InstanceRecord:
     def sha256(self) -> str | None:
         """Of the bytes, if they name the row."""
         return self.beside.partition("@")[0] if self.beside and self.is_named else None
+
+    @property
+    def datastore_id(self) -> str | None:
+        """Where the bytes are imported, if they name the row."""
+        return self.beside.partition("@")[2] or None if self.beside and self.is_named else None
 
     @property
     def content(self) -> str:

@@ -8,8 +8,9 @@ from chalicelib.stores.outbox import ANNOUNCED
 
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey
-from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey
-from contract.records import BatchRecord, BatchState, InstanceState
+from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey, bytes_name
+from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
+from tests.chaos.contents import Content
 from tests.chaos.facts import Evidence, Promise, StoredObject, Told, Violation
 from tests.chaos.truth import differences
 
@@ -60,12 +61,18 @@ def _instances(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(Promise.GONE, instance, f"{row.state} {row.key} {detail}")
         elif content not in evidence.sent:
             yield Violation(Promise.NEVER_SENT, instance, f"{content.digest} {detail}")
-        elif row.sha256 not in {None, str(content.digest)}:
+        elif row.is_named and row.beside != _name(content, row, evidence):
             yield Violation(Promise.MISNAMED, instance, f"{row.beside} {detail}")
         if row.state is InstanceState.RECEIVED:
             yield Violation(Promise.UNFINISHED_INSTANCE, instance, f"{row.state} {detail}")
         elif row.state not in _WITHOUT_REASON and not row.reason:
             yield Violation(Promise.NO_REASON, instance, detail)
+
+
+def _name(content: Content, row: InstanceRecord, evidence: Evidence) -> str:
+    batch = evidence.batches.get(row.batch_id)
+    store = batch.datastore_id if batch else row.datastore_id
+    return bytes_name(str(content.digest), store or "no data store")
 
 
 def _batches(evidence: Evidence) -> Iterator[Violation]:

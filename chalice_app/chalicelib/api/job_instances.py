@@ -10,7 +10,7 @@ from chalicelib.api.progress import Progress
 from chalicelib.api.views import Json, instance_view
 from chalicelib.imports.outcomes import JobInstance
 from chalicelib.stores import Stores
-from chalicelib.stores.instances import Rows, own, shared_and_own
+from chalicelib.stores.instances import Rows, all_of, own, shared_and_own
 from contract.keys import RowKey
 from contract.manifest import ManifestInstance
 from contract.records import InstanceRecord, InstanceState
@@ -27,25 +27,48 @@ def running_views(
         row = ours.get(each.instance)
         if row is not None:
             return instance_view(progress.of(row))
-        return _without_row(each, known.get(each.row_key), batch_id, progress)
+        return _without_row(each, left_to.get(each.row_key), batch_id, progress)
 
+    left_to = _left_to(known, batch_id, progress)
     return [view(each) for each in instances]
 
 
 def ended_views(outcomes: Sequence[JobInstance], batch_id: str, stores: Stores) -> list[Json]:
     """Of a job that has ended; ``latest`` where the ledger says something else by now."""
-    batch, progress = stores.batches.get(batch_id), Progress(stores.batches)
+    progress = Progress(stores.batches)
+    batch = progress.batch(batch_id)
     retried_as = batch.retried_as if batch else None
     keys = [key for outcome in outcomes for key in _places(outcome.row, retried_as)]
     known = stores.instances.get_many(keys)
+    left = [outcome.row.row_key for outcome in outcomes if outcome.duplicate]
+    left_to = _left_to(all_of(stores.instances, left), batch_id, progress)
 
     def view(outcome: JobInstance) -> Json:
         row = outcome.row
         if outcome.duplicate:
-            return _without_row(row, known.get(row.row_key), batch_id, progress)
+            return _without_row(row, left_to.get(row.row_key), batch_id, progress)
         return instance_view(row) | _latest(row, known, retried_as, progress)
 
     return [view(each) for each in outcomes]
+
+
+def _left_to(known: Rows, batch_id: str, progress: Progress) -> dict[RowKey, InstanceRecord]:
+    """Other batches' rows that an instance may have been left to: by checksum, the first of them.
+
+    For the batch's data store; else one of a batch that names none.
+    """
+    batch, found = progress.batch(batch_id), dict[RowKey, InstanceRecord]()
+    others = sorted(known.values(), key=lambda row: row.row_key)
+    for store in (batch.datastore_id if batch else None, None):
+        for row in others:
+            if row.batch_id != batch_id and _datastore(row, progress) == store:
+                found.setdefault(row.content_key, row)
+    return found
+
+
+def _datastore(row: InstanceRecord, progress: Progress) -> str | None:
+    batch = progress.batch(row.batch_id)
+    return row.datastore_id or (batch.datastore_id if batch else None)
 
 
 def _latest(row: InstanceRecord, known: Rows, retried_as: str | None, progress: Progress) -> Json:
@@ -93,6 +116,6 @@ def _without_row(
         "state": InstanceState.RECEIVED,
         "batchId": batch_id,
     }
-    if other is None or other.batch_id == batch_id:
+    if other is None:
         return view
     return view | {"state": progress.of(other).state, "duplicateOfBatchId": other.batch_id}

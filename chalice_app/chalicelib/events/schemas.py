@@ -46,7 +46,9 @@ _BATCH: Schema = {
     "endedAt": _text("when it ended, ISO 8601 UTC", _TIME),
     "callingAeTitle": _text("who sent it"),
     "jobId": _text("its import job, `GET /jobs/{jobId}`; absent if none was started"),
-    "datastoreId": _text("the HealthImaging data store; absent if no job was recorded"),
+    "datastoreId": _text(
+        "the HealthImaging data store; absent if the batch names none and was never admitted"
+    ),
     "corrected": {
         "type": "boolean",
         "enum": [True],

@@ -34,7 +34,7 @@ from contract.records import BatchRecord, InstanceRecord, InstanceState, JobReco
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A batch that is about to be imported into a data store; others' may name none.
+    """A batch that is about to be imported into a data store.
 
     ``skips_duplicates`` unless it imports whatever others import as well; ``was_asked`` if a start
     was asked for before: then what is the batch's own stays so. ``repeats`` if it is a retry's or a
@@ -200,15 +200,15 @@ class _Claiming:
         return row.state is InstanceState.RECEIVED and bool(batch and batch.state not in ENDED)
 
     def _is_elsewhere(self, row: InstanceRecord) -> bool:
-        """Whether it is meant for another data store, as its batch or else its job tells.
+        """Whether it is meant for another data store, or nobody knows any more for which.
 
-        Where both records are gone, the image set alone tells what was imported.
+        A batch gets the default's when it is admitted. One that is not yet will get today's.
         """
         batch, job = self._batches[row.batch_id], self._jobs.get(row.job_id or "")
-        if row.state is InstanceState.IMPORTED and batch is None and job is None:
-            return False
-        named = (batch and batch.datastore_id) or (job and job.datastore_id)
-        return (named or self._claimant.default_datastore_id) != self._claimant.datastore_id
+        named = row.datastore_id or (batch and batch.datastore_id) or (job and job.datastore_id)
+        if named is None and batch is not None:
+            named = self._claimant.default_datastore_id
+        return named != self._claimant.datastore_id
 
     def _standing(self, rows: Sequence[InstanceRecord], alive: Set[InstanceRecord]) -> Set[str]:
         """The keys of the rows whose objects are, or will be, in the claimant's data store.
@@ -216,11 +216,10 @@ class _Claiming:
         An image set that is gone has nothing.
         """
         imported = [row for row in rows if row.state is InstanceState.IMPORTED]
-        told = [row for row in imported if row.image_set_id or self._jobs.get(row.job_id or "")]
         keys = [row.key for row in rows if row in alive]
         exist = in_threads(lambda key: exists(key, self._context.files), keys)
         there = {key for key, is_there in zip(keys, exist, strict=True) if is_there}
-        return self.kept.keep(told) | there
+        return self.kept.keep(imported) | there
 
     def leave(self) -> None:
         """Leave the duplicates to other batches, once it is sure that they have them.

@@ -16,8 +16,8 @@ from chalicelib.threads import in_threads
 from contract.records import InstanceRecord
 
 # Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
-# pair. Each byte is read twice, and once more where the bytes are not the same, by a function of
-# 512 MB that reads some 50 MB/s and has 300 s.
+# pair of objects. Both are read, and the batch's once more where the bytes are not the same, by a
+# function of 512 MB that reads some 50 MB/s and has 300 s.
 MAX_BYTES = 4 * 1024**3
 
 

@@ -21,7 +21,7 @@ from chalicelib.imports.measures import report_correction, report_end
 from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_results
 from chalicelib.imports.outcomes import keep_outcomes
 from chalicelib.imports.results import read_result_files, results_folder
-from chalicelib.imports.rows import closed_batch, ending, failures, instance_row
+from chalicelib.imports.rows import closed_batch, ending, failures, instance_row, target
 from chalicelib.imports.salvage import manifest_of_objects
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.stores import instances as ledger
@@ -177,11 +177,15 @@ def admit_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     """Record the batch of a running execution, whose record somebody has deleted.
 
     ``batch`` already says which job it has, or that a start was asked for: the first write has it,
-    so a crash after that write loses nothing. Returns the batch as it is recorded then.
+    so a crash after that write loses nothing. If its job's record is there, that tells the data
+    store. Returns the batch as it is recorded then.
     """
     batches = context.stores.batches
+    job = context.stores.jobs.get(batch.job_id) if batch.job_id else None
+    datastore_id = job.datastore_id if job else target(batch, context.settings)
     batches.move(batch, BatchEvent.CLOSED)
-    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
+    admitted = replace(batch, admitted_at=context.now, datastore_id=datastore_id)
+    batches.move(admitted, BatchEvent.ADMITTED)
     return batches.get(batch.batch_id) or batch
 
 

@@ -21,6 +21,7 @@ from chalicelib.imports.rows import (
     closed_batch,
     ending,
     opened,
+    target,
     unstarted_job,
 )
 from chalicelib.imports.salvage import (
@@ -64,7 +65,7 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         batch = admit_again(replace(batch, job_id=batch.job_id or known), context)
     if batch.state is BatchState.OPEN:
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
-        datastore_id = batch.datastore_id or context.settings.datastore_id
+        datastore_id = target(batch, context.settings)
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
     job_id = lost_job(batch, context) or batch.import_job_id or told
     if job_id == execution.batch_id:
@@ -124,7 +125,10 @@ def fail_import(
     counts, rows = fail_instances(failed, context)
     if batch is not None and batch.state in ENDED:
         counts = batch.counts  # an earlier try's: it may have known more
-    job = known or unstarted_job(execution, found.manifest, context.settings, job_id, now)
+    datastore_id = target(batch, context.settings, found.manifest)
+    job = known or unstarted_job(
+        execution, found.manifest, datastore_id, context.settings, job_id, now
+    )
     ended = _ended(job, counts, why, now)
     # Kept by the very end that the job's record gets: by that they are looked for.
     keep_outcomes(ended, found.manifest, rows, context)

@@ -15,6 +15,7 @@ import structlog
 from chalicelib.errors import ImportRefused, ObjectDenied
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.measures import report_unsettled
+from chalicelib.imports.rows import target
 from contract.errors import ProductError
 from contract.records import BatchRecord, JobStatus
 
@@ -32,7 +33,7 @@ def lost_job(batch: BatchRecord, context: ImportContext) -> str | None:
     """
     if batch.start_asked_at is None or batch.import_job_id is not None:
         return None
-    datastore_id = batch.datastore_id or context.settings.datastore_id
+    datastore_id = target(batch, context.settings)
     try:
         find = partial(context.service.find, datastore_id, batch.batch_id)
         # In the order of a job's life: one that goes on meanwhile is met later, never missed.

@@ -20,6 +20,7 @@ from chalicelib.errors import (
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_failure
 from chalicelib.imports.failure import fail_import
+from chalicelib.imports.rows import target
 from chalicelib.imports.status import ask, job_of
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
@@ -85,7 +86,7 @@ def _lost(
         return None
     if batch.state not in ENDED or batch.job_id not in (batch_id, job_id):
         return None  # the execution looks for it
-    view = context.service.look(batch.datastore_id or context.settings.datastore_id, job_id)
+    view = context.service.look(target(batch, context.settings), job_id)
     if view is None or view.job_name != batch_id:
         return None
     return job_of(Execution(batch_id, bucket, manifest_key(batch_id)), job_id, context)

@@ -74,7 +74,7 @@ def closed_batch(manifest: Manifest, key: str, known: BatchRecord | None) -> Bat
         called_ae_title=manifest.source.called_ae_title,
         opened_at=opened_at,
         counts=Counts(instances=len(manifest.instances)),
-        datastore_id=manifest.datastore_id,
+        datastore_id=(known and known.datastore_id) or manifest.datastore_id,
         urgent=manifest.urgent,
         manifest_key=key,
         closed_at=manifest.closed_at,
@@ -90,11 +90,21 @@ def opened(batch_id: str) -> datetime | None:
         return None
 
 
-def import_request(manifest: Manifest, bucket: str, settings: ImportSettings) -> ImportRequest:
+def target(
+    batch: BatchRecord | None, settings: ImportSettings, manifest: Manifest | None = None
+) -> str:
+    """The data store of a batch: it has one since it was admitted, whatever the default is now."""
+    named = (batch and batch.datastore_id) or (manifest and manifest.datastore_id)
+    return named or settings.datastore_id
+
+
+def import_request(
+    manifest: Manifest, datastore_id: str, bucket: str, settings: ImportSettings
+) -> ImportRequest:
     """What HealthImaging is asked for a batch."""
     return ImportRequest(
         batch_id=manifest.batch_id,
-        datastore_id=manifest.datastore_id or settings.datastore_id,
+        datastore_id=datastore_id,
         data_access_role_arn=settings.data_access_role_arn,
         input_s3_uri=f"s3://{bucket}/{manifest.prefix}",
         output_s3_uri=f"s3://{settings.results_bucket}/{manifest.batch_id}/",
@@ -127,19 +137,20 @@ def new_job(
 def unstarted_job(
     execution: Execution,
     manifest: Manifest | None,
+    datastore_id: str,
     settings: ImportSettings,
     job_id: str,
     now: datetime,
 ) -> JobRecord:
     """The record of a job that HealthImaging never had, or of one that nobody has recorded."""
     if manifest is not None:
-        request = import_request(manifest, execution.bucket, settings)
+        request = import_request(manifest, datastore_id, execution.bucket, settings)
         return new_job(manifest, execution, request, job_id, now)
     return JobRecord(
         job_id=job_id,
         job_status=JobStatus.FAILED,
         batch_id=execution.batch_id,
-        datastore_id=settings.datastore_id,
+        datastore_id=datastore_id,
         data_access_role_arn=settings.data_access_role_arn,
         input_s3_uri=f"s3://{execution.bucket}/",
         output_s3_uri=f"s3://{settings.results_bucket}/{execution.batch_id}/",

@@ -17,7 +17,14 @@ from chalicelib.imports.healthimaging import ImportRequest
 from chalicelib.imports.lost import lost_job
 from chalicelib.imports.measures import report_end
 from chalicelib.imports.outcomes import keep_outcomes
-from chalicelib.imports.rows import ending, failures, import_request, instance_row, new_job
+from chalicelib.imports.rows import (
+    ending,
+    failures,
+    import_request,
+    instance_row,
+    new_job,
+    target,
+)
 from chalicelib.imports.sweep import MISSING, Sweep, seen, sweep
 from chalicelib.stores import Stores
 from chalicelib.stores.jobs import list_key
@@ -48,10 +55,11 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
     job_id = batch.job_id or lost_job(batch, context)
     if batch.state in ENDED or (job_id and stores.jobs.get(job_id)):
         # CheckStatus will find the job, and its end if it has one.
-        datastore_id = batch.datastore_id or settings.datastore_id
+        datastore_id = target(batch, settings)
         return job_state(job_id or batch.batch_id, datastore_id, settings.poll_min_seconds)
     manifest = read_manifest(stores.objects, execution.bucket, execution.manifest_key)
-    request = import_request(manifest, execution.bucket, settings)
+    datastore_id = target(batch, settings, manifest)
+    request = import_request(manifest, datastore_id, execution.bucket, settings)
     if job_id is None:
         swept = sweep(manifest, _claimant(request, batch, context), context)
     else:
@@ -93,7 +101,9 @@ def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
     if batch is None or batch.state is BatchState.OPEN:
         raise ImportRefused("the batch is not closed yet")
     # CLOSED if somebody started the execution by hand; its turn is now, then.
-    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
+    datastore_id = target(batch, context.settings)
+    admitted = replace(batch, admitted_at=context.now, datastore_id=datastore_id)
+    batches.move(admitted, BatchEvent.ADMITTED)
     return batch
 
 

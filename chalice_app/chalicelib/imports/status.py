@@ -41,7 +41,7 @@ from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, Patience, job_state, wait_seconds
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.measures import report_unsettled
-from chalicelib.imports.rows import closed_batch, import_request, new_job
+from chalicelib.imports.rows import closed_batch, import_request, new_job, target
 from chalicelib.imports.start import link_job
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest, ProductError
@@ -177,7 +177,8 @@ def _recorded_again(execution: Execution, job_id: str, context: ImportContext) -
     if batch is None:
         batch = replace(closed_batch(manifest, execution.manifest_key, None), job_id=job_id)
         batch = admit_again(batch, context)
-    request = import_request(manifest, execution.bucket, context.settings)
+    datastore_id = target(batch, context.settings, manifest)
+    request = import_request(manifest, datastore_id, execution.bucket, context.settings)
     since = batch.admitted_at or batch.closed_at or context.now
     job = new_job(manifest, execution, request, job_id, since)
     link_job(job, manifest, stores)

@@ -28,6 +28,7 @@ from tests.pipeline.chalicelib.conftest import BUCKET, RESULTS
 from tests.pipeline.chalicelib.schema_check import complaints
 from tests.unit.chalicelib.builders import (
     BATCH,
+    DATASTORE,
     EXECUTION,
     NOW,
     SETTINGS,
@@ -183,7 +184,7 @@ def test_every_resource_answers_as_described() -> None:
     assert call("GET", "/health")[0] == 200
     assert call("GET", "/jobs")[1] == {"jobs": []}
     manifest = a_manifest(2)
-    request = import_request(manifest, BUCKET, SETTINGS)
+    request = import_request(manifest, DATASTORE, BUCKET, SETTINGS)
     wiring.stores().jobs.create(new_job(manifest, EXECUTION, request, "j", NOW))
     assert [job["jobId"] for job in call("GET", "/jobs")[1]["jobs"]] == ["j"]
     assert call("GET", "/jobs/j")[1]["instanceCount"] == 2

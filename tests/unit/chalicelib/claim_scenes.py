@@ -81,11 +81,12 @@ def close(stores: Stores, batch_id: str) -> None:
     ledger.register(stores.instances, rows)
 
 
-def start(stores: Stores, batch_id: str, *, skips: bool = True) -> bool:
+def start(stores: Stores, batch_id: str, *, skips: bool = True, default: str = DATASTORE) -> bool:
     """Whether the batch's instance was imported, and not left out."""
     execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
     service = FakeHealthImaging(job_id=f"job{batch_id[9:13]}")
-    settings = SETTINGS.model_copy(update={"skip_duplicates": skips})
+    changed = {"skip_duplicates": skips, "datastore_id": default}
+    settings = SETTINGS.model_copy(update=changed)
     start_import(execution, a_context(stores, service, settings=settings))
     return bool(service.started)
 

@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from contract.checksums import Checksum
 from contract.keys import bytes_name
-from contract.records import InstanceState
-from tests.unit.chalicelib.builders import BATCH, BUCKET, NEWER_BATCH, a_manifest
+from contract.records import BatchState, InstanceState
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    DATASTORE,
+    NEWER_BATCH,
+    a_batch,
+    a_manifest,
+)
 from tests.unit.chalicelib.claim_scenes import (
     FAILED,
     IMPORTED,
@@ -76,31 +84,64 @@ def test_a_row_named_for_another_data_store_does_not_take_the_place_of_ones_own(
     assert sorted(start(stores, each) for each in (NEWER_BATCH, THIRD_BATCH)) == [False, True]
 
 
-@pytest.mark.parametrize("target", [None, D2])
-def test_a_failure_whose_records_are_gone_is_taken_over_for_the_default_alone(
-    target: str | None,
-) -> None:
-    """Nobody can say any more which data store it was meant for."""
-    stores = sent(
-        {BATCH: b"same", NEWER_BATCH: b"same"}, {} if target is None else {NEWER_BATCH: target}
-    )
+@pytest.mark.parametrize("state", [FAILED, IMPORTED])
+def test_what_nobody_knows_the_data_store_of_any_more_keeps_its_row(state: InstanceState) -> None:
+    """The records of its batch and its job were deleted."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
     close(stores, BATCH)
-    fails(stores, BATCH)
+    ends(stores, BATCH, state)
     del cast("MemoryBatches", stores.batches).rows[BATCH]
-    cast("MemoryJobs", stores.jobs).rows.clear()
     close(stores, NEWER_BATCH)
     assert start(stores, NEWER_BATCH)
-    assert (BATCH in rows(stores)) is (target is not None)
+    assert rows(stores) == {BATCH: (state, None), NEWER_BATCH: (RECEIVED, SAME)}
 
 
-def test_the_image_set_tells_of_an_import_whose_records_are_gone() -> None:
-    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"}, {NEWER_BATCH: D2})
+def test_a_row_tells_its_data_store_though_the_records_are_gone() -> None:
+    """Two batches for it find the failure, and one takes it over."""
+    bodies = dict.fromkeys((OLD_BATCH, BATCH, NEWER_BATCH, THIRD_BATCH), b"same")
+    stores = sent(bodies, {BATCH: D2, NEWER_BATCH: D2, THIRD_BATCH: D2})
+    close(stores, OLD_BATCH)
+    ends(stores, OLD_BATCH)
     close(stores, BATCH)
-    ends(stores, BATCH)
+    assert start(stores, BATCH)
+    named = bytes_name(SAME.partition("@")[0], D2)
+    assert rows(stores)[BATCH] == (RECEIVED, named)
+    ends(stores, BATCH, FAILED)
     del cast("MemoryBatches", stores.batches).rows[BATCH]
+    cast("MemoryJobs", stores.jobs).rows.clear()
+    for batch_id in (NEWER_BATCH, THIRD_BATCH):
+        close(stores, batch_id)
+    assert [start(stores, each) for each in (NEWER_BATCH, THIRD_BATCH)] == [True, False]
+    assert rows(stores) == {OLD_BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, named)}
+
+
+@pytest.mark.parametrize("body", [b"same", b"forged"])
+def test_a_batch_keeps_its_data_store_though_the_default_becomes_another(body: bytes) -> None:
+    """One runs, for the default as it was; the same is then sent for the new one."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: body})
+    cast("MemoryBatches", stores.batches).rows[BATCH] = a_batch(BatchState.CLOSED)
+    close(stores, BATCH)
+    assert start(stores, BATCH)
+    batch = stores.batches.get(BATCH)
+    assert batch is not None
+    assert batch.datastore_id == DATASTORE
     close(stores, NEWER_BATCH)
-    assert not start(stores, NEWER_BATCH)
-    assert rows(stores)[BATCH] == (IMPORTED, None)
+    assert start(stores, NEWER_BATCH, default=D2)
+    named = bytes_name(str(Checksum.of(body)), D2)
+    assert rows(stores) == {BATCH: (RECEIVED, None), NEWER_BATCH: (RECEIVED, named)}
+
+
+def test_other_bytes_are_a_conflict_wherever_the_first_ones_are() -> None:
+    """The first row is another data store's, and is not compared; the second one is."""
+    stores = sent(
+        {BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"forged"},
+        {NEWER_BATCH: D2, THIRD_BATCH: D2},
+    )
+    for batch_id in (BATCH, NEWER_BATCH, THIRD_BATCH):
+        close(stores, batch_id)
+        assert start(stores, batch_id)
+    found = {row.batch_id: row for row in stores.instances.by_study("1.2")}
+    assert found[BATCH].content == found[NEWER_BATCH].content != found[THIRD_BATCH].content
 
 
 def test_a_job_tells_the_data_store_where_its_batch_names_none() -> None:

@@ -116,8 +116,7 @@ def test_what_is_to_be_compared_later_stays_so_where_another_instance_is_contest
 def imported_elsewhere(stores: Stores, batch_id: str, store: str, beside: str | None) -> None:
     """In a data store of its own, with the job's record."""
     manifest = a_manifest(2, batch_id=batch_id)
-    request = import_request(manifest, BUCKET, SETTINGS)
-    request = replace(request, datastore_id=store)
+    request = import_request(manifest, store, BUCKET, SETTINGS)
     execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
     stores.jobs.create(new_job(manifest, execution, request, f"job-{store}", NOW))
     rows = instance_rows(manifest, IMPORTED, NOW, job_id=f"job-{store}")

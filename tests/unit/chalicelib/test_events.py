@@ -38,6 +38,7 @@ from tests.pipeline.chalicelib.schema_check import complaints
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     EXECUTION,
     NEWER_BATCH,
     NOW,
@@ -68,7 +69,8 @@ def wrong_with(event: Event) -> list[str]:
 def a_job(batch_id: str = BATCH, image_sets: int = 1) -> Any:
     manifest = a_manifest(2, batch_id=batch_id)
     execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
-    job = new_job(manifest, execution, import_request(manifest, BUCKET, SETTINGS), "job1", NOW)
+    request = import_request(manifest, DATASTORE, BUCKET, SETTINGS)
+    job = new_job(manifest, execution, request, "job1", NOW)
     ids = tuple(f"{number:032x}" for number in range(image_sets))
     return replace(job, job_status=JobStatus.COMPLETED, image_set_ids=ids)
 

@@ -112,6 +112,18 @@ def test_a_failure_is_recorded_even_if_the_manifest_cannot_be_read() -> None:
     assert (job.job_status, batch.state) == (JobStatus.FAILED, BatchState.FAILED)
 
 
+def test_a_failure_without_a_manifest_names_the_data_store_of_its_batch() -> None:
+    stores, elsewhere = memory_stores(a_manifest(1)), "2" * 32
+    assert isinstance(stores.batches, MemoryBatches)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.batches.rows[BATCH] = replace(stores.batches.rows[BATCH], datastore_id=elsewhere)
+    del stores.objects.bodies[BUCKET, EXECUTION.manifest_key]
+    record_failure(EVENT, a_context(stores, FakeHealthImaging()))
+    job = stores.jobs.get(BATCH)
+    assert job is not None
+    assert (job.job_status, job.datastore_id) == (JobStatus.FAILED, elsewhere)
+
+
 def test_a_recorded_end_stays(stores: Stores, service: FakeHealthImaging) -> None:
     completed(stores, service)
     check(stores, service)

@@ -9,6 +9,7 @@ from chalicelib.stores.instances import inherit, own_rows, record, register
 from chalicelib.stores.memory import MemoryInstances
 
 from contract.checksums import Checksum
+from contract.keys import bytes_name
 from contract.records import InstanceRecord, InstanceState
 from tests.unit.chalicelib.builders import NOW, is_there
 
@@ -100,28 +101,22 @@ OLD_KEY = row().key
 
 
 @pytest.mark.parametrize("state", ABSENT)
-@pytest.mark.parametrize("beside", [None, str(Checksum.of(b"other bytes"))])
 def test_the_copy_of_an_object_takes_the_place_of_the_row_that_it_is_a_copy_of(
-    store: MemoryInstances, state: InstanceState, beside: str | None
+    store: MemoryInstances, state: InstanceState
 ) -> None:
-    others = [] if beside is None else [row(OLDEST, IMPORTED)]
-    differs = beside is not None
-    old = replace(row(OLD, state, beside=beside), differs=differs)
-    store.rows = {each.row_key: each for each in (*others, old)}
+    keep(store, row(OLD, state))
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})
-    assert list(store.rows.values()) == [
-        *others,
-        replace(row(NEW, beside=beside), differs=differs),
-    ]
+    assert list(store.rows.values()) == [row(NEW)]
 
 
-@pytest.mark.parametrize("beside", [OLD, str(Checksum.of(b"bytes"))])
-def test_a_row_that_was_not_compared_is_replaced_by_one_that_will_be(
-    store: MemoryInstances, beside: str
+@pytest.mark.parametrize("beside", [OLD, bytes_name(str(Checksum.of(b"bytes")), "0" * 32)])
+@pytest.mark.parametrize("differs", [True, False])
+def test_a_row_beside_another_is_replaced_by_one_that_will_be_compared(
+    store: MemoryInstances, beside: str, differs: bool
 ) -> None:
     first = row(OLDEST, IMPORTED)
-    old = row(OLD, FAILED, beside=beside)
+    old = replace(row(OLD, FAILED, beside=beside), differs=differs)
     store.rows = {each.row_key: each for each in (first, old)}
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})

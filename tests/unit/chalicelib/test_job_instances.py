@@ -16,7 +16,8 @@ from chalicelib.stores.instances import Change
 from chalicelib.stores.memory_files import MemoryFiles
 from structlog.testing import capture_logs
 
-from contract.keys import OUTCOMES_PREFIX
+from contract.checksums import Checksum
+from contract.keys import OUTCOMES_PREFIX, bytes_name
 from contract.records import InstanceRecord, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
@@ -27,6 +28,8 @@ from tests.unit.chalicelib.builders import (
     FakeHealthImaging,
     a_context,
     a_manifest,
+    an_instance,
+    keep_batch,
     keep_metadata,
     memory_stores,
     overwrite,
@@ -179,9 +182,32 @@ def test_without_its_outcomes_a_job_is_shown_by_the_ledger(
     assert [each["state"] for each in shown(stores)] == ["IMPORTED", "FAILED"]
 
 
+def test_what_a_job_left_out_names_the_batch_that_imports_it_into_the_same_data_store(
+    service: FakeHealthImaging,
+) -> None:
+    """The first row with the checksum is of a failure that was meant for another one."""
+    d2, oldest = "2" * 32, "20261123T090000Z-0001020304050607"
+    stores = memory_stores(a_manifest(2, d2))
+    for manifest in (a_manifest(1, None, oldest), a_manifest(1, d2, NEWER_BATCH)):
+        keep_batch(stores, manifest)
+    body = cast("MemoryObjects", stores.objects).bodies[BUCKET, a_manifest(1).instances[0].key]
+    first = instance_row(oldest, an_instance("1.2.3.1", oldest), InstanceState.FAILED, NOW)
+    other = instance_row(
+        NEWER_BATCH, an_instance("1.2.3.1", NEWER_BATCH), InstanceState.IMPORTED, NOW
+    )
+    named = replace(other, beside=bytes_name(str(Checksum.of(body)), d2), image_set_id="a" * 32)
+    overwrite(stores.instances, [first, named])
+    start(stores, service)
+    for _ in ("running", "ended"):
+        left, _ = shown(stores)
+        assert (left["state"], left["duplicateOfBatchId"]) == ("IMPORTED", NEWER_BATCH)
+        fail(stores)
+
+
 def test_what_a_job_left_out_names_the_batch_that_imports_it(service: FakeHealthImaging) -> None:
     stores = memory_stores(a_manifest(2))
     newer = a_manifest(2, batch_id=NEWER_BATCH)
+    keep_batch(stores, newer)
     other = instance_row(NEWER_BATCH, newer.instances[0], InstanceState.IMPORTED, NOW)
     overwrite(stores.instances, [replace(other, image_set_id="a" * 32)])
     bodies = cast("MemoryObjects", stores.objects).bodies

@@ -27,6 +27,7 @@ from tests.unit.chalicelib.builders import (
     EVENT,
     EXECUTION,
     NOW,
+    SETTINGS,
     FakeHealthImaging,
     a_context,
     a_manifest,
@@ -230,7 +231,10 @@ def test_a_job_that_is_known_is_asked_for_though_nothing_of_the_batch_may_be_rea
     assert isinstance(stores.objects, MemoryObjects)
     stores.objects.denied.add((BUCKET, KEY))
     monkeypatch.setattr(MemoryFiles, "list", no)
-    assert record_failure(WITH_JOB, a_context(stores, service))["status"] == "IN_PROGRESS"
+    default = SETTINGS.model_copy(update={"datastore_id": "1" * 32})
+    context = a_context(stores, service, settings=default)
+    assert record_failure(WITH_JOB, context)["status"] == "IN_PROGRESS"
+    assert batch_of(stores).datastore_id == DATASTORE
 
 
 def test_the_job_is_looked_for_in_the_data_store_that_the_objects_name(stores: Stores) -> None:

@@ -81,8 +81,9 @@ def manifest(batch_id: str, *uids: str) -> Manifest:
 
 def batch(batch_id: str, state: BatchState, counts: Counts) -> BatchRecord:
     return BatchRecord(
-        batch_id, state, "CT1", NOW, counts, closed_at=NOW, admitted_at=NOW, ended_at=NOW
-    )
+        batch_id, state, "CT1", NOW, counts,
+        datastore_id="0" * 32, closed_at=NOW, admitted_at=NOW, ended_at=NOW,
+    )  # fmt: skip
 
 
 def a_good_run() -> Evidence:
