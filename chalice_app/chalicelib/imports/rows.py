@@ -74,7 +74,7 @@ def closed_batch(manifest: Manifest, key: str, known: BatchRecord | None) -> Bat
         called_ae_title=manifest.source.called_ae_title,
         opened_at=opened_at,
         counts=Counts(instances=len(manifest.instances)),
-        datastore_id=(known and known.datastore_id) or manifest.datastore_id,
+        datastore_id=manifest.datastore_id,
         urgent=manifest.urgent,
         manifest_key=key,
         closed_at=manifest.closed_at,

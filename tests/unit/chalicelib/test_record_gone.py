@@ -254,3 +254,20 @@ def test_the_job_is_looked_for_in_the_data_store_that_the_objects_name(stores: S
     batch = batch_of(stores)
     assert (batch.state, batch.job_id) == (BatchState.IMPORTING, "job1")
     assert states(stores) == [InstanceState.RECEIVED] * 2
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_batch_ends_in_its_data_store_though_the_default_and_its_job_record_changed(
+    stores: Stores, service: FakeHealthImaging, is_gone: bool
+) -> None:
+    assert isinstance(stores.batches, MemoryBatches)
+    assert isinstance(stores.jobs, MemoryJobs)
+    stores.batches.rows[BATCH] = replace(batch_of(stores), datastore_id=DATASTORE)
+    completed(stores, service)
+    if is_gone:
+        stores.jobs.rows.clear()
+    default = SETTINGS.model_copy(update={"datastore_id": "1" * 32})
+    context = a_context(stores, service, LATER, settings=default)
+    assert check_status(EXECUTION, "job1", context)["datastoreId"] == DATASTORE
+    assert batch_of(stores).state in (BatchState.IMPORTED, BatchState.PARTIAL)
+    assert batch_of(stores).datastore_id == DATASTORE
