@@ -144,8 +144,8 @@ class InstanceRecord:
 
     ``beside`` tells the row from the first with the same checksum: it names its bytes and the data
     store (``contract.keys.bytes_name``), or is the batch's id, of a copy that is imported as well.
-    ``differs`` if the bytes were compared with those of another row with the checksum, and are
-    others. ``compared`` while it waits for its import, if its batch has compared it already.
+    ``differs`` if the bytes were compared with the first row's and are others. ``compared`` while
+    it waits for its import, if its batch has compared it with the others already.
     """
 
     sop_instance_uid: str

@@ -171,8 +171,7 @@ def _place(
     if verdict is Verdict.SAME:
         return row, first
     if verdict is not None and (known := name()):
-        differs = Verdict.OTHER_BYTES in facts.others.values()
-        place = replace(row, beside=known, differs=differs)
+        place = replace(row, beside=known, differs=verdict is Verdict.OTHER_BYTES)
         there = next((each for each in facts.others if each.row_key == place.row_key), None)
         if there is None:
             return place, None

@@ -57,7 +57,7 @@ Others = Mapping[InstanceRecord, Verdict | None]
         ([], {FIRST: OTHER, THEIR_NAMED: None}, [(None, COPY)]),
         ([], {FIRST: UNKNOWN, THEIR_NAMED: UNKNOWN}, [(None, COPY)]),
         ([], {FIRST: OTHER, THEIR_OTHER: OTHER}, [(None, DIFFERS)]),
-        ([], {FIRST: UNKNOWN, THEIR_OTHER: OTHER}, [(None, DIFFERS)]),
+        ([], {FIRST: UNKNOWN, THEIR_OTHER: OTHER}, [(None, NAMED)]),
         ([], {FIRST: UNKNOWN, THEIR_OTHER: UNKNOWN}, [(None, NAMED)]),
         ([], {FIRST: OTHER, THEIR_COPY: SAME}, [(THEIR_COPY, None), (None, DIFFERS)]),
         ([], {FIRST: UNKNOWN, THEIR_COPY: SAME}, [(THEIR_COPY, None), (None, NAMED)]),

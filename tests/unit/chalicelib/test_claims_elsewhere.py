@@ -131,19 +131,6 @@ def test_a_batch_keeps_its_data_store_though_the_default_becomes_another(body: b
     assert rows(stores) == {BATCH: (RECEIVED, None), NEWER_BATCH: (RECEIVED, named)}
 
 
-def test_other_bytes_are_a_conflict_wherever_the_first_ones_are() -> None:
-    """The first row is another data store's, and is not compared; the second one is."""
-    stores = sent(
-        {BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"forged"},
-        {NEWER_BATCH: D2, THIRD_BATCH: D2},
-    )
-    for batch_id in (BATCH, NEWER_BATCH, THIRD_BATCH):
-        close(stores, batch_id)
-        assert start(stores, batch_id)
-    found = {row.batch_id: row for row in stores.instances.by_study("1.2")}
-    assert found[BATCH].content == found[NEWER_BATCH].content != found[THIRD_BATCH].content
-
-
 def test_a_job_tells_the_data_store_where_its_batch_names_none() -> None:
     """The deployment's default was another one when the job was started."""
     stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
