@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from contract.checksums import Checksum
-from contract.keys import RowKey, instance_id
+from contract.keys import RowKey, instance_id, parse_bytes_name
 
 
 class JobStatus(StrEnum):
@@ -186,12 +186,12 @@ class InstanceRecord:
     @property
     def sha256(self) -> str | None:
         """Of the bytes, if they name the row."""
-        return self.beside.partition("@")[0] if self.beside and self.is_named else None
+        return parse_bytes_name(self.beside)[0] if self.beside and self.is_named else None
 
     @property
     def datastore_id(self) -> str | None:
         """Where the bytes are imported, if they name the row."""
-        return self.beside.partition("@")[2] or None if self.beside and self.is_named else None
+        return parse_bytes_name(self.beside)[1] if self.beside and self.is_named else None
 
     @property
     def content(self) -> str:

@@ -202,13 +202,20 @@ class _Claiming:
     def _is_elsewhere(self, row: InstanceRecord) -> bool:
         """Whether it is meant for another data store, or nobody knows any more for which.
 
-        A batch gets the default's when it is admitted. One that is not yet will get today's.
+        A batch that names none gets the default when it is admitted: before that, today's counts.
         """
-        batch, job = self._batches[row.batch_id], self._jobs.get(row.job_id or "")
-        named = row.datastore_id or (batch and batch.datastore_id) or (job and job.datastore_id)
+        batch, named = self._batches[row.batch_id], self._datastore(row)
+        if batch is None and row.state is InstanceState.RECEIVED:
+            return False  # it is being closed, and will look itself
         if named is None and batch is not None:
             named = self._claimant.default_datastore_id
         return named != self._claimant.datastore_id
+
+    def _datastore(self, row: InstanceRecord) -> str | None:
+        """As the row's own name tells it, or its job, or its batch."""
+        records = self._jobs.get(row.job_id or ""), self._batches[row.batch_id]
+        named = (each.datastore_id for each in (row, *records) if each)
+        return next(filter(None, named), None)
 
     def _standing(self, rows: Sequence[InstanceRecord], alive: Set[InstanceRecord]) -> Set[str]:
         """The keys of the rows whose objects are, or will be, in the claimant's data store.

@@ -72,7 +72,7 @@ class Comparison:
         return [self._known.get(pair.keys, Verdict.LATER) for pair in pairs]
 
     def _fits(self, pair: Pair) -> bool:
-        """Whether there is time for it now; also where it is UNKNOWN, as none ever has enough."""
+        """Whether it is decided now. What no invocation has time to compare, is UNKNOWN."""
         row = pair.row
         is_read = row.key in self._spent and (pair.is_elsewhere or pair.other.is_named)
         size = 0 if is_read else row.size

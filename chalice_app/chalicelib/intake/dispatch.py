@@ -173,8 +173,7 @@ class _Shift:
             self._gate = None
             return
         self._gate = turn
-        datastore_id = batch.datastore_id or self._desk.settings.datastore_id
-        admitted = replace(batch, admitted_at=now, datastore_id=datastore_id)
+        admitted = replace(batch, admitted_at=now, datastore_id=self._slots.datastore(line))
         if not self._desk.batches.move(admitted, BatchEvent.ADMITTED):
             return  # somebody else has admitted it meanwhile
         self._started[batch.batch_id] = self._importing[batch.batch_id] = line_of(admitted)

@@ -96,6 +96,19 @@ def test_what_nobody_knows_the_data_store_of_any_more_keeps_its_row(state: Insta
     assert rows(stores) == {BATCH: (state, None), NEWER_BATCH: (RECEIVED, SAME)}
 
 
+def test_a_batch_that_is_being_closed_is_not_imported_beside_by_another() -> None:
+    """Its rows are there, and its record is not yet."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    batches = cast("MemoryBatches", stores.batches).rows
+    close(stores, BATCH)
+    record = batches.pop(BATCH)
+    close(stores, NEWER_BATCH)
+    assert start(stores, NEWER_BATCH)
+    batches[BATCH] = record
+    assert not start(stores, BATCH)
+    assert rows(stores) == {NEWER_BATCH: (RECEIVED, None)}
+
+
 def test_a_row_tells_its_data_store_though_the_records_are_gone() -> None:
     """Two batches for it find the failure, and one takes it over."""
     bodies = dict.fromkeys((OLD_BATCH, BATCH, NEWER_BATCH, THIRD_BATCH), b"same")
