@@ -102,12 +102,6 @@ def bytes_name(sha256: str, datastore_id: str) -> str:
     return f"{sha256}@{datastore_id}"
 
 
-def parse_bytes_name(name: str) -> tuple[str, str]:
-    """The SHA-256 and the data store of such a name."""
-    sha256, _, datastore_id = name.partition("@")
-    return sha256, datastore_id
-
-
 @dataclass(frozen=True, slots=True)
 class InstanceKey:
     """``instances/<batchId>/<Study>/<Series>/<SOP Instance UID>.dcm``, every part validated."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from contract.checksums import Checksum
-from contract.keys import RowKey, instance_id, parse_bytes_name
+from contract.keys import RowKey, instance_id
 
 
 class JobStatus(StrEnum):
@@ -140,6 +140,8 @@ class BatchRecord:
 class InstanceRecord:
     """What became of one content of one SOP instance. ``size`` is in bytes.
 
+    ``datastore_id`` is where it is, or is to be, imported: its batch's.
+
     ``reason`` says why it is not in HealthImaging: FAILED or DELETED.
 
     ``beside`` tells the row from the first with the same checksum: it names its bytes and the data
@@ -153,6 +155,7 @@ class InstanceRecord:
     series_instance_uid: str
     sop_class_uid: str
     batch_id: str
+    datastore_id: str
     key: str
     size: int
     checksum: Checksum
@@ -186,12 +189,7 @@ class InstanceRecord:
     @property
     def sha256(self) -> str | None:
         """Of the bytes, if they name the row."""
-        return parse_bytes_name(self.beside)[0] if self.beside and self.is_named else None
-
-    @property
-    def datastore_id(self) -> str | None:
-        """Where the bytes are imported, if they name the row."""
-        return parse_bytes_name(self.beside)[1] if self.beside and self.is_named else None
+        return self.beside.partition("@")[0] if self.beside and self.is_named else None
 
     @property
     def content(self) -> str:

@@ -130,7 +130,7 @@ class _Sample:
         """From the manifest's event to the results; the state it ends in."""
         batches = self.stores.batches
         key = self.execution.manifest_key
-        if closed := close_batch(BUCKET, key, self.stores, START):
+        if closed := close_batch(BUCKET, key, self.stores, IMPORTS.datastore_id, START):
             batches.move(closed, BatchEvent.ADMITTED)
         job_id = start_import(self.execution, self.context)["jobId"]
         for name, body in result_bodies(job_id, _PARAMS, self.listed).items():

@@ -185,6 +185,7 @@ class Pipeline:
             intake = Intake(
                 BUCKET,
                 self._stores,
+                IMPORTS.datastore_id,
                 self.clock.now(),
                 take_drops=frozenset,
                 dispatch=partial(self._dispatch, "trigger_import"),

@@ -91,6 +91,7 @@ class RecoverySettings(_Environment):
     """
 
     dicom_bucket: _Name
+    datastore_id: _Name
     recovery_grace_seconds: int = Field(default=120, ge=0, le=3_600)
 
 
@@ -138,6 +139,7 @@ class ReconcileSettings(_Environment):
 
     dicom_bucket: _Name
     results_bucket: _Name
+    datastore_id: _Name
     reconcile_after_hours: int = Field(default=24, ge=1, le=8_760)
     reconcile_seconds: int = Field(default=600, ge=1, le=800)
     metric_namespace: _Name = _METRIC_NAMESPACE

@@ -101,6 +101,7 @@ def intake() -> Intake:
     return Intake(
         bucket,
         stores(),
+        settings(AdmissionSettings).datastore_id,
         _now(),
         take_drops=_take_drops,
         dispatch=lambda batches: dispatch(desk(), batches),

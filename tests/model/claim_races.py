@@ -41,7 +41,6 @@ from chalicelib.imports.aside import failed_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.failure import record_failure
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.operations.journal import MemoryJournal
 from chalicelib.operations.release import release_instance
@@ -59,15 +58,15 @@ from tests.model.import_explorer import unlogged
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     EVENT,
     NEWER_BATCH,
     NOW,
-    SETTINGS,
     FakeHealthImaging,
     a_context,
-    a_manifest,
     an_instance,
     files_of,
+    instance_rows,
 )
 from tests.unit.chalicelib.claim_scenes import (
     FAILED,
@@ -76,6 +75,7 @@ from tests.unit.chalicelib.claim_scenes import (
     THIRD_BATCH,
     close,
     ends,
+    manifest_of,
     objects_of,
     sent,
 )
@@ -84,9 +84,7 @@ OLD_BATCH = "20261123T090000Z-0001020304050607"
 _SENT = (BATCH, NEWER_BATCH, THIRD_BATCH)
 _UID = "1.2.3.1"
 _SAME, _FORGED = b"same", b"forged"
-# The default, which the manifests of most batches mean, and the objects' metadata name.
-_DEFAULT, _OTHER = "0" * 32, "1" * 32
-_SETTINGS = SETTINGS.model_copy(update={"datastore_id": _DEFAULT})
+_OTHER = "1" * 32
 # How often a step is tried that other batches, or a throttled start, have stopped.
 _TRIES = 12
 
@@ -124,7 +122,7 @@ class Race:
             bodies[OLD_BATCH] = _SAME
         other = self.chance.choice((None, self.chance.choice([*bodies])))
         self.contents = {
-            each: Content(body, _OTHER if each == other else _DEFAULT)
+            each: Content(body, _OTHER if each == other else DATASTORE)
             for each, body in bodies.items()
         }
         self.imported: set[str] = set()
@@ -169,7 +167,7 @@ class Race:
         is_imported = self.chance.choice((True, False))
 
         def agent() -> None:
-            rows = instance_rows(a_manifest(1, batch_id=batch_id), RECEIVED, NOW)
+            rows = instance_rows(manifest_of(self.stores, batch_id), RECEIVED, NOW)
             ledger.register(self._ports.instances, rows)
             if is_imported:
                 self._import(batch_id)
@@ -199,7 +197,7 @@ class Race:
         _until_done(lambda: start_import(execution, self._context(service)))
 
     def _complete(self, batch_id: str, service: FakeHealthImaging) -> None:
-        manifest = a_manifest(1, batch_id=batch_id)
+        manifest = manifest_of(self.stores, batch_id)
         rows = instance_rows(manifest, IMPORTED, NOW, job_id=service.job_id)
         placed = [replace(row, image_set_id="a" * 32) for row in rows]
         self._context(service).record(batch_id, placed)
@@ -241,7 +239,7 @@ class Race:
 
     def _context(self, service: FakeHealthImaging) -> ImportContext:
         """What a step works with. Every object has the same checksum."""
-        context = a_context(self.stores, service, settings=_SETTINGS)
+        context = a_context(self.stores, service)
         checksum = an_instance(_UID).checksum
         files: Any = Port(
             replace(files_of(self.stores), checksum_of=lambda _: checksum), self.turns

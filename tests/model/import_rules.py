@@ -156,11 +156,9 @@ def copies_stand(patch: pytest.MonkeyPatch) -> None:
     """Batches leave an instance to a copy that waits."""
 
     def said(self: Any, found: Sequence[tuple[Any, Any]]) -> Any:
-        others = [other for _, other in found]
-        self._look_up(others)
-        pairs = [Pair(row, other, self._is_elsewhere(other)) for row, other in found]
+        pairs = [Pair(*each) for each in found]
         here = [pair.other for pair in pairs if not pair.is_elsewhere]
-        standing = self._standing(here, {*filter(self._is_alive, here)})
+        standing = self._standing(here, self._alive(here))
         verdicts = self._comparison.of(pairs)
         return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
@@ -169,12 +167,12 @@ def copies_stand(patch: pytest.MonkeyPatch) -> None:
 
 def failed_is_anybodys(patch: pytest.MonkeyPatch) -> None:
     """What has failed is taken over by a batch for another data store."""
-    real = claims._Claiming._is_elsewhere
 
-    def is_elsewhere(self: Any, row: Any) -> bool:
-        return row.state is not InstanceState.FAILED and real(self, row)
+    def is_elsewhere(self: Pair) -> bool:
+        is_other = self.row.datastore_id != self.other.datastore_id
+        return is_other and self.other.state is not InstanceState.FAILED
 
-    patch.setattr(claims._Claiming, "_is_elsewhere", is_elsewhere)
+    patch.setattr(Pair, "is_elsewhere", property(is_elsewhere))
 
 
 def named_for_anybody(patch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ def _retry_forced(task: Task, calls: Calls) -> Any:
 def _recover(task: Task, calls: Calls) -> Any:
     """Long after every lease."""
     context = calls.context()
-    settings, now = RecoverySettings(dicom_bucket=BUCKET), context.now + timedelta(hours=1)
+    settings = RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE)
+    now = context.now + timedelta(hours=1)
     return recovery.recover_batches(Recovery(context.stores, context.files, settings, now))
 
 

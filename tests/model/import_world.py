@@ -25,6 +25,7 @@ from contract.records import BatchState, JobStatus
 from tests.model.import_imaging import Imaging
 from tests.unit.chalicelib.builders import (
     BUCKET,
+    DATASTORE,
     NOW,
     RESULTS,
     SENDER,
@@ -181,7 +182,7 @@ class Cloud:
         """The event of the manifest; the batch's turn comes at once."""
         batch = self.batches.get(batch_id)
         if batch is None or batch.state is BatchState.OPEN:
-            batch = close_batch(BUCKET, manifest_key(batch_id), self.stores, self.now)
+            batch = close_batch(BUCKET, manifest_key(batch_id), self.stores, DATASTORE, self.now)
         assert batch is not None
         self.batches.move(replace(batch, admitted_at=self.now), BatchEvent.ADMITTED)
         self.executions[batch_id] = Stage("start")

@@ -13,15 +13,16 @@ from chalicelib.stores import Stores
 from chalicelib.stores.instances import Rows, all_of, own, shared_and_own
 from contract.keys import RowKey
 from contract.manifest import ManifestInstance
-from contract.records import InstanceRecord, InstanceState
+from contract.records import InstanceRecord, InstanceState, JobRecord
 
 
 def running_views(
-    instances: Sequence[ManifestInstance], batch_id: str, stores: Stores
+    instances: Sequence[ManifestInstance], job: JobRecord, stores: Stores
 ) -> list[Json]:
     """Of a job that has not ended. What is on another batch's row only, was left out."""
+    batch_id = job.batch_id
     known = shared_and_own(stores.instances, batch_id, [each.row_key for each in instances])
-    ours, progress = own(batch_id, known), Progress(stores.batches)
+    ours, left_to, progress = own(batch_id, known), _left_to(known, job), Progress(stores.batches)
 
     def view(each: ManifestInstance) -> Json:
         row = ours.get(each.instance)
@@ -29,46 +30,37 @@ def running_views(
             return instance_view(progress.of(row))
         return _without_row(each, left_to.get(each.row_key), batch_id, progress)
 
-    left_to = _left_to(known, batch_id, progress)
     return [view(each) for each in instances]
 
 
-def ended_views(outcomes: Sequence[JobInstance], batch_id: str, stores: Stores) -> list[Json]:
+def ended_views(outcomes: Sequence[JobInstance], job: JobRecord, stores: Stores) -> list[Json]:
     """Of a job that has ended; ``latest`` where the ledger says something else by now."""
-    progress = Progress(stores.batches)
-    batch = progress.batch(batch_id)
+    batch, progress = stores.batches.get(job.batch_id), Progress(stores.batches)
     retried_as = batch.retried_as if batch else None
-    keys = [key for outcome in outcomes for key in _places(outcome.row, retried_as)]
-    known = stores.instances.get_many(keys)
+    rows = [outcome.row for outcome in outcomes if not outcome.duplicate]
+    known = stores.instances.get_many(key for row in rows for key in _places(row, retried_as))
     left = [outcome.row.row_key for outcome in outcomes if outcome.duplicate]
-    left_to = _left_to(all_of(stores.instances, left), batch_id, progress)
+    left_to = _left_to(all_of(stores.instances, left), job)
 
     def view(outcome: JobInstance) -> Json:
         row = outcome.row
         if outcome.duplicate:
-            return _without_row(row, left_to.get(row.row_key), batch_id, progress)
+            return _without_row(row, left_to.get(row.row_key), job.batch_id, progress)
         return instance_view(row) | _latest(row, known, retried_as, progress)
 
     return [view(each) for each in outcomes]
 
 
-def _left_to(known: Rows, batch_id: str, progress: Progress) -> dict[RowKey, InstanceRecord]:
+def _left_to(known: Rows, job: JobRecord) -> dict[RowKey, InstanceRecord]:
     """Other batches' rows that an instance may have been left to: by checksum, the first of them.
 
-    For the batch's data store; else one of a batch that names none.
+    They are for the job's data store.
     """
-    batch, found = progress.batch(batch_id), dict[RowKey, InstanceRecord]()
-    others = sorted(known.values(), key=lambda row: row.row_key)
-    for store in (batch.datastore_id if batch else None, None):
-        for row in others:
-            if row.batch_id != batch_id and _datastore(row, progress) == store:
-                found.setdefault(row.content_key, row)
+    found: dict[RowKey, InstanceRecord] = {}
+    for _, row in sorted(known.items()):
+        if row.batch_id != job.batch_id and row.datastore_id == job.datastore_id:
+            found.setdefault(row.content_key, row)
     return found
-
-
-def _datastore(row: InstanceRecord, progress: Progress) -> str | None:
-    batch = progress.batch(row.batch_id)
-    return row.datastore_id or (batch.datastore_id if batch else None)
 
 
 def _latest(row: InstanceRecord, known: Rows, retried_as: str | None, progress: Progress) -> Json:

@@ -20,13 +20,9 @@ class Progress:
         """The row; of one that is RECEIVED, how far its batch is."""
         if row.state is not InstanceState.RECEIVED:
             return row
-        batch = self.batch(row.batch_id)
+        if row.batch_id not in self._read:
+            self._read[row.batch_id] = self.batches.get(row.batch_id)
+        batch = self._read[row.batch_id]
         if batch is None or batch.state is not BatchState.IMPORTING or batch.job_id is None:
             return row
         return replace(row, state=InstanceState.IMPORTING, job_id=batch.job_id)
-
-    def batch(self, batch_id: str) -> BatchRecord | None:
-        """The batch's record."""
-        if batch_id not in self._read:
-            self._read[batch_id] = self.batches.get(batch_id)
-        return self._read[batch_id]

@@ -62,10 +62,10 @@ def list_job_instances(stores: Stores, bucket: str, job_id: str, query: Query) -
     outcomes = read_outcomes(stores.objects, bucket, job)
     if outcomes is None:
         instances = _manifest(stores, bucket, job).instances
-        views = running_views(instances[first:following], job.batch_id, stores)
+        views = running_views(instances[first:following], job, stores)
         count = len(instances)
     else:
-        views = ended_views(outcomes[first:following], job.batch_id, stores)
+        views = ended_views(outcomes[first:following], job, stores)
         count = len(outcomes)
     return _with_cursor({"instances": views}, following if following < count else None)
 

@@ -53,6 +53,7 @@ _INSTANCE = {
 }
 _INSTANCE_MORE = {
     "sopClassUID": UID,
+    "datastoreId": TEXT,
     "key": TEXT,
     "size": COUNT,
     "checksum": TEXT,

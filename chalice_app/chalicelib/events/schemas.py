@@ -47,7 +47,7 @@ _BATCH: Schema = {
     "callingAeTitle": _text("who sent it"),
     "jobId": _text("its import job, `GET /jobs/{jobId}`; absent if none was started"),
     "datastoreId": _text(
-        "the HealthImaging data store; absent if the batch names none and was never admitted"
+        "the HealthImaging data store; absent if the batch names none and was never closed"
     ),
     "corrected": {
         "type": "boolean",

@@ -9,8 +9,8 @@ not comparable  as for other bytes: a second copy can be deleted, a lost image c
 to be compared  next time: the import is not started yet
 =============== ============================= ====================================================
 
-What is, or would be, imported into another data store counts as not comparable: a batch of another
-data store can neither leave an instance to it, nor take over its row.
+A row for another data store counts as not comparable: it says nothing of this one, so nothing is
+left to it, and it is not taken over.
 
 The first row with a checksum decides nearly always. Where it is not the same, those beside it are
 looked at, too.

@@ -29,7 +29,7 @@ from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
 from contract.keys import RowKey, bytes_name
 from contract.manifest import ManifestInstance
-from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
+from contract.records import BatchRecord, InstanceRecord, InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,6 @@ class Claimant:
 
     batch_id: str
     datastore_id: str
-    default_datastore_id: str
     skips_duplicates: bool
     was_asked: bool
     repeats: bool
@@ -68,7 +67,9 @@ def claim(
     """
     ledger = context.stores.instances
     rows = [
-        instance_row(claimant.batch_id, each, InstanceState.RECEIVED, claimant.now)
+        instance_row(
+            claimant.batch_id, claimant.datastore_id, each, InstanceState.RECEIVED, claimant.now
+        )
         for each in instances
     ]
     claiming = _Claiming(claimant, context, rows)
@@ -99,7 +100,6 @@ class _Claiming:
         self._rows = rows
         self._comparison = Comparison(context.files)
         self._batches: dict[str, BatchRecord | None] = {}
-        self._jobs: dict[str, JobRecord | None] = {}
 
     def by_first(self, known: Rows, instances: Set[str]) -> list[Change]:
         """As the first row with each checksum decides; what it does not decide, is ``left``."""
@@ -171,11 +171,10 @@ class _Claiming:
         self, found: Sequence[tuple[InstanceRecord, InstanceRecord]]
     ) -> tuple[Set[str], dict[tuple[str, str], Verdict]]:
         """What other batches stand by; and what comparing the objects showed, by their keys."""
-        self._look_up([other for _, other in found])
-        alive = {other for _, other in found if self._is_alive(other)}
+        alive = self._alive([other for _, other in found])
         # Two batches that wait must not leave an instance to each other (imports.claim_rules).
         asked = [(row, other) for row, other in found if not (other.is_copy and other in alive)]
-        pairs = [Pair(row, other, self._is_elsewhere(other)) for row, other in asked]
+        pairs = [Pair(*each) for each in asked]
         standing = self._standing([pair.other for pair in pairs if not pair.is_elsewhere], alive)
         if not self._claimant.skips_duplicates:  # what others stand by need not be compared
             pairs = [
@@ -184,38 +183,14 @@ class _Claiming:
         verdicts = self._comparison.of(pairs)
         return standing, {pair.keys: each for pair, each in zip(pairs, verdicts, strict=True)}
 
-    def _look_up(self, rows: Sequence[InstanceRecord]) -> None:
-        """Read the batches and jobs of rows, each once."""
-        stores = self._context.stores
-        batch_ids = sorted({row.batch_id for row in rows} - self._batches.keys())
-        job_ids = sorted({row.job_id for row in rows if row.job_id} - self._jobs.keys())
-        batches = in_threads(stores.batches.get, batch_ids)
-        jobs = in_threads(stores.jobs.get, job_ids)
-        self._batches |= zip(batch_ids, batches, strict=True)
-        self._jobs |= zip(job_ids, jobs, strict=True)
-
-    def _is_alive(self, row: InstanceRecord) -> bool:
-        """Whether it waits for its import in a batch that has not ended."""
-        batch = self._batches[row.batch_id]
-        return row.state is InstanceState.RECEIVED and bool(batch and batch.state not in ENDED)
-
-    def _is_elsewhere(self, row: InstanceRecord) -> bool:
-        """Whether it is meant for another data store, or nobody knows any more for which.
-
-        A batch that names none gets the default when it is admitted: before that, today's counts.
-        """
-        batch, named = self._batches[row.batch_id], self._datastore(row)
-        if batch is None and row.state is InstanceState.RECEIVED:
-            return False  # it is being closed, and will look itself
-        if named is None and batch is not None:
-            named = self._claimant.default_datastore_id
-        return named != self._claimant.datastore_id
-
-    def _datastore(self, row: InstanceRecord) -> str | None:
-        """As the row's own name tells it, or its job, or its batch."""
-        records = self._jobs.get(row.job_id or ""), self._batches[row.batch_id]
-        named = (each.datastore_id for each in (row, *records) if each)
-        return next(filter(None, named), None)
+    def _alive(self, rows: Sequence[InstanceRecord]) -> Set[InstanceRecord]:
+        """The rows that wait for their import in a batch that has not ended."""
+        waiting = [row for row in rows if row.state is InstanceState.RECEIVED]
+        batch_ids = sorted({row.batch_id for row in waiting} - self._batches.keys())
+        found = in_threads(self._context.stores.batches.get, batch_ids)
+        self._batches |= zip(batch_ids, found, strict=True)
+        batches = ((row, self._batches[row.batch_id]) for row in waiting)
+        return {row for row, batch in batches if batch and batch.state not in ENDED}
 
     def _standing(self, rows: Sequence[InstanceRecord], alive: Set[InstanceRecord]) -> Set[str]:
         """The keys of the rows whose objects are, or will be, in the claimant's data store.

@@ -26,19 +26,23 @@ class Verdict(Enum):
 
     SAME = auto()
     OTHER_BYTES = auto()
-    UNKNOWN = auto()  # one is gone, may not be read, is too large, or is another data store's
+    UNKNOWN = auto()  # one is gone, may not be read, is too large, or is for another data store
     LATER = auto()  # nobody has looked yet
 
 
 class Pair(NamedTuple):
     """A row of the batch, and another batch's with the same checksum.
 
-    What is meant for another data store, ``is_elsewhere``, is not compared.
+    What is for another data store, ``is_elsewhere``, is not compared.
     """
 
     row: InstanceRecord
     other: InstanceRecord
-    is_elsewhere: bool = False
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the two are for different data stores."""
+        return self.row.datastore_id != self.other.datastore_id
 
     @property
     def keys(self) -> tuple[str, str]:

@@ -273,16 +273,16 @@ def _rows(end: _End, now: datetime) -> list[InstanceRecord]:
 
 
 def _row(end: _End, instance: ManifestInstance, outcome: Outcome, now: datetime) -> InstanceRecord:
-    batch_id, job_id = end.manifest.batch_id, end.job.job_id
+    batch_id, store, job_id = end.manifest.batch_id, end.job.datastore_id, end.job.job_id
     if outcome.reason is not None:
         reason, known = outcome.reason, end.known.get(instance.key)
         if reason == NOT_REPORTED and known is not None:
             reason = known.reason or reason
         return instance_row(
-            batch_id, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
+            batch_id, store, instance, InstanceState.FAILED, now, job_id=job_id, reason=reason
         )
     return replace(
-        instance_row(batch_id, instance, InstanceState.IMPORTED, now, job_id=job_id),
+        instance_row(batch_id, store, instance, InstanceState.IMPORTED, now, job_id=job_id),
         image_set_id=outcome.image_set_id,
         image_set_version=outcome.image_set_version,
         is_primary=outcome.is_primary,

@@ -22,10 +22,12 @@ _FAILED = "the batch's import failed; the ledger has the reason"
 class FailedImport:
     """What is told as failed, and what was known before: the batch's record, and what was in it.
 
+    ``datastore_id`` is the batch's.
     ``looked_for`` is the mark of the start whose job was looked for, where there is none.
     """
 
     execution: Execution
+    datastore_id: str
     job_id: str
     why: Failure
     looked_for: datetime | None
@@ -90,8 +92,11 @@ def _failed_rows(
     """Their objects are moved out of what could be imported."""
     stay = move_all(context.files, [each.key for each in left], failed_key, _FAILED)
     batch_id, job_id, reason = failed.execution.batch_id, failed.job_id, failed.why.reason
-    state, now = InstanceState.FAILED, context.now
-    rows = [instance_row(batch_id, each, state, now, job_id=job_id, reason=reason) for each in left]
+    store, state, now = failed.datastore_id, InstanceState.FAILED, context.now
+    rows = [
+        instance_row(batch_id, store, each, state, now, job_id=job_id, reason=reason)
+        for each in left
+    ]
     return [row if row.key in stay else replace(row, key=failed_key(row.key)) for row in rows]
 
 

@@ -121,11 +121,11 @@ def fail_import(
     found = contents(execution, context)
     if found.manifest is None and not found.others:  # the alarm: nothing tells what was in it
         report_unsettled(execution.batch_id, ObjectMissing.__name__, context.settings, now)
-    failed = FailedImport(execution, job_id, why, looked_for, batch, found)
+    datastore_id = known.datastore_id if known else target(batch, context.settings, found.manifest)
+    failed = FailedImport(execution, datastore_id, job_id, why, looked_for, batch, found)
     counts, rows = fail_instances(failed, context)
     if batch is not None and batch.state in ENDED:
         counts = batch.counts  # an earlier try's: it may have known more
-    datastore_id = target(batch, context.settings, found.manifest)
     job = known or unstarted_job(
         execution, found.manifest, datastore_id, context.settings, job_id, now
     )

@@ -53,7 +53,7 @@ def keep_outcomes(
     ended = {row.instance: row for row in rows}
     listed = {each.instance: each for each in (manifest.instances if manifest else ())}
     left_out = [
-        instance_row(job.batch_id, each, InstanceState.RECEIVED, context.now)
+        instance_row(job.batch_id, job.datastore_id, each, InstanceState.RECEIVED, context.now)
         for instance, each in listed.items()
         if instance not in ended
     ]

@@ -24,22 +24,16 @@ NOT_KNOWN = "unknown"
 
 
 def instance_rows(
-    manifest: Manifest,
-    state: InstanceState,
-    now: datetime,
-    *,
-    job_id: str | None = None,
-    reason: str | None = None,
+    manifest: Manifest, datastore_id: str, state: InstanceState, now: datetime
 ) -> list[InstanceRecord]:
     """Every instance of a batch in one and the same state."""
-    return [
-        instance_row(manifest.batch_id, each, state, now, job_id=job_id, reason=reason)
-        for each in manifest.instances
-    ]
+    batch_id = manifest.batch_id
+    return [instance_row(batch_id, datastore_id, each, state, now) for each in manifest.instances]
 
 
 def instance_row(
     batch_id: str,
+    datastore_id: str,
     instance: ManifestInstance,
     state: InstanceState,
     now: datetime,
@@ -54,6 +48,7 @@ def instance_row(
         series_instance_uid=instance.series_instance_uid,
         sop_class_uid=instance.sop_class_uid,
         batch_id=batch_id,
+        datastore_id=datastore_id,
         key=instance.key,
         size=instance.size,
         checksum=instance.checksum,
@@ -93,7 +88,10 @@ def opened(batch_id: str) -> datetime | None:
 def target(
     batch: BatchRecord | None, settings: ImportSettings, manifest: Manifest | None = None
 ) -> str:
-    """The data store of a batch: it has one since it was admitted, whatever the default is now."""
+    """The data store of a batch: it has had one since it was closed (``intake.trigger``).
+
+    One that was not closed, or has no record any more, may have none: then the default is meant.
+    """
     named = (batch and batch.datastore_id) or (manifest and manifest.datastore_id)
     return named or settings.datastore_id
 

@@ -74,9 +74,8 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
         )
         return job_state(batch.batch_id, request.datastore_id, settings.poll_min_seconds)
     job_id = job_id or _start(request, batch, context)
-    missing = _missing_rows(manifest, swept, job_id, context.now)
-    context.record_missing(manifest.batch_id, missing)
     job = new_job(manifest, execution, request, job_id, context.now)
+    context.record_missing(manifest.batch_id, _missing_rows(job, swept, context.now))
     link_job(job, manifest, stores)
     # Last: whoever finds the job's record, finds the rows of its instances behind it.
     stores.jobs.create(replace(job, counts=_counts(manifest, swept)))
@@ -87,7 +86,6 @@ def _claimant(request: ImportRequest, batch: BatchRecord, context: ImportContext
     return Claimant(
         request.batch_id,
         request.datastore_id,
-        default_datastore_id=context.settings.datastore_id,
         skips_duplicates=context.settings.skip_duplicates and not batch.forced,
         was_asked=batch.start_asked_at is not None,
         repeats=batch.retry_of is not None,
@@ -101,9 +99,7 @@ def _admitted(execution: Execution, context: ImportContext) -> BatchRecord:
     if batch is None or batch.state is BatchState.OPEN:
         raise ImportRefused("the batch is not closed yet")
     # CLOSED if somebody started the execution by hand; its turn is now, then.
-    datastore_id = target(batch, context.settings)
-    admitted = replace(batch, admitted_at=context.now, datastore_id=datastore_id)
-    batches.move(admitted, BatchEvent.ADMITTED)
+    batches.move(replace(batch, admitted_at=context.now), BatchEvent.ADMITTED)
     return batch
 
 
@@ -125,14 +121,11 @@ def _start(request: ImportRequest, batch: BatchRecord, context: ImportContext) -
     return job_id if known in (None, request.batch_id) else known
 
 
-def _missing_rows(
-    manifest: Manifest, swept: Sweep, job_id: str, now: datetime
-) -> list[InstanceRecord]:
+def _missing_rows(job: JobRecord, swept: Sweep, now: datetime) -> list[InstanceRecord]:
     """Of the others, those to be imported have theirs already; the duplicates' are elsewhere."""
+    batch_id, store, state = job.batch_id, job.datastore_id, InstanceState.FAILED
     return [
-        instance_row(
-            manifest.batch_id, each, InstanceState.FAILED, now, job_id=job_id, reason=MISSING
-        )
+        instance_row(batch_id, store, each, state, now, job_id=job.job_id, reason=MISSING)
         for each in swept.missing
     ]
 
@@ -153,7 +146,7 @@ def _end_without_job(
     """Nothing to import is left: the batch ends here, with a job record under its own id."""
     stores, counts = context.stores, _counts(manifest, swept)
     message = failures(counts) or "all instances are other batches' as well, with the same bytes"
-    missing = _missing_rows(manifest, swept, job.job_id, context.now)
+    missing = _missing_rows(job, swept, context.now)
     missing = context.record_missing(manifest.batch_id, missing)
     ended_job = replace(
         job,

@@ -173,7 +173,7 @@ class _Shift:
             self._gate = None
             return
         self._gate = turn
-        admitted = replace(batch, admitted_at=now, datastore_id=self._slots.datastore(line))
+        admitted = replace(batch, admitted_at=now)
         if not self._desk.batches.move(admitted, BatchEvent.ADMITTED):
             return  # somebody else has admitted it meanwhile
         self._started[batch.batch_id] = self._importing[batch.batch_id] = line_of(admitted)

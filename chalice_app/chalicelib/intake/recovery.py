@@ -99,7 +99,8 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
     if has_manifest(batch.batch_id, recovery.files):
         # The event of its PUT closes the batch; here, in case that was lost.
         key = manifest_key(batch.batch_id)
-        close_batch(recovery.files.bucket, key, recovery.stores, recovery.now)
+        bucket, default = recovery.files.bucket, recovery.settings.datastore_id
+        close_batch(bucket, key, recovery.stores, default, recovery.now)
         return True
     # Before the prefix is listed, so that no large instance is completed behind that.
     recovery.files.end_uploads(batch_prefix(batch.batch_id))

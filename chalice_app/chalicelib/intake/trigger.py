@@ -61,6 +61,7 @@ class Intake:
 
     bucket: str
     stores: Stores
+    default_datastore: str
     now: datetime
     take_drops: Callable[[Sequence[str]], Set[str]]
     dispatch: Callable[[Sequence[BatchRecord]], object]
@@ -111,10 +112,13 @@ def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -
         raise MessagesFailed(f"{len(keys) - len(good)} of {len(keys)} messages failed")
 
 
-def close_batch(bucket: str, key: str, stores: Stores, now: datetime) -> BatchRecord | None:
+def close_batch(
+    bucket: str, key: str, stores: Stores, default_datastore: str, now: datetime
+) -> BatchRecord | None:
     """Register the batch of a manifest; None where it is gone, not ours, or further already.
 
-    Safe to repeat: its instances are RECEIVED before it is CLOSED, and only then is it imported.
+    If the manifest names no data store, the batch gets the default here, and keeps it. Safe to
+    repeat: its instances are RECEIVED before it is CLOSED, and only then is it imported.
     """
     try:
         manifest = read_manifest(stores.objects, bucket, key)
@@ -123,21 +127,23 @@ def close_batch(bucket: str, key: str, stores: Stores, now: datetime) -> BatchRe
     except (InvalidManifest, InvalidKey, ObjectUnavailable) as error:
         _quarantine(bucket, key, stores.objects, error)
     else:
-        return _close(manifest, bucket, key, stores, now)
+        return _close(manifest, bucket, key, stores, default_datastore, now)
     return None
 
 
 def _close(
-    manifest: Manifest, bucket: str, key: str, stores: Stores, now: datetime
+    manifest: Manifest, bucket: str, key: str, stores: Stores, default: str, now: datetime
 ) -> BatchRecord | None:
     known = stores.batches.get(manifest.batch_id)
     if known is not None and known.state is not BatchState.OPEN:
         _log.info("batch_closed_before", batch_id=manifest.batch_id, state=known.state)
         return known if known.state is BatchState.CLOSED else None
-    rows = instance_rows(manifest, InstanceState.RECEIVED, now)
     batch = closed_batch(manifest, key, known)
     if known is None:
-        batch = replace(batch, job_id=_job_before(manifest, stores))
+        batch = _as_before(batch, manifest, stores)
+    datastore_id = batch.datastore_id or default
+    batch = replace(batch, datastore_id=datastore_id)
+    rows = instance_rows(manifest, datastore_id, InstanceState.RECEIVED, now)
     if batch.retry_of is not None:
         copied = _copied_keys(rows, batch.retry_of, bucket, stores.objects)
         ledger.inherit(stores.instances, rows, batch.retry_of, copied)
@@ -172,16 +178,22 @@ def _copied_keys(
     return frozenset(key for keys in in_threads(copied, list(rows)) for key in keys)
 
 
-def _job_before(manifest: Manifest, stores: Stores) -> str | None:
-    """The job that has imported a batch without a record, as the ledger has it.
+def _as_before(batch: BatchRecord, manifest: Manifest, stores: Stores) -> BatchRecord:
+    """With the job and the data store that the rows name of a batch without a record.
 
-    Somebody has deleted the batch's record. Without its job, the batch would be imported again.
+    Somebody has deleted the record, or the batch was not closed to the end. Without its job, it
+    would be imported again.
     """
     wanted = [each.row_key for each in manifest.instances]
     rows = ledger.own_rows(stores.instances, manifest.batch_id, wanted).values()
     jobs = {row.job_id for row in rows if row.job_id}
-    # A batch that never got a job has its own id there.
-    return max(jobs - {manifest.batch_id}, default=None)
+    named = {row.datastore_id for row in rows}
+    return replace(
+        batch,
+        # A batch that never got a job has its own id there.
+        job_id=max(jobs - {manifest.batch_id}, default=None),
+        datastore_id=batch.datastore_id or min(named, default=None),
+    )
 
 
 def _keys(message: Message, bucket: str) -> list[str] | None:
@@ -198,7 +210,9 @@ def _close_all(keys: Iterable[str], intake: Intake) -> tuple[list[BatchRecord], 
     done = set()
     for key in keys:
         try:
-            batch = close_batch(intake.bucket, key, intake.stores, intake.now)
+            batch = close_batch(
+                intake.bucket, key, intake.stores, intake.default_datastore, intake.now
+            )
         except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
             _log.warning("message_failed", **describe(error))
             continue

@@ -91,6 +91,7 @@ class Reconciliation:
     """What reconciling works with. ``results`` is the bucket for reports, ``older_than`` an age."""
 
     stores: Stores
+    default_datastore: str
     files: Files
     results: Files
     older_than: timedelta
@@ -213,7 +214,8 @@ def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | None:
     batch = work.stores.batches.get(batch_id)
     if batch is None and has_manifest(batch_id, work.files):
         key = manifest_key(batch_id)
-        return close_batch(work.files.bucket, key, work.stores, work.now())
+        bucket, default = work.files.bucket, work.default_datastore
+        return close_batch(bucket, key, work.stores, default, work.now())
     return batch
 
 

@@ -168,8 +168,8 @@ def _is_published(batch_id: str, batch: BatchRecord | None, files: Files) -> boo
 def publish(repeat: Repeat, operations: Operations) -> None:
     """Copy, open, commit; an object that may not be read is left where it is.
 
-    Raises NothingToRepeat if that is so of all, and ServiceUnavailable; the same call may then go
-    on.
+    The new batch goes to the old one's data store, whatever the default is by now. Raises
+    NothingToRepeat if no object may be read, and ServiceUnavailable; the same call may then go on.
     """
     files, batch_id = operations.files, repeat.entry.batch_id
     if _is_published(batch_id, operations.stores.batches.get(batch_id), files):
@@ -178,9 +178,11 @@ def publish(repeat: Repeat, operations: Operations) -> None:
     instances = tuple(each for each in copied if each is not None)
     if not instances:
         raise NothingToRepeat("S3 lets no object of it be copied: restore it, or give access")
+    old = operations.stores.batches.get(repeat.old_batch_id)
     manifest = replace(
         repeat.manifest,
         batch_id=batch_id,
+        datastore_id=(old and old.datastore_id) or repeat.manifest.datastore_id,
         closed_at=operations.now,
         instances=instances,
     )
@@ -201,7 +203,8 @@ def close(entry: Entry, operations: Operations) -> None:
     """
     files = operations.files
     try:
-        close_batch(files.bucket, manifest_key(entry.batch_id), operations.stores, operations.now)
+        key, default = manifest_key(entry.batch_id), operations.imports.settings.datastore_id
+        close_batch(files.bucket, key, operations.stores, default, operations.now)
     except ObjectDenied as error:
         raise ServiceUnavailable(f"the new batch cannot be closed yet: {error}") from error
     batch = operations.stores.batches.get(entry.batch_id)

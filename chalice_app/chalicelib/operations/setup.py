@@ -39,6 +39,7 @@ def reconciliation() -> Reconciliation:
     settings = ReconcileSettings.from_env(os.environ)
     return Reconciliation(
         stores=wiring.stores(),
+        default_datastore=settings.datastore_id,
         files=S3Files(aws.s3(), settings.dicom_bucket),
         results=S3Files(aws.s3(), settings.results_bucket),
         older_than=timedelta(hours=settings.reconcile_after_hours),

@@ -252,12 +252,9 @@ def _recorded(
 
 
 def _inherited(was: InstanceRecord, row: InstanceRecord, *, has_row: bool) -> list[Change]:
-    """The old row's place, if it is the first; else a copy: it is compared, and named, again.
-
-    The name holds the data store, which may not be this batch's.
-    """
+    """The old row's place; or that of a copy, where the old one could not be compared."""
     if has_row:
         return [Change(was, None)]
-    if was.beside is None:
-        return [Change(was, row)]
+    if was.beside is None or was.differs:
+        return [Change(was, replace(row, beside=was.beside, differs=was.differs))]
     return [Change(None, copy_of(row)), Change(was, None)]

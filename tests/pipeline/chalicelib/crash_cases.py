@@ -13,7 +13,6 @@ from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution, Failure
 from chalicelib.imports.failure import fail_import
-from chalicelib.imports.rows import instance_row
 from chalicelib.intake.drops import COPIED_FROM, mark_of
 from chalicelib.stores.instances import copy_of
 
@@ -42,7 +41,10 @@ from tests.pipeline.chalicelib.crash_world import (
     B,
     World,
 )
-from tests.unit.chalicelib.builders import overwrite
+from tests.unit.chalicelib.builders import (
+    instance_row,
+    overwrite,
+)
 
 
 def queue_event(*keys: str) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def an_admitted_batch(world: World) -> Any:
 def imported_before(world: World, instance: ManifestInstance) -> None:
     row = InstanceRecord(
         instance.sop_instance_uid, "1.2", "1.2.3", instance.sop_class_uid, OLDER,
-        instance.key.replace(A, OLDER), instance.size, instance.checksum,
+        world.datastore_id, instance.key.replace(A, OLDER), instance.size, instance.checksum,
         InstanceState.IMPORTED, NOW, job_id="job0",
     )  # fmt: skip
     overwrite(world.instances, [row])

@@ -82,6 +82,7 @@ def an_instance(sop: str = "1.2.3.4", batch_id: str = BATCH) -> InstanceRecord:
         series_instance_uid="1.2.3",
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         batch_id=batch_id,
+        datastore_id="0" * 32,
         key=f"instances/{batch_id}/1.2/1.2.3/{sop}.dcm",
         size=10,
         checksum=Checksum.of(b"x"),

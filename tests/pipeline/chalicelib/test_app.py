@@ -14,7 +14,7 @@ from chalicelib.errors import MessagesFailed, ServiceUnavailable, SettingsError
 @pytest.fixture(autouse=True)
 def _queue(_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of what a function needs, only what the API and the queue's consumer do.
-    for name in ("DATASTORE_ID", "RESULTS_BUCKET"):
+    for name in ("DATA_ACCESS_ROLE_ARN", "RESULTS_BUCKET"):
         monkeypatch.delenv(name)
     aws.sqs().create_queue(QueueName="dicom-import")
 
@@ -118,6 +118,8 @@ def test_a_function_names_the_settings_it_misses() -> None:
     event = {"batchId": batch_id, "bucket": "dicom", "manifestKey": f"batches/{batch_id}.json"}
     with (
         Client(app.app) as client,
-        pytest.raises(SettingsError, match=r"DATASTORE_ID is not set.*RESULTS_BUCKET is not set"),
+        pytest.raises(
+            SettingsError, match=r"DATA_ACCESS_ROLE_ARN is not set.*RESULTS_BUCKET is not set"
+        ),
     ):
         client.lambda_.invoke("start_import_job", event)

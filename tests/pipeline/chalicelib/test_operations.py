@@ -13,7 +13,7 @@ from chalice.test import Client
 from chalicelib import aws, wiring
 from chalicelib.api.routes import ROUTES
 from chalicelib.imports.aside import failed_key, move_all
-from chalicelib.imports.rows import import_request, instance_row, new_job
+from chalicelib.imports.rows import import_request, new_job
 from chalicelib.operations.command_line import run
 from chalicelib.operations.dead_letters import move, redrive
 from chalicelib.stores.s3_files import S3Files
@@ -35,6 +35,7 @@ from tests.unit.chalicelib.builders import (
     a_batch,
     a_manifest,
     an_instance,
+    instance_row,
     overwrite,
 )
 from tests.unit.contract.test_part10 import meta

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.imports import rows
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest, ImportView
@@ -25,7 +26,14 @@ from contract.errors import ProductError
 from contract.keys import InstanceKey, manifest_key
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender, Target, to_metadata
-from contract.records import BatchRecord, BatchState, Counts, InstanceRecord, JobStatus
+from contract.records import (
+    BatchRecord,
+    BatchState,
+    Counts,
+    InstanceRecord,
+    InstanceState,
+    JobStatus,
+)
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 BATCH = "20261123T093000Z-0001020304050607"
@@ -73,6 +81,35 @@ def a_manifest(count: int = 2, datastore_id: str | None = None, batch_id: str = 
     )
 
 
+def instance_rows(
+    manifest: Manifest,
+    state: InstanceState,
+    now: datetime,
+    *,
+    datastore_id: str = DATASTORE,
+    job_id: str | None = None,
+    reason: str | None = None,
+) -> list[InstanceRecord]:
+    """Every instance of a batch in one and the same state."""
+    made = rows.instance_rows(manifest, manifest.datastore_id or datastore_id, state, now)
+    return [replace(row, job_id=job_id, reason=reason) for row in made]
+
+
+def instance_row(
+    batch_id: str,
+    instance: ManifestInstance,
+    state: InstanceState,
+    now: datetime,
+    *,
+    datastore_id: str = DATASTORE,
+    job_id: str | None = None,
+    reason: str | None = None,
+) -> InstanceRecord:
+    """One instance's row."""
+    made = rows.instance_row(batch_id, datastore_id, instance, state, now)
+    return replace(made, job_id=job_id, reason=reason)
+
+
 def a_batch(state: BatchState = BatchState.CLOSED, batch_id: str = BATCH) -> BatchRecord:
     return BatchRecord(
         batch_id=batch_id,
@@ -105,7 +142,7 @@ def keep_batch(stores: Stores, manifest: Manifest) -> None:
     objects.bodies[BUCKET, manifest_key(batch_id)] = manifest.to_json()
     objects.bodies |= {(BUCKET, each.key): a_body(each) for each in manifest.instances}
     batch = a_batch(BatchState.IMPORTING, batch_id)
-    batches.rows[batch_id] = replace(batch, datastore_id=manifest.datastore_id)
+    batches.rows[batch_id] = replace(batch, datastore_id=manifest.datastore_id or DATASTORE)
 
 
 def a_body(instance: ManifestInstance) -> bytes:
@@ -115,12 +152,12 @@ def a_body(instance: ManifestInstance) -> bytes:
     return plain if is_plain else str(instance.checksum).encode()
 
 
-def keep_metadata(stores: Stores, each: ManifestInstance, datastore_id: str = "0" * 32) -> None:
+def keep_metadata(stores: Stores, each: ManifestInstance) -> None:
     """As the receiver puts it on an instance's object."""
     assert isinstance(stores.objects, MemoryObjects)
     stores.objects.metadata[BUCKET, each.key] = to_metadata(
         InstanceKey.parse(each.key), each.sop_class_uid, each.transfer_syntax_uid,
-        each.study_date, each.checksum, SENDER, Target("study", datastore_id, urgent=True),
+        each.study_date, each.checksum, SENDER, Target("study", "0" * 32, urgent=True),
     )  # fmt: skip
 
 

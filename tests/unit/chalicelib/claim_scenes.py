@@ -7,9 +7,9 @@ from typing import cast
 
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.failure import record_failure
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.operations.journal import MemoryJournal
+from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores import Stores
@@ -19,6 +19,7 @@ from chalicelib.stores.memory import MemoryInstances, MemoryObjects
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
 from contract.keys import RowKey, bytes_name, manifest_key
+from contract.manifest import Manifest
 from contract.records import InstanceRecord, InstanceState
 from tests.unit.chalicelib.builders import (
     BUCKET,
@@ -29,6 +30,7 @@ from tests.unit.chalicelib.builders import (
     FakeHealthImaging,
     a_context,
     a_manifest,
+    instance_rows,
     is_there,
     keep_batch,
     keep_metadata,
@@ -55,7 +57,7 @@ def sent(bodies: Mapping[str, bytes], targets: Mapping[str, str] = MappingProxyT
         manifest = a_manifest(1, targets.get(batch_id), batch_id)
         keep_batch(stores, manifest)
         objects_of(stores).bodies[BUCKET, manifest.instances[0].key] = body
-        keep_metadata(stores, manifest.instances[0], targets.get(batch_id, "0" * 32))
+        keep_metadata(stores, manifest.instances[0])
     return stores
 
 
@@ -76,8 +78,12 @@ def before_first_write(stores: Stores, then: Callable[[], object]) -> None:
     store.swap_many = swap_many  # type: ignore[method-assign]
 
 
+def manifest_of(stores: Stores, batch_id: str) -> Manifest:
+    return Manifest.from_json(objects_of(stores).bodies[BUCKET, manifest_key(batch_id)])
+
+
 def close(stores: Stores, batch_id: str) -> None:
-    rows = instance_rows(a_manifest(1, batch_id=batch_id), RECEIVED, NOW)
+    rows = instance_rows(manifest_of(stores, batch_id), RECEIVED, NOW)
     ledger.register(stores.instances, rows)
 
 
@@ -93,7 +99,8 @@ def start(stores: Stores, batch_id: str, *, skips: bool = True, default: str = D
 
 def ends(stores: Stores, batch_id: str, state: InstanceState = IMPORTED, job_id: str = "j") -> None:
     """Its job has ended; of a failure, the object stays where it is."""
-    rows = instance_rows(a_manifest(1, batch_id=batch_id), state, NOW, job_id=job_id, reason="why")
+    manifest = manifest_of(stores, batch_id)
+    rows = instance_rows(manifest, state, NOW, job_id=job_id, reason="why")
     image_set = "a" * 32 if state is IMPORTED else None
     placed = [replace(row, image_set_id=image_set) for row in rows]
     ledger.record(stores.instances, batch_id, placed, is_there)
@@ -117,9 +124,18 @@ def rows(stores: Stores) -> dict[str, tuple[InstanceState, str | None]]:
     return {row.batch_id: (row.state, row.beside) for row in found}
 
 
-def retry(stores: Stores, batch_id: str) -> str:
-    operations = Operations(a_context(stores, FakeHealthImaging()), MemoryJournal())
-    return retry_batch(batch_id, "why", operations).batch_id
+def retry(stores: Stores, batch_id: str, default: str = DATASTORE) -> str:
+    return retry_batch(batch_id, "why", operations(stores, default)).batch_id
+
+
+def release(stores: Stores, batch_id: str, default: str = DATASTORE) -> str:
+    key = manifest_of(stores, batch_id).instances[0].key
+    return release_instance("1.2.3.1", "why", key, operations(stores, default)).batch_id
+
+
+def operations(stores: Stores, default: str) -> Operations:
+    settings = SETTINGS.model_copy(update={"datastore_id": default})
+    return Operations(a_context(stores, FakeHealthImaging(), settings=settings), MemoryJournal())
 
 
 def start_again(stores: Stores, batch_id: str) -> bool:

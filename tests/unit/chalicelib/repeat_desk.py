@@ -11,7 +11,6 @@ from chalicelib.errors import (
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.late import ask_again
-from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, MemoryJournal
@@ -29,6 +28,7 @@ from contract.records import BatchState, Counts, InstanceState, JobStatus
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     EXECUTION,
     NEWER_BATCH,
     NOW,
@@ -37,6 +37,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     files_of,
+    instance_row,
     keep_metadata,
     keep_results,
     lines,
@@ -110,7 +111,7 @@ class Desk:
 
     def close(self, batch_id: str) -> None:
         """What the manifest's event does."""
-        assert close_batch(BUCKET, manifest_key(batch_id), self.stores, LATER)
+        assert close_batch(BUCKET, manifest_key(batch_id), self.stores, DATASTORE, LATER)
 
 
 def retry(operations: Operations) -> Entry:

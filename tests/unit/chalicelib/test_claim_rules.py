@@ -6,13 +6,18 @@ from dataclasses import replace
 import pytest
 from chalicelib.imports.claim_rules import Answer, Facts, Left, decide
 from chalicelib.imports.comparison import Verdict
-from chalicelib.imports.rows import instance_row
 from chalicelib.stores.instances import Change
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.records import InstanceRecord, InstanceState
-from tests.unit.chalicelib.builders import BATCH, NEWER_BATCH, NOW, an_instance
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    NEWER_BATCH,
+    NOW,
+    an_instance,
+    instance_row,
+)
 
 DIGEST, OTHER_DIGEST = "SHA256:ours", "SHA256:theirs"
 SAME, OTHER, UNKNOWN, LATER = (

@@ -11,7 +11,6 @@ from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
@@ -33,6 +32,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     files_of,
+    instance_rows,
     is_there,
     keep_batch,
     keep_results,
@@ -292,8 +292,8 @@ def test_a_batch_whose_object_is_gone_does_not_stand() -> None:
 
 def test_a_batch_of_another_data_store_does_not_stand() -> None:
     stores = with_one_started()
-    batches = cast("MemoryBatches", stores.batches)
-    batches.rows[NEWER_BATCH] = replace(batches.rows[NEWER_BATCH], datastore_id="f" * 32)
+    rows = rows_by_uid(stores).values()
+    overwrite(stores.instances, [replace(row, datastore_id="f" * 32) for row in rows])
     assert begin(BATCH, stores) == {"1.2.3.1", "1.2.3.2"}
 
 

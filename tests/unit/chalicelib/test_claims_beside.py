@@ -8,7 +8,6 @@ import pytest
 from chalicelib.errors import ImportThrottled, ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
@@ -23,6 +22,7 @@ from tests.unit.chalicelib.builders import (
     FakeHealthImaging,
     a_context,
     a_manifest,
+    instance_rows,
     is_there,
     memory_stores,
     overwrite,

@@ -1,19 +1,22 @@
 """Batches of one instance for several data stores: what one has is nothing to another."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from chalicelib.intake.trigger import close_batch
 
+from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
-from contract.keys import bytes_name
-from contract.records import BatchState, InstanceState
+from contract.keys import bytes_name, manifest_key
+from contract.records import InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
     DATASTORE,
     NEWER_BATCH,
-    a_batch,
+    NOW,
     a_manifest,
 )
 from tests.unit.chalicelib.claim_scenes import (
@@ -26,6 +29,7 @@ from tests.unit.chalicelib.claim_scenes import (
     ends,
     fails,
     objects_of,
+    release,
     retry,
     rows,
     sent,
@@ -34,6 +38,7 @@ from tests.unit.chalicelib.claim_scenes import (
 )
 
 if TYPE_CHECKING:
+    from chalicelib.stores import Stores
     from chalicelib.stores.memory import MemoryBatches, MemoryJobs
 
 OLD_BATCH = "20261123T090000Z-0001020304050607"
@@ -84,18 +89,6 @@ def test_a_row_named_for_another_data_store_does_not_take_the_place_of_ones_own(
     assert sorted(start(stores, each) for each in (NEWER_BATCH, THIRD_BATCH)) == [False, True]
 
 
-@pytest.mark.parametrize("state", [FAILED, IMPORTED])
-def test_what_nobody_knows_the_data_store_of_any_more_keeps_its_row(state: InstanceState) -> None:
-    """The records of its batch and its job were deleted."""
-    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
-    close(stores, BATCH)
-    ends(stores, BATCH, state)
-    del cast("MemoryBatches", stores.batches).rows[BATCH]
-    close(stores, NEWER_BATCH)
-    assert start(stores, NEWER_BATCH)
-    assert rows(stores) == {BATCH: (state, None), NEWER_BATCH: (RECEIVED, SAME)}
-
-
 def test_a_batch_that_is_being_closed_is_not_imported_beside_by_another() -> None:
     """Its rows are there, and its record is not yet."""
     stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
@@ -128,31 +121,61 @@ def test_a_row_tells_its_data_store_though_the_records_are_gone() -> None:
     assert rows(stores) == {OLD_BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, named)}
 
 
+def for_the_default(stores: "Stores", batch_id: str, default: str = DATASTORE) -> None:
+    """The batch is closed while that is the default, and admitted."""
+    batches = cast("MemoryBatches", stores.batches)
+    del batches.rows[batch_id]
+    batch = close_batch(BUCKET, manifest_key(batch_id), stores, default, NOW)
+    assert batch is not None
+    assert batches.move(replace(batch, admitted_at=NOW), BatchEvent.ADMITTED)
+
+
 @pytest.mark.parametrize("body", [b"same", b"forged"])
-def test_a_batch_keeps_its_data_store_though_the_default_becomes_another(body: bytes) -> None:
-    """One runs, for the default as it was; the same is then sent for the new one."""
+@pytest.mark.parametrize("is_started", [True, False])
+def test_a_batch_keeps_its_data_store_though_the_default_becomes_another(
+    body: bytes, is_started: bool
+) -> None:
+    """One waits or runs, for the default as it was; the same is then sent for the new one."""
     stores = sent({BATCH: b"same", NEWER_BATCH: body})
-    cast("MemoryBatches", stores.batches).rows[BATCH] = a_batch(BatchState.CLOSED)
-    close(stores, BATCH)
-    assert start(stores, BATCH)
+    for_the_default(stores, BATCH)
+    if is_started:
+        assert start(stores, BATCH, default=D2)
+    for_the_default(stores, NEWER_BATCH, D2)
+    assert start(stores, NEWER_BATCH, default=D2)
+    assert is_started or start(stores, BATCH, default=D2)
+    named = bytes_name(str(Checksum.of(body)), D2)
+    assert rows(stores) == {BATCH: (RECEIVED, None), NEWER_BATCH: (RECEIVED, named)}
+    jobs = cast("MemoryJobs", stores.jobs).rows.values()
+    assert {job.batch_id: job.datastore_id for job in jobs} == {BATCH: DATASTORE, NEWER_BATCH: D2}
+
+
+@pytest.mark.parametrize("repeat", [retry, release])
+def test_what_failed_is_repeated_for_the_same_data_store(
+    repeat: Callable[["Stores", str, str], str],
+) -> None:
+    """The default has become another, into which the same bytes were imported meanwhile."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    for_the_default(stores, BATCH)
+    fails(stores, BATCH)
+    for_the_default(stores, NEWER_BATCH, D2)
+    assert start(stores, NEWER_BATCH, default=D2)
+    again = repeat(stores, BATCH, D2)
+    assert start_again(stores, again)
+    found = {row.batch_id: row.datastore_id for row in stores.instances.by_study("1.2")}
+    assert (found[again], found[NEWER_BATCH]) == (DATASTORE, D2)
+    jobs = cast("MemoryJobs", stores.jobs).rows.values()
+    assert DATASTORE in {job.datastore_id for job in jobs if job.batch_id == again}
+
+
+@pytest.mark.parametrize("state", [RECEIVED, IMPORTED])
+def test_a_batch_that_is_recorded_again_has_the_data_store_of_its_rows(
+    state: InstanceState,
+) -> None:
+    stores = sent({BATCH: b"same"})
+    for_the_default(stores, BATCH)
+    if state is IMPORTED:
+        ends(stores, BATCH)
+    for_the_default(stores, BATCH, D2)
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert batch.datastore_id == DATASTORE
-    close(stores, NEWER_BATCH)
-    assert start(stores, NEWER_BATCH, default=D2)
-    named = bytes_name(str(Checksum.of(body)), D2)
-    assert rows(stores) == {BATCH: (RECEIVED, None), NEWER_BATCH: (RECEIVED, named)}
-
-
-def test_a_job_tells_the_data_store_where_its_batch_names_none() -> None:
-    """The deployment's default was another one when the job was started."""
-    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
-    close(stores, BATCH)
-    assert start(stores, BATCH)
-    jobs = cast("MemoryJobs", stores.jobs).rows
-    (job_id,) = jobs
-    jobs[job_id] = replace(jobs[job_id], datastore_id=D2)
-    ends(stores, BATCH, job_id=job_id)
-    close(stores, NEWER_BATCH)
-    assert start(stores, NEWER_BATCH)
-    assert rows(stores) == {BATCH: (IMPORTED, None), NEWER_BATCH: (RECEIVED, SAME)}

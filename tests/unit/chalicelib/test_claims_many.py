@@ -8,24 +8,23 @@ from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports import claims, comparison
 from chalicelib.imports.comparison import Comparison
 from chalicelib.imports.execution import Execution
-from chalicelib.imports.rows import import_request, instance_rows, new_job
 from chalicelib.imports.start import start_import
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 
 from contract.batch_states import BatchEvent
 from contract.checksums import Checksum
-from contract.keys import DUPLICATES_PREFIX, manifest_key
+from contract.keys import DUPLICATES_PREFIX, bytes_name, manifest_key
 from contract.records import InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
     NEWER_BATCH,
     NOW,
-    SETTINGS,
     FakeHealthImaging,
     a_context,
     a_manifest,
+    instance_rows,
     keep_batch,
     keep_metadata,
     memory_stores,
@@ -114,12 +113,9 @@ def test_what_is_to_be_compared_later_stays_so_where_another_instance_is_contest
 
 
 def imported_elsewhere(stores: Stores, batch_id: str, store: str, beside: str | None) -> None:
-    """In a data store of its own, with the job's record."""
+    """In a data store of its own."""
     manifest = a_manifest(2, batch_id=batch_id)
-    request = import_request(manifest, store, BUCKET, SETTINGS)
-    execution = Execution(batch_id, BUCKET, manifest_key(batch_id))
-    stores.jobs.create(new_job(manifest, execution, request, f"job-{store}", NOW))
-    rows = instance_rows(manifest, IMPORTED, NOW, job_id=f"job-{store}")
+    rows = instance_rows(manifest, IMPORTED, NOW, datastore_id=store, job_id=f"job-{store}")
     overwrite(
         stores.instances, [replace(row, image_set_id="a" * 32, beside=beside) for row in rows]
     )
@@ -131,7 +127,7 @@ def test_what_goes_to_a_third_data_store_is_started_though_it_is_more_than_the_b
     """The first row is imported into D1, the one beside it into D2: nothing is to be compared."""
     stores = many(2, BATCH, NEWER_BATCH, THIRD_BATCH)
     imported_elsewhere(stores, BATCH, "d1", None)
-    imported_elsewhere(stores, NEWER_BATCH, "d2", str(Checksum.of(b"same")))
+    imported_elsewhere(stores, NEWER_BATCH, "d2", bytes_name(str(Checksum.of(b"same")), "d2"))
     small_budget(monkeypatch)
     assert start_in_the_end(stores, THIRD_BATCH)
 

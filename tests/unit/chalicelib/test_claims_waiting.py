@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key
-from chalicelib.imports.rows import instance_rows
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.memory_files import MemoryFiles
@@ -22,6 +21,7 @@ from tests.unit.chalicelib.builders import (
     NEWER_BATCH,
     NOW,
     a_manifest,
+    instance_rows,
     overwrite,
 )
 from tests.unit.chalicelib.claim_scenes import (
@@ -183,9 +183,8 @@ def test_what_is_imported_while_it_is_looked_at_is_not_imported_again() -> None:
 
 @pytest.mark.parametrize("skips", [False, True])
 def test_what_waits_for_another_data_store_keeps_its_row(skips: bool) -> None:
-    stores = sent({BATCH: b"same", NEWER_BATCH: b"same", THIRD_BATCH: b"same"})
-    memory = cast("MemoryBatches", stores.batches)
-    memory.rows[BATCH] = replace(memory.rows[BATCH], datastore_id="f" * 32)
+    bodies = dict.fromkeys((BATCH, NEWER_BATCH, THIRD_BATCH), b"same")
+    stores = sent(bodies, {BATCH: "f" * 32})
     close(stores, BATCH)
     assert start(stores, NEWER_BATCH, skips=skips)
     assert rows(stores) == {

@@ -102,7 +102,6 @@ def test_a_batch_that_waits_alone_starts_at_once(world: World) -> None:
     known = world.batches.get(batch.batch_id)
     assert known is not None
     assert (known.state, known.admitted_at) == (BatchState.IMPORTING, NOW)
-    assert known.datastore_id == world.desk().settings.datastore_id
     assert world.gate.holder is None
 
 

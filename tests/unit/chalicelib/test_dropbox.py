@@ -22,7 +22,15 @@ from contract.checksums import Checksum
 from contract.manifest import CloseReason, Manifest
 from contract.metadata import from_metadata
 from contract.part10 import Header
-from tests.unit.chalicelib.builders import BATCH, BUCKET, NOW, files_of, memory_stores, outbox_of
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    BUCKET,
+    DATASTORE,
+    NOW,
+    files_of,
+    memory_stores,
+    outbox_of,
+)
 from tests.unit.chalicelib.calls import Calls, Crash, die
 from tests.unit.contract.test_part10 import meta
 from tests.unit.store_scp.builders import SOP_INSTANCE, STUDY, data_set, element
@@ -286,7 +294,7 @@ def test_a_crash_at_any_call_loses_nothing_and_imports_nothing_twice(dies_at: in
 def test_a_file_that_comes_between_crash_and_next_try_changes_nothing_of_that(dies_at: int) -> None:
     def between(cloud: Cloud) -> None:
         for key in cloud.keys("batches/"):  # its event came meanwhile
-            close_batch(BUCKET, key, cloud.stores, NOW)
+            close_batch(BUCKET, key, cloud.stores, DATASTORE, NOW)
         cloud.drop(aa=a_file("1.2.3.9"))
 
     cloud = run_with_a_crash(dies_at, between)

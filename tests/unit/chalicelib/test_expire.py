@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from chalicelib.imports.rows import instance_row
 from chalicelib.operations.expire import Expiry, expirable, expire
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryObjects
@@ -25,6 +24,7 @@ from tests.unit.chalicelib.builders import (
     a_manifest,
     an_instance,
     files_of,
+    instance_row,
     memory_stores,
     outbox_of,
     overwrite,

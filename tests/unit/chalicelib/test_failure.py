@@ -14,7 +14,6 @@ from chalicelib.errors import (
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
-from chalicelib.imports.rows import instance_row, instance_rows
 from chalicelib.imports.status import check_status
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
@@ -38,6 +37,8 @@ from tests.unit.chalicelib.builders import (
     a_manifest,
     an_instance,
     files_of,
+    instance_row,
+    instance_rows,
     keep_metadata,
     memory_stores,
     overwrite,

@@ -11,7 +11,6 @@ from chalicelib.imports.aside import duplicate_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.outcomes import read_outcomes
-from chalicelib.imports.rows import instance_rows
 from chalicelib.stores import Stores
 from chalicelib.stores.instances import Change, Rows, register
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryObjects
@@ -29,6 +28,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     files_of,
+    instance_rows,
     keep_metadata,
     overwrite,
     rows_by_uid,

@@ -36,6 +36,7 @@ def row(
         series_instance_uid=series,
         sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
         batch_id=batch_id,
+        datastore_id="0" * 32,
         key=f"instances/{batch_id}/{study}/{series}/1.2.3.4.dcm",
         size=len(body),
         checksum=Checksum.of(body),
@@ -100,23 +101,33 @@ def test_a_failure_whose_object_has_gone_on_to_another_batch_is_not_told(
 OLD_KEY = row().key
 
 
+def named(body: bytes) -> str:
+    return bytes_name(str(Checksum.of(body)), "0" * 32)
+
+
 @pytest.mark.parametrize("state", ABSENT)
+@pytest.mark.parametrize("beside", [None, named(b"other bytes")])
 def test_the_copy_of_an_object_takes_the_place_of_the_row_that_it_is_a_copy_of(
-    store: MemoryInstances, state: InstanceState
+    store: MemoryInstances, state: InstanceState, beside: str | None
 ) -> None:
-    keep(store, row(OLD, state))
+    others = [] if beside is None else [row(OLDEST, IMPORTED)]
+    differs = beside is not None
+    old = replace(row(OLD, state, beside=beside), differs=differs)
+    store.rows = {each.row_key: each for each in (*others, old)}
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})
-    assert list(store.rows.values()) == [row(NEW)]
+    assert list(store.rows.values()) == [
+        *others,
+        replace(row(NEW, beside=beside), differs=differs),
+    ]
 
 
-@pytest.mark.parametrize("beside", [OLD, bytes_name(str(Checksum.of(b"bytes")), "0" * 32)])
-@pytest.mark.parametrize("differs", [True, False])
-def test_a_row_beside_another_is_replaced_by_one_that_will_be_compared(
-    store: MemoryInstances, beside: str, differs: bool
+@pytest.mark.parametrize("beside", [OLD, named(b"bytes")])
+def test_a_row_that_was_not_compared_is_replaced_by_one_that_will_be(
+    store: MemoryInstances, beside: str
 ) -> None:
     first = row(OLDEST, IMPORTED)
-    old = replace(row(OLD, FAILED, beside=beside), differs=differs)
+    old = row(OLD, FAILED, beside=beside)
     store.rows = {each.row_key: each for each in (first, old)}
     for _ in range(2):
         inherit(store, [row(NEW)], OLD, {OLD_KEY})

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from chalicelib.api import resources
 from chalicelib.errors import ObjectDenied
-from chalicelib.imports.rows import instance_row
 from chalicelib.imports.status import ask
 from chalicelib.operations.journal import MemoryJournal
 from chalicelib.operations.repeat import Operations
@@ -29,6 +28,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     an_instance,
+    instance_row,
     keep_batch,
     keep_metadata,
     memory_stores,
@@ -192,9 +192,8 @@ def test_what_a_job_left_out_names_the_batch_that_imports_it_into_the_same_data_
         keep_batch(stores, manifest)
     body = cast("MemoryObjects", stores.objects).bodies[BUCKET, a_manifest(1).instances[0].key]
     first = instance_row(oldest, an_instance("1.2.3.1", oldest), InstanceState.FAILED, NOW)
-    other = instance_row(
-        NEWER_BATCH, an_instance("1.2.3.1", NEWER_BATCH), InstanceState.IMPORTED, NOW
-    )
+    newer = an_instance("1.2.3.1", NEWER_BATCH)
+    other = instance_row(NEWER_BATCH, newer, InstanceState.IMPORTED, NOW, datastore_id=d2)
     named = replace(other, beside=bytes_name(str(Checksum.of(body)), d2), image_set_id="a" * 32)
     overwrite(stores.instances, [first, named])
     start(stores, service)

@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import pytest
 from chalicelib.api.progress import Progress
-from chalicelib.imports.rows import instance_row
 from chalicelib.stores.memory import MemoryBatches
 
 from contract.records import BatchState, InstanceState
-from tests.unit.chalicelib.builders import BATCH, NOW, a_batch, an_instance
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    NOW,
+    a_batch,
+    an_instance,
+    instance_row,
+)
 
 ROW = instance_row(BATCH, an_instance("1.2.3.1"), InstanceState.RECEIVED, NOW)
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from chalicelib.imports.rows import instance_row
 from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.operations.reconcile import (
     CURSOR_KEY,
@@ -28,6 +27,7 @@ from contract.records import BatchState, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     NEWER_BATCH,
     NOW,
     RESULTS,
@@ -35,6 +35,7 @@ from tests.unit.chalicelib.builders import (
     a_manifest,
     an_instance,
     files_of,
+    instance_row,
     memory_stores,
     overwrite,
     the_row,
@@ -48,7 +49,7 @@ def a_reconciliation(stores: Stores, now: Any = lambda: TWO_DAYS_ON) -> Reconcil
     assert isinstance(stores.objects, MemoryObjects)
     results = MemoryFiles(stores.objects, RESULTS)
     day, minute = timedelta(days=1), timedelta(minutes=1)
-    return Reconciliation(stores, files_of(stores), results, day, minute, now)
+    return Reconciliation(stores, DATASTORE, files_of(stores), results, day, minute, now)
 
 
 def a_stored_batch(state: BatchState | None, row: InstanceState | None) -> Stores:

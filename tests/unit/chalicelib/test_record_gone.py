@@ -9,7 +9,6 @@ from chalicelib.imports.aside import duplicate_key, move_all
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
 from chalicelib.imports.notice import import_noticed
-from chalicelib.imports.rows import instance_rows
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
@@ -32,6 +31,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     files_of,
+    instance_rows,
     keep_metadata,
     memory_stores,
 )
@@ -131,7 +131,7 @@ def test_a_batch_that_was_imported_and_is_closed_again_gets_no_second_job(
     if jobs_record == "gone":
         assert isinstance(stores.jobs, MemoryJobs)
         stores.jobs.rows.clear()
-    closed = close_batch(BUCKET, KEY, stores, LATER)
+    closed = close_batch(BUCKET, KEY, stores, DATASTORE, LATER)
     assert closed
     assert closed.job_id == "job1"
     assert start_import(EXECUTION, a_context(stores, service, LATER))["jobId"] == "job1"
@@ -165,8 +165,8 @@ def test_a_crash_before_a_batch_is_recorded_leaves_it_as_new_as_it_was() -> None
     rows = instance_rows(a_manifest(2), InstanceState.RECEIVED, NOW)
     ledger.register(stores.instances, rows)
     with pytest.raises(Crash):
-        close_batch(BUCKET, KEY, dying, NOW)
-    closed = close_batch(BUCKET, KEY, stores, NOW)
+        close_batch(BUCKET, KEY, dying, DATASTORE, NOW)
+    closed = close_batch(BUCKET, KEY, stores, DATASTORE, NOW)
     assert closed
     assert (closed.start_asked_at, closed.job_id) == (None, None)
 
@@ -174,7 +174,7 @@ def test_a_crash_before_a_batch_is_recorded_leaves_it_as_new_as_it_was() -> None
 def test_a_batch_that_is_new_has_no_job_to_be_looked_for() -> None:
     stores = memory_stores(a_manifest(2))
     delete_record(stores)
-    closed = close_batch(BUCKET, KEY, stores, NOW)
+    closed = close_batch(BUCKET, KEY, stores, DATASTORE, NOW)
     assert closed
     assert closed.start_asked_at is None
 

@@ -27,6 +27,7 @@ from contract.records import BatchRecord, BatchState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     NOW,
     a_batch,
     a_manifest,
@@ -35,7 +36,7 @@ from tests.unit.chalicelib.builders import (
     memory_stores,
 )
 
-SETTINGS = RecoverySettings(dicom_bucket=BUCKET)
+SETTINGS = RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE)
 LATER = NOW + timedelta(seconds=121)
 SENDER = Sender("CT1", "STORESCP", "10.0.0.1", "a1")
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from chalicelib.errors import NotFound, ObjectDenied, ServiceUnavailable
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all, unlisted_key
-from chalicelib.imports.rows import instance_row
 from chalicelib.operations import release as release_module
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused
@@ -22,6 +21,7 @@ from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
     NEWER_BATCH,
+    instance_row,
     keep_results,
     lines,
     overwrite,

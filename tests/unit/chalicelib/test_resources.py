@@ -14,7 +14,6 @@ from chalicelib.api.views import MAX_IMAGE_SETS, MAX_LISTED, instance_view, stud
 from chalicelib.errors import BadParameter, NotFound
 from chalicelib.imports.failure import record_failure
 from chalicelib.imports.outcome import MAX_WARNINGS
-from chalicelib.imports.rows import instance_row
 from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.operations.journal import Entry, MemoryJournal, numbered
@@ -43,6 +42,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     a_manifest,
     an_instance,
+    instance_row,
     keep_batch,
     memory_stores,
     overwrite,

@@ -8,7 +8,6 @@ from chalicelib.errors import (
     NotFound,
 )
 from chalicelib.imports.aside import failed_key
-from chalicelib.imports.rows import instance_row
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
@@ -23,6 +22,7 @@ from tests.unit.chalicelib.builders import (
     NEWER_BATCH,
     a_manifest,
     failed,
+    instance_row,
     keep_results,
     lines,
     overwrite,

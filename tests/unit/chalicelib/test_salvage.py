@@ -30,6 +30,7 @@ from contract.records import BatchRecord, BatchState, Counts, InstanceState, Job
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     EVENT,
     EXECUTION,
     NOW,
@@ -66,7 +67,7 @@ def a_closed_batch() -> Stores:
     stores.batches.rows.clear()
     for each in MANIFEST.instances:
         keep_metadata(stores, each)
-    closed = close_batch(BUCKET, KEY, stores, NOW)
+    closed = close_batch(BUCKET, KEY, stores, DATASTORE, NOW)
     assert closed
     stores.batches.move(replace(closed, admitted_at=NOW), BatchEvent.ADMITTED)
     return stores
@@ -158,7 +159,7 @@ def test_such_a_batch_is_retried_and_its_instances_are_released(
     objects_of(stores).denied.clear()
     operations = Operations(a_context(stores, FakeHealthImaging()), MemoryJournal())
     released = release_instance("1.2.3.3", "why", None, operations)
-    assert close_batch(BUCKET, manifest_key(released.batch_id), stores, NOW)
+    assert close_batch(BUCKET, manifest_key(released.batch_id), stores, DATASTORE, NOW)
     retried = retry_batch(BATCH, "why", operations)
     manifest = Manifest.from_json(files_of(stores).read(manifest_key(retried.batch_id), 10**6))
     assert [each.sop_instance_uid for each in manifest.instances] == ["1.2.3.1", "1.2.3.2"]
@@ -179,7 +180,7 @@ def test_the_event_of_the_manifest_that_is_written_again_changes_nothing() -> No
     gone(stores)
     fail(stores)
     ended = batch_of(stores)
-    assert close_batch(BUCKET, KEY, stores, NOW) is None
+    assert close_batch(BUCKET, KEY, stores, DATASTORE, NOW) is None
     assert batch_of(stores) == ended
 
 

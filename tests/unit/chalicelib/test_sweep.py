@@ -14,7 +14,7 @@ from chalicelib.imports.status import check_status
 from chalicelib.imports.sweep import MISSING, plan_sweep
 from chalicelib.stores import Stores
 from chalicelib.stores.files import StoredObject
-from chalicelib.stores.memory import MemoryJobs, MemoryObjects
+from chalicelib.stores.memory import MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,9 +197,8 @@ def test_a_batch_of_nothing_but_duplicates_needs_no_job(
 def test_what_was_imported_into_another_data_store_is_no_duplicate(
     stores: Stores, service: FakeHealthImaging
 ) -> None:
-    imported_before(stores, "1.2.3.1")
-    assert isinstance(stores.jobs, MemoryJobs)
-    stores.jobs.rows["job0"] = replace(stores.jobs.rows["job0"], datastore_id="f" * 32)
+    row = imported_before(stores, "1.2.3.1")
+    overwrite(stores.instances, [replace(row, datastore_id="f" * 32)])
     start(stores, service)
     assert keys(stores, batch_prefix(BATCH)) == {ONE, TWO}
 

@@ -20,6 +20,7 @@ from contract.records import BatchRecord, BatchState, InstanceState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
+    DATASTORE,
     NOW,
     a_batch,
     a_manifest,
@@ -77,7 +78,7 @@ def stores() -> Stores:
 def trigger(stores: Stores, *bodies: str, taken: Taken | None = None) -> tuple[Taken, FakeQueue]:
     taken, queue = taken or Taken(), FakeQueue()
     messages = [Message(str(number), body) for number, body in enumerate(bodies)]
-    intake = Intake(BUCKET, stores, NOW, taken.take_drops, taken.dispatch)
+    intake = Intake(BUCKET, stores, DATASTORE, NOW, taken.take_drops, taken.dispatch)
     try:
         trigger_imports(messages, intake, queue)
     except MessagesFailed:

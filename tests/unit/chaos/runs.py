@@ -47,7 +47,7 @@ def row(uid: str, state: InstanceState, reason: str | None = None, **more: Any) 
     stands = key(uid).quarantined("import-failed") if state is InstanceState.FAILED else key(uid)
     is_there = state is InstanceState.IMPORTED
     made = InstanceRecord(
-        uid, "1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.2", BATCH, str(stands), 5, CHECKSUM,
+        uid, "1.2", "1.2.3", "1.2.840.10008.5.1.4.1.1.2", BATCH, "0" * 32, str(stands), 5, CHECKSUM,
         state, NOW, job_id="job", reason=reason,
         image_set_id=IMAGE_SET if is_there else None, image_set_version=1 if is_there else None,
     )  # fmt: skip

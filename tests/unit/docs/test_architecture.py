@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from chalicelib.events.facts import dropped_event
 from chalicelib.imports.deletion import REASON
-from chalicelib.imports.rows import instance_row
 from chalicelib.settings import TableSettings
 from chalicelib.stores import items
 from chalicelib.stores.image_sets import image_set_key
@@ -25,7 +24,14 @@ from chalicelib.stores.schema import (
 from bench.pipeline.meter import write_units
 from contract.records import BatchState, Counts, InstanceState, JobRecord, JobStatus
 from infra.deploy.templates import REPOSITORY
-from tests.unit.chalicelib.builders import BATCH, NEWER_BATCH, NOW, a_batch, an_instance
+from tests.unit.chalicelib.builders import (
+    BATCH,
+    NEWER_BATCH,
+    NOW,
+    a_batch,
+    an_instance,
+    instance_row,
+)
 
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text()
 Cells = tuple[str, ...]
