@@ -85,6 +85,15 @@ def to_metadata(
     return metadata
 
 
+def told_checksum(metadata: Mapping[str, str]) -> Checksum | None:
+    """The checksum that the writer of an object has put into its metadata, if it is there.
+
+    Raises InvalidChecksum.
+    """
+    text = metadata.get(_CHECKSUM)
+    return None if text is None else Checksum.parse(text)
+
+
 def from_metadata(
     key: str, size: int, metadata: Mapping[str, str], checksum: Checksum | None = None
 ) -> tuple[ManifestInstance, Sender, Target]:

@@ -11,6 +11,7 @@ from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
 from chalicelib.stores import Stores, items
+from chalicelib.stores.blocked import MemoryBlocked
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import Change, Rows
@@ -116,7 +117,13 @@ class _Sample:
         studies = MemoryStudies(MemoryOutbox(batches))
         instances = _MeteredInstances(meter)
         self.stores = Stores(
-            self.objects, MemoryJobs(), batches, instances, studies, MemoryImageSets()
+            self.objects,
+            MemoryJobs(),
+            batches,
+            instances,
+            studies,
+            MemoryImageSets(),
+            MemoryBlocked(),
         )
         results = ListedFiles(self.objects, RESULTS, meter=meter)
         self.context = ImportContext(self.stores, self.files, results, _OneJob(), IMPORTS, START)

@@ -27,6 +27,7 @@ from chalicelib.intake.dispatch import Desk, dispatch
 from chalicelib.intake.trigger import Intake, Message, trigger_imports
 from chalicelib.settings import AdmissionSettings
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import MemoryBlocked
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryInstances
 from chalicelib.stores.outbox import MemoryOutbox
@@ -116,6 +117,7 @@ class Pipeline:
             self._instances,
             self._studies,
             MeteredImageSets(self.meter),
+            MemoryBlocked(),
         )
         self._gate = DeskGate(self.meter, self.clock, timing.call)
         self._admission = admission
@@ -187,7 +189,8 @@ class Pipeline:
                 self._stores,
                 IMPORTS.datastore_id,
                 self.clock.now(),
-                take_drops=frozenset,
+                block=_never_blocked,
+                take_drops=_nothing,
                 dispatch=partial(self._dispatch, "trigger_import"),
             )
             trigger_imports([message], intake, NoQueue())
@@ -330,6 +333,11 @@ class Pipeline:
         for place in self._bodies.pop(batch_id):
             del self._objects.bodies[place]
         del self._fed[batch_id]
+
+
+def _never_blocked(batch_id: str, error: Exception) -> None:
+    """Nothing fails here for good."""
+    raise NotImplementedError from error
 
 
 def _nothing() -> None:

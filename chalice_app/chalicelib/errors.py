@@ -6,9 +6,12 @@
     +-- SettingsError           the environment does not fit
     +-- InvalidEvent            a queue message is no S3 event
     +-- MessagesFailed          some messages of an SQS batch must come back
-    +-- AnnouncementsFailed     some events are not sent yet
-    +-- ObjectUnavailable       an S3 object is gone, or larger than anything of ours
+    +-- ObjectUnavailable       an S3 object is not there to be read
+    |   +-- ObjectMissing       it is gone
+    |   +-- ObjectTooLarge      it is larger than anything of ours
+    |   +-- ObjectChanged       it is not the one that was read
     +-- ObjectDenied            S3 refuses an object that may be there
+    +-- ObjectsStay             a batch's objects are not (all) deleted after their retention
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportRunning           the job has not ended: what was asked for must wait
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
@@ -39,10 +42,6 @@ class MessagesFailed(ProductError):
     """Some messages of an SQS batch failed; the others have been deleted from the queue."""
 
 
-class AnnouncementsFailed(ProductError):
-    """Some events could not be sent; they are there for the next invocation."""
-
-
 class ObjectUnavailable(ProductError):
     """An S3 object cannot be read; the message says why."""
 
@@ -55,11 +54,19 @@ class ObjectTooLarge(ObjectUnavailable):
     """An object is larger than anything the product writes or reads."""
 
 
+class ObjectChanged(ObjectUnavailable):
+    """An object was replaced since it was read; the newer one has an event of its own."""
+
+
 class ObjectDenied(ProductError):
     """S3 refuses an object: access to it or its key is denied, or it is archived.
 
     It may be there, and be read again once somebody has changed that.
     """
+
+
+class ObjectsStay(ProductError):
+    """Some of a batch's objects may not be deleted: S3 denies them, or they are others by now."""
 
 
 class ImportThrottled(ProductError):

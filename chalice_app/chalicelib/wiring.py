@@ -3,7 +3,6 @@
 import functools
 import os
 import uuid
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from chalicelib.intake.dispatch import Desk, dispatch
 from chalicelib.intake.dropbox import Dropbox, collect
 from chalicelib.intake.recovery import Recovery
 from chalicelib.intake.trigger import Intake
+from chalicelib.isolation import block
 from chalicelib.settings import (
     AdmissionSettings,
     ApiSettings,
@@ -29,6 +29,7 @@ from chalicelib.settings import (
     TableSettings,
 )
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import DynamoBlocked, Work
 from chalicelib.stores.dynamo_instances import DynamoInstances
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoJobs
 from chalicelib.stores.gate import DynamoGate
@@ -71,6 +72,7 @@ def stores() -> Stores:
         instances=DynamoInstances(client, tables.instance_table),
         studies=DynamoStudies(client, tables.study_table, outbox()),
         image_sets=DynamoImageSets(client, tables.batch_table),
+        blocked=DynamoBlocked(client, tables.batch_table),
     )
 
 
@@ -103,7 +105,10 @@ def intake() -> Intake:
         stores(),
         settings(AdmissionSettings).datastore_id,
         _now(),
-        take_drops=_take_drops,
+        block=lambda batch_id, error: block(
+            Work.INTAKE, batch_id, error, stores().blocked, outbox(), _now()
+        ),
+        take_drops=lambda: collect(dropbox()),
         dispatch=lambda batches: dispatch(desk(), batches),
     )
 
@@ -113,20 +118,15 @@ def dropbox() -> Dropbox:
     bucket = settings(IntakeSettings).dicom_bucket
     lock = DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "dropbox")
     holder = uuid.uuid4().hex
-    return Dropbox(_files(bucket), stores().instances, outbox(), lock, _now, holder)
-
-
-def _take_drops(keys: Sequence[str]) -> frozenset[str]:
-    """An event only says that there is something: what is not taken now is taken in a minute."""
-    collect(dropbox())
-    return frozenset(keys)
+    known = stores()
+    return Dropbox(_files(bucket), known.instances, known.blocked, outbox(), lock, _now, holder)
 
 
 def recovery() -> Recovery:
     """What one invocation recovers batches with."""
     recovery_settings = settings(RecoverySettings)
     files = _files(recovery_settings.dicom_bucket)
-    return Recovery(stores(), files, recovery_settings, _now())
+    return Recovery(stores(), outbox(), files, recovery_settings, _now())
 
 
 def outbox() -> DynamoOutbox:

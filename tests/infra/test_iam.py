@@ -17,11 +17,13 @@ from typing import Any
 import app
 import pytest
 from chalice.test import Client
-from chalicelib.intake.drops import COPIED_FROM
+from chalicelib.events.bus import EventBridge
 from chalicelib.operations.quarantine import OperationRefused
+from chalicelib.stores.copies import COPIED_FROM
 from chalicelib.stores.instances import Change
 from store_scp.s3 import requests
 
+from contract.batch_states import BatchEvent
 from contract.keys import INSTANCES_PREFIX, MANIFESTS_PREFIX, InstanceKey, manifest_key
 from contract.records import JobStatus
 from infra.deploy.templates import REPOSITORY
@@ -70,7 +72,8 @@ ACTIONS = {
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:ListMultipartUploads": ["s3:ListBucketMultipartUploads"],
     "s3:CopyObject": ["s3:GetObject", "s3:PutObject"],
-    "s3:DeleteObjects": ["s3:DeleteObject"],
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+    "s3:DeleteObject": ["s3:DeleteObject", "s3:GetObject"],
     "sqs:DeleteMessageBatch": ["sqs:DeleteMessage"],
 }
 # Lambda's own, for any function.
@@ -139,6 +142,73 @@ def a_failure_whose_job_record_is_gone(cloud: Cloud) -> None:
 def dropped_objects(cloud: Cloud) -> None:
     _drop(cloud)
     cloud.invoke("collect_dropbox", SCHEDULED)
+
+
+def _archived(cloud: Cloud, key: str, body: bytes) -> None:
+    """S3 denies to read it until somebody restores it."""
+    cloud.s3.put_object(Bucket=BUCKET, Key=key, Body=body, StorageClass="GLACIER")
+
+
+def _until_it_is_restored(cloud: Cloud, function: str, key: str, body: bytes) -> None:
+    """The function is blocked by an object, and a minute later no more."""
+    _archived(cloud, key, body)
+    cloud.invoke(function, SCHEDULED)
+    cloud.put(key, body)
+    cloud.now += timedelta(minutes=2)
+    cloud.invoke(function, SCHEDULED)
+
+
+def a_blocked_object(cloud: Cloud) -> None:
+    _until_it_is_restored(cloud, "collect_dropbox", "dropbox/a.dcm", CT)
+
+
+def a_blocked_batch(cloud: Cloud) -> None:
+    """Its manifest is there, and may not be read."""
+    cloud.close(A, [cloud.put_instance(A, "1.2.3.1")])
+    cloud.keep(A, BatchEvent.OPENED)
+    cloud.now += timedelta(hours=1)
+    body = cloud.s3.get_object(Bucket=BUCKET, Key=manifest_key(A))["Body"].read()
+    _until_it_is_restored(cloud, "recover_batches", manifest_key(A), body)
+
+
+def a_blocked_manifest(cloud: Cloud) -> None:
+    cloud.close(A, [cloud.put_instance(A, "1.2.3.1")])
+    body = cloud.s3.get_object(Bucket=BUCKET, Key=manifest_key(A))["Body"].read()
+    _archived(cloud, manifest_key(A), body)
+    with pytest.raises(Exception, match="message"):
+        cloud.invoke("trigger_import", queue_event(manifest_key(A)))
+
+
+def a_blocked_drop_of_the_queues(cloud: Cloud) -> None:
+    _archived(cloud, "dropbox/a.dcm", CT)
+    cloud.invoke("trigger_import", queue_event("dropbox/a.dcm"))
+    cloud.put("dropbox/a.dcm", CT)
+    cloud.now += timedelta(minutes=2)
+    cloud.invoke("trigger_import", queue_event("dropbox/a.dcm"))
+
+
+def an_object_that_is_not_the_one_that_was_imported(cloud: Cloud) -> None:
+    event = old_imports(cloud)
+    (key,) = (each["Key"] for each in cloud.s3.list_objects_v2(
+        Bucket=BUCKET, Prefix=f"{INSTANCES_PREFIX}{A}/")["Contents"])  # fmt: skip
+    cloud.put(key, b"another")
+    cloud.invoke("expire_objects", event)
+    cloud.remove(key)
+    cloud.now += timedelta(days=2)
+    cloud.invoke("expire_objects", event)
+
+
+def an_end_that_cannot_be_announced(cloud: Cloud) -> None:
+    event = CASES["announce_events"][1](cloud)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventBridge, "send", _refused)
+        cloud.invoke("announce_events", event)
+    cloud.now += timedelta(minutes=2)
+    cloud.invoke("announce_events", event)
+
+
+def _refused(*_: object) -> None:
+    raise KeyError("a bug")
 
 
 def old_objects(cloud: Cloud) -> None:
@@ -218,10 +288,15 @@ SCENARIOS: dict[str, list[Scenario]] = {
         a_retry_that_looks_for_the_job,
         a_retry_that_looks_for_the_instances,
     ],
-    "collect_dropbox": [dropped_objects],
+    "collect_dropbox": [dropped_objects, a_blocked_object],
+    "announce_events": [an_end_that_cannot_be_announced],
+    "trigger_import": [a_blocked_manifest, a_blocked_drop_of_the_queues],
     "reconcile": [old_objects],
-    "expire_objects": [an_old_import_that_left_one_out],
-    "recover_batches": [a_repeated_batch_of_other_bytes],
+    "expire_objects": [
+        an_old_import_that_left_one_out,
+        an_object_that_is_not_the_one_that_was_imported,
+    ],
+    "recover_batches": [a_repeated_batch_of_other_bytes, a_blocked_batch],
     "record_failure": [a_failed_import_of_what_another_has, a_failure_whose_job_record_is_gone],
     "on_import_event": [an_event_of_a_job_whose_record_is_gone],
 }
@@ -288,6 +363,10 @@ def tables_of(cloud: Cloud, found: set[tuple[str, str]]) -> Iterator[None]:
     def listen(name: str, parameters: Mapping[str, Any]) -> None:
         if cloud.calls.watched:
             found.update(on_tables(name, parameters))
+
+        if name == "s3:CopyObject" and parameters.get("TaggingDirective") != "REPLACE":
+            # It copies tags, which takes s3:GetObjectTagging and s3:PutObjectTagging: no role may.
+            raise AssertionError("an object with tags cannot be copied")
 
     with aws_mock.reading_parameters(listen):
         yield

@@ -11,6 +11,7 @@ from chalicelib.intake import recovery
 from chalicelib.intake.recovery import Recovery
 from chalicelib.operations import retry
 from chalicelib.settings import RecoverySettings
+from chalicelib.stores.outbox import MemoryOutbox
 
 from contract.errors import InvalidKey, InvalidManifest, ProductError
 from contract.records import JobStatus
@@ -110,7 +111,8 @@ def _recover(task: Task, calls: Calls) -> Any:
     context = calls.context()
     settings = RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE)
     now = context.now + timedelta(hours=1)
-    return recovery.recover_batches(Recovery(context.stores, context.files, settings, now))
+    outbox = MemoryOutbox(calls.cloud.batches)
+    return recovery.recover_batches(Recovery(context.stores, outbox, context.files, settings, now))
 
 
 _ACTIONS: Mapping[str, Callable[[Task, Calls], Any]] = {

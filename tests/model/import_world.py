@@ -10,6 +10,7 @@ from chalicelib.imports.execution import Execution
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import MemoryJournal
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import MemoryBlocked
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
@@ -119,7 +120,13 @@ class Cloud:
         """Of studies, which announce what has happened, nothing is kept."""
         studies = MemoryStudies(MemoryOutbox(self.batches))
         return Stores(
-            self.objects, self.jobs, self.batches, self.instances, studies, self.image_sets
+            self.objects,
+            self.jobs,
+            self.batches,
+            self.instances,
+            studies,
+            self.image_sets,
+            MemoryBlocked(),
         )
 
     @property

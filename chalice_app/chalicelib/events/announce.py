@@ -8,18 +8,19 @@ there in the next minute.
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 import structlog
 
-from chalicelib.errors import AnnouncementsFailed, ObjectDenied, ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.events.bus import Bus
 from chalicelib.events.facts import batch_events, quarantine_events, study_event
 from chalicelib.events.quiet import LookAgain, Quiet, decide, ended_at
 from chalicelib.imports.aside import aside_of
 from chalicelib.imports.listing import studies_of
-from chalicelib.logs import describe
+from chalicelib.isolation import Isolation
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.files import Files
 from chalicelib.stores.lock import Lock
 from chalicelib.stores.objects import read_manifest
@@ -55,7 +56,7 @@ class Announcer:
 def announce(announcer: Announcer) -> bool:
     """Send what is to be sent; False if another invocation is at it.
 
-    Raises AnnouncementsFailed once all has been tried.
+    What fails stops no other (``isolation``). Raises ServiceUnavailable once all has been tried.
     """
     began = announcer.now()
     if not announcer.lock.take(announcer.holder, began, began + _HOLD):
@@ -74,26 +75,34 @@ class _Round:
         self._announcer = announcer
         self._stores, self._outbox = announcer.stores, announcer.outbox
         self._began = began
-        self._failed = 0
+        self._run = Isolation(
+            Work.ANNOUNCEMENT, announcer.stores.blocked, announcer.outbox, announcer.now
+        )
 
     def work(self) -> None:
         """Batches before the studies that their end may bring up."""
         due, until = self._outbox.due, self._began
-        self._each("batch", due(Due.ANNOUNCE, until), self._announce_batch)
-        self._each("study", self._stores.studies.due(until), self._look_at_study)
-        self._each("event", due(Due.EVENT, until), self._send_event)
-        if self._failed:
-            raise AnnouncementsFailed(f"{self._failed} announcements failed")
+        is_all = (
+            self._each(due(Due.ANNOUNCE, until), self._announce_batch)
+            and self._each(self._stores.studies.due(until), self._look_at_study)
+            and self._each(due(Due.EVENT, until), self._send_event)
+        )
+        if is_all:
+            self._run.forget_others()
+        self._run.finish()
 
-    def _each(self, what: str, keys: Iterator[str], do: Callable[[str], None]) -> None:
+    def _each(self, keys: Iterator[str], do: Callable[[str], None]) -> bool:
+        """False if time was up before the last."""
         for key in keys:
             if self._announcer.now() - self._began > _WORK:
-                return
-            try:
-                do(key)
-            except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
-                self._failed += 1
-                _log.warning("announcement_failed", due=what, **describe(error))
+                return False
+            if self._run.is_due(key):
+                self._run.attempt(key, partial(self._do, do, key))
+        return True
+
+    def _do(self, do: Callable[[str], None], key: str) -> None:
+        do(key)
+        self._run.succeeded(key)
 
     def _announce_batch(self, batch_id: str) -> None:
         batch = self._stores.batches.get(batch_id)

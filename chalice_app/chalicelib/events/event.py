@@ -20,6 +20,7 @@ class EventType(StrEnum):
     IMPORT_FAILED = "Import Failed"
     INSTANCE_QUARANTINED = "Instance Quarantined"
     STUDY_QUIET = "Study Quiet"
+    WORK_BLOCKED = "Work Blocked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Event:
         return str(self.detail["eventId"])
 
 
-def an_event(kind: EventType, subject: str, occurred_at: datetime, **detail: Any) -> Event:
+def an_event(kind: EventType, subject: str, occurred_at: datetime, /, **detail: Any) -> Event:
     """The event of a fact that ``subject`` alone tells from all others of its type."""
     digest = hashlib.sha256(f"{kind}:{subject}".encode()).hexdigest()
     known = {name: value for name, value in detail.items() if value is not None}

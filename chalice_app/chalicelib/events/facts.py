@@ -10,6 +10,7 @@ from typing import Any
 
 from chalicelib.events.event import Event, EventType, an_event
 from chalicelib.operations.quarantine import original_key
+from chalicelib.stores.blocked import Blocked
 from contract.errors import InvalidKey
 from contract.keys import QUARANTINE_PREFIX, InstanceKey
 from contract.records import BatchRecord, BatchState, JobRecord
@@ -58,6 +59,20 @@ def study_event(study_instance_uid: str, batch_ids: Collection[str], since: date
         quietSince=to_iso(since),
         batchCount=len(batch_ids),
         batchIds=sorted(batch_ids)[:MAX_LISTED],
+    )
+
+
+def blocked_event(record: Blocked) -> Event:
+    """Work Blocked: something cannot be handled until somebody changes something."""
+    return an_event(
+        EventType.WORK_BLOCKED,
+        f"{record.work}:{record.subject}:{to_iso(record.since)}",
+        record.since,
+        work=str(record.work),
+        subject=record.subject,
+        reason=record.reason,
+        why=record.why,
+        since=to_iso(record.since),
     )
 
 

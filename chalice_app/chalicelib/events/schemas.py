@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.events.event import VERSION, EventType
 from chalicelib.events.facts import MAX_LISTED
+from chalicelib.stores.blocked import Work
 from contract.records import BatchState
 
 Schema = dict[str, Any]
@@ -107,6 +108,21 @@ SCHEMAS: dict[EventType, Schema] = {
             "quietSince": _text("when its last batch ended, ISO 8601 UTC", _TIME),
             "batchCount": _number("batches since the study was quiet last"),
             "batchIds": _texts("their ids", _BATCH_ID),
+        },
+    ),
+    EventType.WORK_BLOCKED: _object(
+        "An object or a batch cannot be handled until somebody changes something; it is tried "
+        "again at growing intervals. `GET /blocked` lists all that are.",
+        {
+            "work": {
+                "type": "string",
+                "enum": [str(work) for work in Work if work is not Work.ANNOUNCEMENT],
+                "description": "what was to be done with it",
+            },
+            "subject": _text("a batch's id; of a dropped object, a digest of its key and ETag"),
+            "reason": _text("the error's name"),
+            "why": _text("what the error says, such as S3's operation and code"),
+            "since": _text("when it failed first, ISO 8601 UTC", _TIME),
         },
     ),
     EventType.INSTANCE_QUARANTINED: _object(

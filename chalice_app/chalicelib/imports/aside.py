@@ -8,8 +8,8 @@ from functools import partial
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ServiceUnavailable
-from chalicelib.stores.files import Files, ObjectChanged
+from chalicelib.errors import ObjectChanged, ObjectDenied, ObjectMissing, ServiceUnavailable
+from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
 from contract.errors import InvalidKey
 from contract.keys import (
@@ -85,7 +85,7 @@ def _move(files: Files, target: Callable[[str], str], more: Mapping[str, str], k
         source = files.head(key)
         kept = {name: text for name, text in source.metadata.items() if name != "reason"}
         files.copy(source, target(key), {**kept, **more})
-        files.delete([key])
+        files.delete(key, source.etag)
     except ObjectMissing:
         return True
     except ObjectDenied as error:

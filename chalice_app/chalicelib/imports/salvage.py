@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
+from chalicelib.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectUnavailable
 from chalicelib.imports.aside import INVALID_MANIFEST, NOT_LISTED, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
@@ -119,7 +119,7 @@ def restore_manifest(
         pass  # nothing to put aside: it is written below
     except (InvalidManifest, ObjectUnavailable) as error:
         target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
-        with suppress(ObjectMissing):
+        with suppress(ObjectMissing, ObjectChanged):  # what stands there then is kept
             objects.move(execution.bucket, key, target, {"reason": str(error)})
     except (InvalidKey, ObjectDenied):
         return

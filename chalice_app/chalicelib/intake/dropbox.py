@@ -1,30 +1,35 @@
 """Objects put under ``dropbox/`` by any tool: read, grouped by study, copied into batches.
 
-An event only says that there is something. Whoever has the lock takes all that lies there, so that
-thousands of events become a few batches, and an event that was lost costs a minute, until the
-schedule's next look. It may crash anywhere: a batch's id follows from what is in it, its manifest's
-PUT commits it, and an object leaves the dropbox only behind that.
+An event only says that there is something. The invocation that has the lock collects all that lies
+there, so that thousands of events become a few batches, and an event that was lost costs a minute,
+until the scheduled invocation. It may crash anywhere: a batch's id follows from what is in it, its
+manifest's PUT commits it, and only then are the objects that it copied deleted, and no others that
+came to their places since.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 
 import structlog
 
-from chalicelib.errors import ObjectMissing, ObjectUnavailable, ServiceUnavailable
+from chalicelib.errors import ObjectChanged, ObjectMissing
 from chalicelib.events.facts import dropped_event
 from chalicelib.intake.drops import (
-    COPIED_FROM,
     Dropped,
     Unfit,
+    digest,
     group_id,
     group_manifest,
     judge,
     plan,
 )
-from chalicelib.stores.files import Files, ObjectChanged
+from chalicelib.isolation import Isolation
+from chalicelib.stores.blocked import BlockedStore, Work
+from chalicelib.stores.copies import etag_of_original
+from chalicelib.stores.files import Files, StoredObject
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.lock import Lock
 from chalicelib.stores.objects import MAX_MANIFEST_BYTES
@@ -41,7 +46,7 @@ LONG_BEGINNING_BYTES = 4 * 1024 * 1024
 _ROUND = 2_000
 # The last round begins within this; then the function's 120 s are enough for it.
 _WORK = timedelta(seconds=60)
-# Longer than the function may run: whoever holds the lock for longer is dead.
+# Longer than the function may run: the lock of an invocation that died is free after this.
 _HOLD = timedelta(seconds=150)
 _log = structlog.get_logger()
 
@@ -52,6 +57,7 @@ class Dropbox:
 
     files: Files
     instances: InstanceStore
+    blocked: BlockedStore
     outbox: Outbox
     lock: Lock
     now: Callable[[], datetime]
@@ -59,74 +65,92 @@ class Dropbox:
 
 
 def collect(box: Dropbox) -> bool:
-    """Make batches of what lies in the dropbox; False if another invocation is at it."""
+    """Make batches of what lies in the dropbox; False if another invocation is at it.
+
+    An object that fails stops no other (``isolation``). Raises ServiceUnavailable at the end if
+    AWS did not answer for some; they are there for the next invocation.
+    """
     began = box.now()
     if not box.lock.take(box.holder, began, began + _HOLD):
         return False
     try:
-        for keys in _rounds(box.files):
-            import_dropped(keys, box)
-            if box.now() - began > _WORK:
-                break  # the schedule's next look goes on
+        _collect_all(box, began)
     finally:
         box.lock.leave(box.holder)
     return True
 
 
-def import_dropped(keys: Sequence[str], box: Dropbox) -> None:
-    """Make batches of the objects under ``keys``, or put them into quarantine.
+def _collect_all(box: Dropbox, began: datetime) -> None:
+    run = Isolation(Work.DROPBOX, box.blocked, box.outbox, box.now)
+    for sources in _rounds(box.files):
+        import_dropped(sources, box, run)
+        if box.now() - began > _WORK:
+            break  # the scheduled invocation goes on
+    else:
+        run.forget_others()
+    run.finish()
+
+
+def import_dropped(sources: Sequence[StoredObject], box: Dropbox, run: Isolation) -> None:
+    """Make batches of objects, or put them into quarantine.
 
     One that meets an error stays where it is, for the next try.
     """
-    found = in_threads(lambda key: _inspect(key, box.files), list(keys))
+    due = [source for source in sources if run.is_due(digest(source))]
+    found = in_threads(
+        lambda source: run.attempt(digest(source), lambda: _inspect(source.key, box.files)), due
+    )
     unfit = [each for each in found if isinstance(each, Unfit)]
-    in_threads(lambda each: _put_aside(each, box), unfit)
+    in_threads(
+        lambda bad: run.attempt(digest(bad.source), lambda: _put_aside(bad, box, run)), unfit
+    )
     for group in plan(each for each in found if isinstance(each, Dropped)):
-        try:
-            _import_group(group, box)
-        except ServiceUnavailable as error:
-            _log.warning("dropbox_batch_failed", instances=len(group), reason=str(error))
+        batch_id = group_id(group)
+        if run.is_due(batch_id):
+            run.attempt(batch_id, partial(_import_group, batch_id, group, box, run))
 
 
-def _rounds(files: Files) -> Iterator[list[str]]:
+def _rounds(files: Files) -> Iterator[list[StoredObject]]:
     # A console makes objects of no bytes for its folders.
-    keys = (each.key for each in files.list(DROPBOX_PREFIX) if not each.key.endswith("/"))
-    while chunk := list(islice(keys, _ROUND)):
+    sources = (
+        source for source in files.list(DROPBOX_PREFIX)
+        if source.size or not source.key.endswith("/")
+    )  # fmt: skip
+    while chunk := list(islice(sources, _ROUND)):
         yield chunk
 
 
 def _inspect(key: str, files: Files) -> Dropped | Unfit | None:
-    """What an object is; None where it is gone, or cannot be read now."""
+    """What an object is; None where it is gone."""
     try:
         found = judge(*files.begin(key, BEGINNING_BYTES))
         if isinstance(found, Unfit) and found.more_may_help:
             found = judge(*files.begin(key, LONG_BEGINNING_BYTES))
     except ObjectMissing:
         return None
-    except ServiceUnavailable as error:
-        _log.warning("dropped_object_unread", reason=str(error))
-        return None
     return found
 
 
-def _put_aside(bad: Unfit, box: Dropbox) -> None:
-    """Copy, announce, delete."""
+def _put_aside(bad: Unfit, box: Dropbox, run: Isolation) -> None:
+    """Copy, announce, delete; one that was replaced meanwhile is read anew in the next round."""
     try:
         box.files.copy(bad.source, bad.target, bad.metadata)
         box.outbox.keep(dropped_event(bad.target, bad.reason, box.now()))
-        box.files.delete([bad.source.key])
-    except (ObjectUnavailable, ServiceUnavailable) as error:
-        _log.warning("dropped_object_stays", reason=str(error))
-    else:
-        _log.warning("dropped_object_quarantined", key=bad.target)
+        box.files.delete(bad.source.key, bad.source.etag)
+    except (ObjectMissing, ObjectChanged):
+        return
+    run.succeeded(digest(bad.source))
+    _log.warning("dropped_object_quarantined", key=bad.target)
 
 
-def _import_group(group: Sequence[Dropped], box: Dropbox) -> None:
+def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Isolation) -> None:
     """Copy, commit, delete."""
-    files, batch_id = box.files, group_id(group)
-    done = _committed(group, box)
-    fresh = [each for each in group if each.source.key not in done]
-    copies = in_threads(lambda each: _copy(each, batch_id, files), fresh)
+    files = box.files
+    done, fresh = _committed(group, box, run)
+    copies = in_threads(
+        lambda each: run.attempt_once(digest(each.source), lambda: _copy(each, batch_id, files)),
+        fresh,
+    )
     entries = {each.source.key: entry for each, entry in zip(fresh, copies, strict=True) if entry}
     if entries:
         manifest = group_manifest(group, entries.values())
@@ -134,8 +158,22 @@ def _import_group(group: Sequence[Dropped], box: Dropbox) -> None:
         # Ours, or that of an earlier try, which may have missed an object.
         listed = _listed(batch_id, files)
         done |= {key for key, entry in entries.items() if entry.key in listed}
-    files.delete(done)
+    imported = [each.source for each in group if each.source.key in done]
+    in_threads(
+        lambda source: run.attempt_once(digest(source), lambda: _delete(source, files, run)),
+        imported,
+    )
+    run.succeeded(batch_id)
     _log.info("dropbox_batch", batch_id=batch_id, instances=len(entries))
+
+
+def _delete(source: StoredObject, files: Files, run: Isolation) -> None:
+    """Delete what was copied; another object that came to its place is collected as well."""
+    try:
+        files.delete(source.key, source.etag)
+    except ObjectChanged:
+        _log.info("dropped_object_replaced", object=digest(source))
+    run.succeeded(digest(source))
 
 
 def _listed(batch_id: str, files: Files) -> set[str]:
@@ -143,23 +181,32 @@ def _listed(batch_id: str, files: Files) -> set[str]:
     return {each.key for each in Manifest.from_json(body).instances}
 
 
-def _committed(group: Iterable[Dropped], box: Dropbox) -> set[str]:
-    """Objects that are in a batch already, by a try that died before it could delete them."""
+def _committed(
+    group: Sequence[Dropped], box: Dropbox, run: Isolation
+) -> tuple[set[str], list[Dropped]]:
+    """The keys of those that a try copied that died before it could delete them; and the others.
+
+    One whose copy may not be read is neither, and blocked.
+    """
     rows = box.instances.of_instances(each.instance for each in group)
 
-    def is_copied(each: Dropped) -> bool:
-        return any(_is_copy(row.key, each, box.files) for row in rows[each.instance])
+    def is_copied(each: Dropped) -> bool | None:
+        places = [row.key for row in rows.get(each.instance, ())]
+        return run.attempt_once(
+            digest(each.source), lambda: any(_is_copy(key, each, box.files) for key in places)
+        )
 
-    known = [each for each in group if each.instance in rows]
-    copied = in_threads(is_copied, known)
-    return {each.source.key for each, is_done in zip(known, copied, strict=True) if is_done}
+    copied = list(zip(group, in_threads(is_copied, list(group)), strict=True))
+    done = {each.source.key for each, is_done in copied if is_done}
+    return done, [each for each, is_done in copied if is_done is False]
 
 
 def _is_copy(key: str, each: Dropped, files: Files) -> bool:
     try:
-        return files.head(key).metadata.get(COPIED_FROM) == each.mark
+        metadata = files.head(key).metadata
     except ObjectMissing:
         return False
+    return etag_of_original(metadata, each.source.key) == each.source.etag
 
 
 def _copy(each: Dropped, batch_id: str, files: Files) -> ManifestInstance | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from chalicelib.stores.copies import origin
 from chalicelib.stores.files import StoredObject
 from contract.checksums import Checksum
 from contract.job_limits import BATCH, JOB, JobLimits, cut
@@ -20,8 +21,6 @@ from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender, Target, to_metadata
 from contract.part10 import Defect, Header, HeaderUnreadable, read_file
 
-# In a copy's metadata: which object it is a copy of (``mark_of``).
-COPIED_FROM = "copied-from"
 AE_TITLE = "DROPBOX"
 _SENDER = Sender(AE_TITLE, AE_TITLE, "dropbox", "dropbox")
 # A key may be 1,024 bytes, three times that when quoted; all of an object's metadata, 2 KB.
@@ -35,11 +34,6 @@ class Dropped:
     source: StoredObject
     header: Header
     transfer_syntax_uid: str
-
-    @property
-    def mark(self) -> str:
-        """Stands for this very object in its copy's metadata; names do not belong there."""
-        return _digest(self.source)
 
     @property
     def instance(self) -> str:
@@ -69,7 +63,7 @@ class Dropped:
             _SENDER,
             Target("study"),
         )
-        return described | {COPIED_FROM: self.mark}
+        return described | origin(self.source)
 
     def entry(self, batch_id: str, checksum: Checksum) -> ManifestInstance:
         """Its entry in a batch's manifest."""
@@ -97,7 +91,7 @@ class Unfit:
     @property
     def target(self) -> str:
         """Where it goes, under a digest of its key: a file's name may be a patient's."""
-        return quarantine_key(self.reason, _digest(self.source))
+        return quarantine_key(self.reason, digest(self.source))
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -139,9 +133,9 @@ def plan(dropped: Iterable[Dropped], limits: JobLimits = BATCH) -> list[tuple[Dr
 
 def group_id(group: Sequence[Dropped]) -> str:
     """The batch id of a group: the same for the same objects, whoever finds them when."""
-    digest = hashlib.sha256("\n".join(each.mark for each in group).encode()).digest()
+    combined = hashlib.sha256("\n".join(digest(each.source) for each in group).encode()).digest()
     latest = max(each.source.modified_at for each in group)
-    return new_batch_id(latest, digest[:BATCH_ENTROPY_BYTES])
+    return new_batch_id(latest, combined[:BATCH_ENTROPY_BYTES])
 
 
 def group_manifest(group: Sequence[Dropped], entries: Iterable[ManifestInstance]) -> Manifest:
@@ -156,10 +150,6 @@ def group_manifest(group: Sequence[Dropped], entries: Iterable[ManifestInstance]
     )
 
 
-def mark_of(key: str) -> str:
-    """What a copy's metadata says of the object it was made from."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _digest(source: StoredObject) -> str:
+def digest(source: StoredObject) -> str:
+    """Stands for this very object in logs, records and keys: names do not belong there."""
     return hashlib.sha256(f"{source.key}\n{source.etag}".encode()).hexdigest()

@@ -10,17 +10,22 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
-from chalicelib.errors import ObjectDenied
 from chalicelib.imports.aside import move_all, unlisted_key
 from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
 from chalicelib.intake.trigger import close_batch
+from chalicelib.isolation import Isolation
+from chalicelib.operations.quarantine import locate
 from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work
+from chalicelib.stores.copies import etag_of_original, origin
 from chalicelib.stores.files import Files, has_manifest
 from chalicelib.stores.objects import read_manifest
+from chalicelib.stores.outbox import Outbox
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.job_limits import BATCH, JobLimits, cut
@@ -43,6 +48,7 @@ class Recovery:
     """What recovering works with."""
 
     stores: Stores
+    outbox: Outbox
     files: Files
     settings: RecoverySettings
     now: datetime
@@ -72,35 +78,55 @@ def recover_batches(recovery: Recovery) -> int:
     """Close the open batches that are overdue, the oldest first; returns how many it closed.
 
     What a crash, or an invocation that ran out of time, leaves undone is overdue again after
-    RECOVERY_GRACE_SECONDS.
+    RECOVERY_GRACE_SECONDS. A batch that fails stops no other (``isolation``). Raises
+    ServiceUnavailable at the end if AWS did not answer for some.
     """
     grace = recovery.settings.recovery_grace_seconds
     ids = [line.batch_id for line in recovery.stores.batches.lines(BatchState.OPEN)]
     found = recovery.stores.batches.get_many(ids)
     opened = (found[each] for each in ids if each in found)
+    run = _isolation(Work.RECOVERY, recovery)
     late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
-    return sum(_recover_if_allowed(batch, recovery) for batch in late)
+    count = 0
+    for batch in late:
+        if run.is_due(batch.batch_id):
+            count += run.attempt(batch.batch_id, partial(_recover, batch, recovery, run)) or 0
+    run.forget_others()
+    intake = _close_blocked(recovery)
+    run.finish()
+    intake.finish()
+    return count
 
 
-def _recover_if_allowed(batch: BatchRecord, recovery: Recovery) -> bool:
-    """One batch with an object that may not be read does not stop the others; it stays OPEN."""
-    try:
-        return _recover(batch, recovery)
-    except ObjectDenied as error:
-        _log.warning("batch_not_recovered", batch_id=batch.batch_id, reason=str(error))
-        return False
+def _close_blocked(recovery: Recovery) -> Isolation:
+    """Close the batches whose manifests' events came, and which could not be closed then.
+
+    Their messages end in the dead-letter queue; this tries again for ever.
+    """
+    run = _isolation(Work.INTAKE, recovery)
+    for batch_id in run.due():
+        run.attempt(batch_id, partial(_close, batch_id, recovery, run))
+    return run
 
 
-def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
+def _isolation(work: Work, recovery: Recovery) -> Isolation:
+    return Isolation(work, recovery.stores.blocked, recovery.outbox, lambda: recovery.now)
+
+
+def _close(batch_id: str, recovery: Recovery, run: Isolation) -> None:
+    """The event of the manifest's PUT does this; here, in case that was lost, or it failed."""
+    bucket, default = recovery.files.bucket, recovery.settings.datastore_id
+    close_batch(bucket, manifest_key(batch_id), recovery.stores, default, recovery.now)
+    run.succeeded(batch_id)
+
+
+def _recover(batch: BatchRecord, recovery: Recovery, run: Isolation) -> bool:
     batches = recovery.stores.batches
     # It expires at once: the grace is time enough for a recovery, too.
     if not batches.take_lease(batch, OWNER, recovery.now):
         return False  # its owner, or another recovery, was quicker
     if has_manifest(batch.batch_id, recovery.files):
-        # The event of its PUT closes the batch; here, in case that was lost.
-        key = manifest_key(batch.batch_id)
-        bucket, default = recovery.files.bucket, recovery.settings.datastore_id
-        close_batch(bucket, key, recovery.stores, default, recovery.now)
+        _close(batch.batch_id, recovery, run)
         return True
     # Before the prefix is listed, so that no large instance is completed behind that.
     recovery.files.end_uploads(batch_prefix(batch.batch_id))
@@ -111,6 +137,7 @@ def _recover(batch: BatchRecord, recovery: Recovery) -> bool:
     else:
         empty = replace(batch, message=_EMPTY, ended_at=recovery.now)
         batches.move(empty, BatchEvent.QUARANTINED)
+    run.succeeded(batch.batch_id)
     _log.warning("batch_recovered", batch_id=batch.batch_id, instances=len(found))
     return True
 
@@ -134,9 +161,11 @@ def _without_earlier_parts(
     while has_manifest(part_id(batch_id, number), recovery.files):
         key = manifest_key(part_id(batch_id, number))
         part = read_manifest(recovery.stores.objects, recovery.files.bucket, key)
-        copied = {under(batch_id, each).key for each in part.instances} & rest.keys()
-        recovery.files.delete(copied)
-        rest = {key: each for key, each in rest.items() if key not in copied}
+        for copy in part.instances:
+            source = rest.get(under(batch_id, copy).key)
+            if source is not None and _is_copied(source, copy.key, recovery.files):
+                recovery.files.delete(source.source.key, source.source.etag)
+                del rest[source.source.key]
         number += 1
     return number, list(rest.values())
 
@@ -147,9 +176,16 @@ def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None
 
     def copy(each: Found) -> None:
         target = under(batch_id, each.instance).key
-        files.copy(each.source, target, each.source.metadata)
+        files.copy(each.source, target, {**each.source.metadata, **origin(each.source)})
 
     in_threads(copy, list(part))
     manifest = recovered_manifest(batch_id, part, recovery.now)
     files.create(manifest_key(batch_id), manifest.to_json())
-    files.delete(each.instance.key for each in part)
+    in_threads(lambda each: files.delete(each.source.key, each.source.etag), list(part))
+
+
+def _is_copied(found: Found, copied: str, files: Files) -> bool:
+    """Whether an earlier recovery has copied this very object; not if the copy is gone."""
+    copy = locate(copied, files)
+    key, etag = found.source.key, found.source.etag
+    return copy is not None and etag_of_original(copy.metadata, key) == etag

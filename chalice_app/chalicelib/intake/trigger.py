@@ -1,7 +1,7 @@
 """From the queue: manifests become closed batches that wait for their import, drops batches."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,21 +13,29 @@ import structlog
 from chalicelib.errors import (
     InvalidEvent,
     MessagesFailed,
+    ObjectChanged,
     ObjectMissing,
     ObjectUnavailable,
+    ServiceUnavailable,
 )
 from chalicelib.imports.aside import INVALID_MANIFEST, failed_key
 from chalicelib.imports.rows import closed_batch, instance_rows
-from chalicelib.intake.drops import COPIED_FROM, mark_of
 from chalicelib.logs import describe
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
+from chalicelib.stores.copies import COPIED_FROM, mark_of
 from chalicelib.stores.objects import ObjectStore, read_manifest
 from chalicelib.stores.studies import Arrival
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.errors import InvalidKey, InvalidManifest, ProductError
-from contract.keys import DROPBOX_PREFIX, MANIFESTS_PREFIX, InstanceKey, quarantine_key
+from contract.keys import (
+    DROPBOX_PREFIX,
+    MANIFESTS_PREFIX,
+    InstanceKey,
+    parse_manifest_key,
+    quarantine_key,
+)
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
@@ -55,15 +63,16 @@ class Queue(Protocol):
 class Intake:
     """What messages are turned into something with.
 
-    ``take_drops`` makes batches of objects in the dropbox and returns the keys it is done with;
-    ``dispatch`` starts imports, of these batches among others.
+    ``block`` records why a batch cannot be closed; ``take_drops`` makes batches of what lies
+    in the dropbox; ``dispatch`` starts imports, of these batches among others.
     """
 
     bucket: str
     stores: Stores
     default_datastore: str
     now: datetime
-    take_drops: Callable[[Sequence[str]], Set[str]]
+    block: Callable[[str, Exception], None]
+    take_drops: Callable[[], object]
     dispatch: Callable[[Sequence[BatchRecord]], object]
 
 
@@ -102,7 +111,9 @@ def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -
     told = [key for found in keys.values() for key in found or ()]
     drops = [key for key in told if key.startswith(DROPBOX_PREFIX)]
     closed, done = _close_all([key for key in told if key.startswith(MANIFESTS_PREFIX)], intake)
-    done |= _take_drops(drops, intake)
+    if drops:
+        _take_drops(intake)
+    done.update(drops)
     good = [each for each, found in keys.items() if found is not None and done.issuperset(found)]
     if len(good) < len(keys):
         queue.delete(good)
@@ -215,25 +226,33 @@ def _close_all(keys: Iterable[str], intake: Intake) -> tuple[list[BatchRecord], 
             )
         except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
             _log.warning("message_failed", **describe(error))
+            _block(key, error, intake)
             continue
         closed |= {batch.batch_id: batch} if batch else {}
         done.add(key)
     return list(closed.values()), done
 
 
-def _take_drops(keys: Sequence[str], intake: Intake) -> Set[str]:
-    if not keys:
-        return frozenset()
+def _block(key: str, error: Exception, intake: Intake) -> None:
+    """Record why a batch cannot be closed, if time alone does not mend it; recovery tries again."""
+    if isinstance(error, ServiceUnavailable):
+        return
+    with suppress(InvalidKey, ServiceUnavailable):  # the log has it
+        intake.block(parse_manifest_key(key), error)
+
+
+def _take_drops(intake: Intake) -> None:
+    """An event only says that there is something: the schedule collects what this does not."""
     try:
-        return intake.take_drops(keys)
+        intake.take_drops()
     except Exception as error:  # noqa: BLE001 - the manifests beside them must not suffer for it
-        _log.warning("message_failed", **describe(error))
-        return frozenset()
+        _log.warning("dropbox_not_collected", **describe(error))
 
 
 def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductError) -> None:
     target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
-    with suppress(ObjectMissing):  # a second event for it, at the same time
+    # A second event for it, at the same time; or another object, which has its own event.
+    with suppress(ObjectMissing, ObjectChanged):
         objects.move(bucket, key, target, {"reason": str(reason)})
     _log.warning("manifest_quarantined", key=target, reason=str(reason))
 

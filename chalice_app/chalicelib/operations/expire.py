@@ -4,21 +4,32 @@ S3's lifecycle could not: it counts from the PUT and knows no import, so a batch
 would lose what was acknowledged. Here, whatever stands still deletes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectUnavailable
+from chalicelib.errors import (
+    ObjectChanged,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectsStay,
+    ObjectUnavailable,
+)
+from chalicelib.isolation import Isolation
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.files import Files
 from chalicelib.stores.instances import Rows, own, shared_and_own, was_imported
 from chalicelib.stores.objects import read_manifest
 from chalicelib.stores.outbox import Due, Outbox
-from contract.errors import InvalidManifest
+from chalicelib.threads import in_threads
+from contract.errors import InvalidChecksum, InvalidManifest
 from contract.keys import manifest_key
 from contract.manifest import Manifest, ManifestInstance
+from contract.metadata import told_checksum
 
 # What is begun within this ends within the function's 900 s.
 _WORK = timedelta(seconds=600)
@@ -36,8 +47,8 @@ class Expiry:
     now: Callable[[], datetime]
 
 
-def expirable(manifest: Manifest, known: Rows) -> list[str]:
-    """The keys to delete, of a batch that ended IMPORTED or PARTIAL.
+def expirable(manifest: Manifest, known: Rows) -> list[ManifestInstance]:
+    """What is to be deleted, of a batch that ended IMPORTED or PARTIAL.
 
     ``known`` are the rows of its instances' checksums, and its own beside those of others. What
     failed was moved away before the batch ended. So what stands there was imported, unless the
@@ -49,38 +60,59 @@ def expirable(manifest: Manifest, known: Rows) -> list[str]:
         row = ours.get(instance.instance) or known.get(instance.row_key)
         return row is not None and (was_imported(row) or row.batch_id > manifest.batch_id)
 
-    return [each.key for each in manifest.instances if is_imported(each)]
+    return [each for each in manifest.instances if is_imported(each)]
 
 
 def expire(work: Expiry) -> int:
     """Delete for as long as is allowed, the oldest first; returns how many objects.
 
-    Raises ServiceUnavailable; the rest is there for the next invocation.
+    A batch that fails stops no other (``isolation``). Raises ServiceUnavailable at the end if AWS
+    did not answer for some; they are there for the next invocation.
     """
-    return sum(_expire(batch_id, work) for batch_id in _ripe(work)) if work.retention else 0
-
-
-def _ripe(work: Expiry) -> Iterator[str]:
-    began = work.now()
+    if not work.retention:
+        return 0
+    run = Isolation(Work.EXPIRY, work.stores.blocked, work.outbox, work.now)
+    began, count = work.now(), 0
     for batch_id in work.outbox.due(Due.EXPIRE, began - work.retention):
         if work.now() - began > _WORK:
-            return
-        yield batch_id
+            break
+        if run.is_due(batch_id):
+            count += run.attempt(batch_id, partial(_expire, batch_id, work, run)) or 0
+    else:
+        run.forget_others()
+    run.finish()
+    return count
 
 
-def _expire(batch_id: str, work: Expiry) -> int:
-    try:
-        keys = _keys(batch_id, work)
-        work.files.delete(keys)
-    except ObjectDenied as error:  # it is tried again in an hour; the others go on
-        _log.warning("batch_not_expired", batch_id=batch_id, reason=str(error))
-        return 0
+def _expire(batch_id: str, work: Expiry, run: Isolation) -> int:
+    """Raises ObjectsStay if an object is not deleted: the batch is tried again with the others."""
+    deleted = in_threads(partial(_delete, files=work.files), _expirable(batch_id, work))
+    if stay := deleted.count(False):
+        raise ObjectsStay(f"{stay} of {len(deleted)} objects are denied, or not as the batch's")
     work.outbox.done(batch_id, Due.EXPIRE)
-    _log.info("batch_expired", batch_id=batch_id, objects=len(keys))
-    return len(keys)
+    run.succeeded(batch_id)
+    _log.info("batch_expired", batch_id=batch_id, objects=len(deleted))
+    return len(deleted)
 
 
-def _keys(batch_id: str, work: Expiry) -> list[str]:
+def _delete(instance: ManifestInstance, files: Files) -> bool:
+    """Delete the object if it is the one that the batch had; False if it stays.
+
+    One that is gone was deleted before.
+    """
+    try:
+        found = files.head(instance.key)
+        if (found.checksum or told_checksum(found.metadata)) != instance.checksum:
+            return False
+        files.delete(instance.key, found.etag)
+    except ObjectMissing:
+        return True
+    except (ObjectChanged, ObjectDenied, InvalidChecksum):
+        return False
+    return True
+
+
+def _expirable(batch_id: str, work: Expiry) -> list[ManifestInstance]:
     """None without a manifest: what it listed stays, for reconciliation to account for."""
     try:
         manifest = read_manifest(work.stores.objects, work.files.bucket, manifest_key(batch_id))

@@ -15,12 +15,13 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectMissing, ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
 from chalicelib.imports.aside import INVALID_MANIFEST
-from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.intake.trigger import close_batch
+from chalicelib.logs import describe
 from chalicelib.metrics import embedded
 from chalicelib.stores import Stores
+from chalicelib.stores.copies import COPIED_FROM
 from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.stores.objects import read_manifest
 from contract.batch_states import ENDED
@@ -52,6 +53,8 @@ class Verdict(StrEnum):
     STILL_OPEN = "batch-still-open"
     NO_ROW = "not-in-the-ledger"
     NO_END = "without-an-end"
+    # S3 or DynamoDB does not say what it is: denied, archived, damaged, or away
+    UNKNOWN = "cannot-be-examined"
 
 
 @dataclass(slots=True)
@@ -152,12 +155,32 @@ def _examine(page: list[StoredObject], work: Reconciliation, report: Report) -> 
     for text, key in keys.items():
         verdict = Verdict.STRANGE_KEY
         if key is not None:
-            verdict = judge(key, batches[key.batch_id], rows.get(key.instance, ()))
-            verdict = look.again(key, verdict)
+            verdict = _verdict(key, batches[key.batch_id], rows.get(key.instance, ()), look)
         report.verdicts[verdict] += 1
         known_or_gone = verdict in (Verdict.ACCOUNTED, Verdict.LEFTOVER)
         if not known_or_gone and len(report.listed) < MAX_LISTED:
             report.listed.append((text, verdict))
+
+
+def _verdict(
+    key: InstanceKey,
+    batch: "BatchRecord | _Unknown | None",
+    rows: Sequence[InstanceRecord],
+    look: "_Look",
+) -> Verdict:
+    """What an object is; UNKNOWN where that cannot be told now: its neighbours are examined."""
+    if isinstance(batch, _Unknown):
+        return Verdict.UNKNOWN
+    try:
+        return look.again(key, judge(key, batch, rows))
+    except Exception as error:  # noqa: BLE001 - the report names the object
+        _log.warning("object_not_examined", batch_id=key.batch_id, **describe(error))
+        return Verdict.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """A batch of which nobody can say now whether it has a record or a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +214,7 @@ class _Look:
         invalid = quarantine_key(INVALID_MANIFEST, f"{batch_id}.json")
         if COPIED_FROM not in found.metadata or any(files.list(invalid)):
             return Verdict.NO_BATCH
-        files.delete([str(key)])
+        files.delete(str(key), found.etag)
         return Verdict.LEFTOVER
 
     def _is_listed(self, key: InstanceKey) -> bool:
@@ -209,13 +232,17 @@ def _listed(batch_id: str, work: Reconciliation) -> frozenset[str]:
     return frozenset(each.key for each in manifest.instances)
 
 
-def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | None:
+def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | _Unknown | None:
     """The batch's record, which is made now if its manifest's event was lost."""
-    batch = work.stores.batches.get(batch_id)
-    if batch is None and has_manifest(batch_id, work.files):
-        key = manifest_key(batch_id)
-        bucket, default = work.files.bucket, work.default_datastore
-        return close_batch(bucket, key, work.stores, default, work.now())
+    try:
+        batch = work.stores.batches.get(batch_id)
+        if batch is None and has_manifest(batch_id, work.files):
+            key = manifest_key(batch_id)
+            bucket, default = work.files.bucket, work.default_datastore
+            return close_batch(bucket, key, work.stores, default, work.now())
+    except Exception as error:  # noqa: BLE001 - the report names its objects
+        _log.warning("batch_not_examined", batch_id=batch_id, **describe(error))
+        return _Unknown()
     return batch
 
 
@@ -227,11 +254,22 @@ def _instance_key(key: str) -> InstanceKey | None:
 
 
 def _cursor(results: Files) -> str:
+    """Where to go on; from the beginning, where what stands there is no cursor of ours."""
     try:
         document = json.loads(results.read(CURSOR_KEY, _MAX_CURSOR_BYTES))
+        return str(document["after"])
     except ObjectMissing:
-        return ""
-    return str(document["after"])
+        pass  # the first walk
+    except (
+        ObjectDenied,
+        ObjectUnavailable,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        _log.warning("cursor_not_read", **describe(error))
+    return ""
 
 
 def _write(report: Report, results: Files) -> None:

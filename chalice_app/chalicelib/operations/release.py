@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
-from chalicelib.errors import BadParameter, NotFound, ObjectDenied, ObjectMissing
+import structlog
+
+from chalicelib.errors import (
+    BadParameter,
+    NotFound,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectMissing,
+)
 from chalicelib.imports.aside import failed_key
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.quarantine import (
@@ -34,6 +42,7 @@ from contract.records import InstanceRecord, InstanceState
 # Rows of one UID that are looked at, and named in an answer.
 _MOST_ROWS = 100
 _MOST_NAMED = 10
+_log = structlog.get_logger()
 
 
 def release_subject(original: InstanceKey, aside: str | None = None, *, force: bool = False) -> str:
@@ -72,8 +81,10 @@ def release_instance(
     place = aside or failed_key(str(original))
     if made and not exists(place, operations.files):
         return made[-1]
-    entry = _copied_before(place, original, made, operations)
-    if entry is None:
+    before = _copied_before(place, original, made, operations)
+    if before is not None:
+        entry, source = before
+    else:
         _settle(original.batch_id, operations, force=force)
         if key is None:
             if _ledgers(sop_instance_uid, operations, force=force) != original:
@@ -83,14 +94,25 @@ def release_instance(
         source = _find(aside, original, operations)
         entry = _publish(asked, source, original, operations, force=force)
     close(entry, operations)  # an earlier call may have died before it did
-    operations.files.delete([place])
+    if source.key == place:
+        _delete(source, entry, operations)
     return entry
+
+
+def _delete(source: StoredObject, entry: Entry, operations: Operations) -> None:
+    """Delete what was released, and nothing that came to its place since."""
+    try:
+        operations.files.delete(source.key, source.etag)
+    except (ObjectChanged, ObjectDenied) as error:
+        _log.warning("released_object_stays", batch_id=entry.batch_id, reason=str(error))
 
 
 def _copied_before(
     place: str, original: InstanceKey, made: Sequence[Entry], operations: Operations
-) -> Entry | None:
+) -> tuple[Entry, StoredObject] | None:
     """The request before, the newest first, whose copy is the same as what stands there now.
+
+    With what stands there, as it was before it was compared.
 
     Another object may have come to the same place since: it is not deleted, but released as well.
     So is one whose copies are gone: nobody can say that it is the same.
@@ -98,9 +120,10 @@ def _copied_before(
     files = operations.files
     for entry in reversed(made):
         try:
+            standing = files.head(place)
             copy = locate(str(replace(original, batch_id=entry.batch_id)), files)
             if copy is not None and files.digest_of_both(place, copy.key) is not None:
-                return entry
+                return entry, standing
         except ObjectMissing:
             continue
         except ObjectDenied as error:

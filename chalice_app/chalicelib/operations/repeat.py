@@ -15,6 +15,7 @@ from chalicelib.errors import (
     ImportRefused,
     ImportRunning,
     ImportThrottled,
+    ObjectChanged,
     ObjectDenied,
     ObjectMissing,
     ObjectUnavailable,
@@ -24,12 +25,12 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.late import ask_again
-from chalicelib.intake.drops import COPIED_FROM, mark_of
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, Journal, entries, following, numbered
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.stores import Stores
-from chalicelib.stores.files import Files, ObjectChanged, StoredObject, has_manifest
+from chalicelib.stores.copies import origin
+from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.threads import in_threads
 from contract.batch_states import BatchEvent
 from contract.errors import InvalidManifest
@@ -218,7 +219,7 @@ def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:
     # The reason it was put aside for is over.
     metadata = {name: text for name, text in copy.source.metadata.items() if name != "reason"}
     try:
-        files.copy(copy.source, key, metadata | {COPIED_FROM: mark_of(copy.source.key)})
+        files.copy(copy.source, key, metadata | origin(copy.source))
     except (ObjectMissing, ObjectChanged) as error:
         raise ServiceUnavailable("an object was moved meanwhile") from error
     except ObjectDenied as error:

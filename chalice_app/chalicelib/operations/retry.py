@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from chalicelib.errors import NotFound, ObjectDenied, ObjectUnavailable
+from chalicelib.errors import NotFound, ObjectChanged, ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.execution import Execution
@@ -21,6 +21,8 @@ from chalicelib.operations.repeat import (
     requests,
     settled,
 )
+from chalicelib.stores.copies import delete_original
+from chalicelib.stores.files import Files
 from chalicelib.stores.instances import Rows, all_of, own, shared_and_own
 from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
@@ -109,9 +111,24 @@ def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[st
             raise
         return frozenset()
     close(entry, operations)
-    keys = [InstanceKey.parse(each.key) for each in manifest.instances]
-    operations.files.delete(failed_key(str(replace(key, batch_id=batch_id))) for key in keys)
-    return frozenset(key.instance for key in keys)
+    in_threads(
+        lambda each: _delete_original(each.key, batch_id, operations.files), manifest.instances
+    )
+    return frozenset(each.instance for each in manifest.instances)
+
+
+def _delete_original(copied: str, batch_id: str, files: Files) -> None:
+    """Delete what was put aside and is copied, and nothing that came to its place since.
+
+    Where the copy is gone, nobody can say that they are the same.
+    """
+    place = failed_key(str(replace(InstanceKey.parse(copied), batch_id=batch_id)))
+    try:
+        copy = locate(copied, files)
+        if copy is not None:
+            delete_original(place, copy, files)
+    except (ObjectChanged, ObjectDenied) as error:
+        _log.warning("retried_object_stays", batch_id=batch_id, reason=str(error))
 
 
 def _repeatable(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from chalicelib.stores.batches import BatchStore
+from chalicelib.stores.blocked import BlockedStore
 from chalicelib.stores.image_sets import ImageSetStore
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.jobs import JobStore
@@ -20,3 +21,4 @@ class Stores:
     instances: InstanceStore
     studies: StudyStore
     image_sets: ImageSetStore
+    blocked: BlockedStore

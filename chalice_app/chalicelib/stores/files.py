@@ -1,23 +1,17 @@
 """The DICOM bucket as operations and the dropbox see it: objects to list, copy and remove."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing
 from contract.checksums import Checksum
 from contract.keys import manifest_key
 
 # S3 copies up to 5 GiB in one call, and beyond that part by part.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 MAX_WHOLE_COPY_BYTES = 5 * 1024**3
-# https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
-MAX_DELETIONS = 1_000
-
-
-class ObjectChanged(ObjectUnavailable):
-    """An object was replaced since it was read; the newer one has an event of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +60,9 @@ class Files(Protocol):
     def copy(self, source: StoredObject, target: str, metadata: Mapping[str, str]) -> Checksum:
         """Copy inside the bucket, whatever the size; returns what S3 computed of the copy.
 
-        Raises ObjectMissing, ObjectDenied, or ObjectChanged if the source is not the one that was
-        read.
+        Its tags are not copied: a scanner that tags each new object tags the copy, too, and no
+        role needs a right to tags. Raises ObjectMissing, ObjectDenied, or ObjectChanged if the
+        source is not the one that was read.
         """
         ...
 
@@ -94,8 +89,11 @@ class Files(Protocol):
         """
         ...
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is no error. Raises ObjectDenied."""
+    def delete(self, key: str, etag: str) -> None:
+        """Delete the object that was read with this ETag; it is no error if it is gone.
+
+        Raises ObjectDenied, or ObjectChanged if another object stands there.
+        """
         ...
 
 

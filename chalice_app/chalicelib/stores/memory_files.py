@@ -1,12 +1,12 @@
 """Files in memory, over the objects of ``stores.memory``: one bucket for all of a test's code."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge
-from chalicelib.stores.files import ObjectChanged, StoredObject
+from chalicelib.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectTooLarge
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryObjects
 from contract.checksums import Checksum
 
@@ -89,11 +89,15 @@ class MemoryFiles:
             uploads.remove(each)
         return len(ended)
 
-    def delete(self, keys: Iterable[str]) -> None:
+    def delete(self, key: str, etag: str) -> None:
         """See Files."""
-        for key in keys:
-            self.objects.bodies.pop((self.bucket, key), None)
-            self.objects.metadata.pop((self.bucket, key), None)
+        body = self.objects.bodies.get((self.bucket, key))
+        if body is None:
+            return
+        if _etag(body) != etag:
+            raise ObjectChanged("the object was replaced meanwhile")
+        del self.objects.bodies[self.bucket, key]
+        self.objects.metadata.pop((self.bucket, key), None)
 
     def _listed(self, key: str) -> StoredObject:
         body = self.objects.bodies[self.bucket, key]

@@ -23,7 +23,10 @@ class ObjectStore(Protocol):
         ...
 
     def move(self, bucket: str, key: str, target: str, metadata: Mapping[str, str]) -> None:
-        """Copy inside the bucket and delete the source; raises ObjectMissing."""
+        """Copy inside the bucket and delete the source.
+
+        Raises ObjectMissing, ObjectDenied, or ObjectChanged if the source was replaced meanwhile.
+        """
         ...
 
 

@@ -1,21 +1,16 @@
 """Files in Amazon S3."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code
-from chalicelib.errors import ObjectDenied, ObjectTooLarge, ServiceUnavailable
-from chalicelib.stores.files import (
-    MAX_DELETIONS,
-    MAX_WHOLE_COPY_BYTES,
-    ObjectChanged,
-    StoredObject,
-)
-from chalicelib.stores.s3 import DENIED, object_errors
+from chalicelib.errors import ObjectChanged, ObjectMissing, ObjectTooLarge, ServiceUnavailable
+from chalicelib.stores.files import MAX_WHOLE_COPY_BYTES, StoredObject
+from chalicelib.stores.s3 import object_errors
 from contract.checksums import Checksum, ChecksumAlgorithm
 from contract.errors import ProductError
 
@@ -25,22 +20,10 @@ if TYPE_CHECKING:
 
 # What the receiver uses: S3 keeps it for the whole object even where that comes in parts.
 _ALGORITHM = ChecksumAlgorithm.CRC64NVME
-_CHANGED = frozenset({"PreconditionFailed", "412"})
 _EMPTY = "InvalidRange"
 _NO_CODE = "400"
 # Bytes at once of each of two objects.
 _COMPARED = 1024 * 1024
-
-
-@contextmanager
-def _mapped_errors() -> Iterator[None]:
-    try:
-        with object_errors():
-            yield
-    except ClientError as error:
-        if error_code(error) in _CHANGED:
-            raise ObjectChanged("the object was replaced meanwhile") from error
-        raise
 
 
 class S3Files:
@@ -61,7 +44,7 @@ class S3Files:
     def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
         """See Files."""
         try:
-            with _mapped_errors():
+            with object_errors():
                 answer = self._client.get_object(
                     Bucket=self._bucket, Key=key, Range=f"bytes=0-{size - 1}"
                 )
@@ -84,7 +67,7 @@ class S3Files:
     def _explained(self, key: str) -> Iterator[None]:
         """Maps the errors of requests about one object, also a HEAD's 400."""
         try:
-            with _mapped_errors():
+            with object_errors():
                 yield
         except ClientError as error:
             if error_code(error) == _NO_CODE:
@@ -97,7 +80,7 @@ class S3Files:
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
         try:
-            with _mapped_errors():
+            with object_errors():
                 answer = self._client.get_object(Bucket=self._bucket, Key=key, Range="bytes=0-0")
                 answer["Body"].close()
         except ProductError as error:
@@ -117,7 +100,7 @@ class S3Files:
     def digest_of_both(self, key: str, other: str) -> Checksum | None:
         """See Files."""
         found = hashlib.sha256()
-        with _mapped_errors(), self._opened(key) as one, self._opened(other) as two:
+        with object_errors(), self._opened(key) as one, self._opened(other) as two:
             while (chunk := one.read(_COMPARED)) == two.read(_COMPARED):
                 if not chunk:
                     return Checksum.sha256(found.digest())
@@ -127,7 +110,7 @@ class S3Files:
     def digest(self, key: str) -> Checksum:
         """See Files."""
         found = hashlib.sha256()
-        with _mapped_errors(), self._opened(key) as body:
+        with object_errors(), self._opened(key) as body:
             while chunk := body.read(_COMPARED):
                 found.update(chunk)
         return Checksum.sha256(found.digest())
@@ -143,6 +126,9 @@ class S3Files:
             "CopySourceIfMatch": source.etag,
             "Metadata": dict(metadata),
             "MetadataDirective": "REPLACE",
+            # Copying tags takes s3:GetObjectTagging and s3:PutObjectTagging.
+            # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+            "TaggingDirective": "REPLACE",
         }
         with self._explained(source.key):  # copying in parts begins with a HEAD
             if source.size <= self._whole_copy_bytes:
@@ -159,7 +145,7 @@ class S3Files:
     def create(self, key: str, body: bytes) -> bool:
         """See Files."""
         try:
-            with _mapped_errors():
+            with object_errors():
                 self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
         except ObjectChanged:
             return False
@@ -167,7 +153,7 @@ class S3Files:
 
     def put(self, key: str, body: bytes) -> None:
         """See Files."""
-        with _mapped_errors():
+        with object_errors():
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body)
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
@@ -187,31 +173,27 @@ class S3Files:
         ended = 0
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             for each in page.get("Uploads", []):
-                with _mapped_errors(), suppress(self._client.exceptions.NoSuchUpload):
+                with object_errors(), suppress(self._client.exceptions.NoSuchUpload):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=each["Key"], UploadId=each["UploadId"]
                     )
                 ended += 1
         return ended
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """See Files."""
-        names = [{"Key": key} for key in keys]
-        for start in range(0, len(names), MAX_DELETIONS):
-            chunk: Any = {"Objects": names[start : start + MAX_DELETIONS], "Quiet": True}
-            with _mapped_errors():
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete=chunk)
-            errors = answer.get("Errors", [])
-            if errors and all(each.get("Code") in DENIED for each in errors):
-                raise ObjectDenied(f"S3 does not let {len(errors)} objects be deleted")
-            if errors:
-                raise ServiceUnavailable(f"S3 kept {len(errors)} objects")
+    def delete(self, key: str, etag: str) -> None:
+        """See Files. It takes s3:GetObject as well as s3:DeleteObject, and costs nothing.
+
+        One by one: DeleteObjects is an XML document, which cannot name a key that has a control
+        character. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        with suppress(ObjectMissing), self._explained(key):
+            self._client.delete_object(Bucket=self._bucket, Key=key, IfMatch=etag)
 
     def _pages(self, operation: Any, **arguments: Any) -> Iterator[Any]:
         paginator = self._client.get_paginator(operation)
         pages = iter(paginator.paginate(Bucket=self._bucket, **arguments))
         while True:
-            with _mapped_errors():
+            with object_errors():
                 page = next(pages, None)
             if page is None:
                 return

@@ -47,13 +47,13 @@ class Table:
             deserialize(item) for item in get_all(self.client, self.name, [*map(serialize, keys)])
         ]
 
-    def put(self, item: Mapping[str, Any], condition: str, **values: Any) -> bool:
-        """Put on a condition, whose ``:name`` values and ``#state`` are filled in; False if not."""
+    def put(self, item: Mapping[str, Any], condition: str = "", **values: Any) -> bool:
+        """Put, on a condition whose ``:name`` values and ``#state`` are filled in; False if not."""
         return self._on_condition(
             self.client.put_item, {"Item": serialize(item)}, condition, values
         )
 
-    def delete(self, key: dict[str, str], condition: str, **values: Any) -> bool:
+    def delete(self, key: dict[str, str], condition: str = "", **values: Any) -> bool:
         """The same for a deletion."""
         return self._on_condition(
             self.client.delete_item, {"Key": serialize(key)}, condition, values
@@ -208,7 +208,7 @@ def write_together(
 
 
 def _condition(condition: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"ConditionExpression": condition}
+    arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
     if values:
         arguments["ExpressionAttributeValues"] = serialize(
             {f":{name}": value for name, value in values.items()}

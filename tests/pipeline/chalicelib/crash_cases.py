@@ -13,7 +13,7 @@ from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key
 from chalicelib.imports.execution import Execution, Failure
 from chalicelib.imports.failure import fail_import
-from chalicelib.intake.drops import COPIED_FROM, mark_of
+from chalicelib.stores.copies import COPIED_FROM, mark_of
 from chalicelib.stores.instances import copy_of
 
 from contract.batch_states import BatchEvent

@@ -12,6 +12,7 @@ from chalicelib import threads, wiring
 from chalicelib.operations import setup
 from chalicelib.operations.journal import MemoryJournal
 from chalicelib.stores import items
+from chalicelib.stores.blocked import MemoryBlocked
 from chalicelib.stores.image_sets import MemoryImageSets, image_set_key
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import (
@@ -50,6 +51,7 @@ from tests.pipeline.chalicelib.crash_world import (
     take_time_from,
     upload_key,
 )
+from tests.unit.chalicelib import builders
 from tests.unit.chalicelib.in_turn import InTurn
 
 
@@ -67,7 +69,7 @@ class Memory(World):
         self.outbox = MemoryOutbox(self.batches)
         self.studies = MemoryStudies(self.outbox)
         self.image_sets = MemoryImageSets()
-        self.gate, self.journal = MemoryGate(), MemoryJournal()
+        self.gate, self.journal, self.blocked = MemoryGate(), MemoryJournal(), MemoryBlocked()
         self.locks: dict[str, MemoryLock] = {}
         self.workflow, self.queue, self.bus = MemoryWorkflow(), MemoryQueue(), MemoryBus()
         self.imaging = EmulatedImaging(self.objects)
@@ -76,7 +78,7 @@ class Memory(World):
 
     def remove_results(self) -> None:
         results = self.files(RESULTS)
-        results.delete([each.key for each in results.list("")])
+        builders.remove(results, [each.key for each in results.list("")])
 
     @property
     def healthimaging(self) -> MedicalImagingBackend:
@@ -87,7 +89,7 @@ class Memory(World):
         self.objects.metadata[BUCKET, key] = metadata or {}
 
     def remove(self, key: str) -> None:
-        self.files(BUCKET).delete([key])
+        builders.remove(self.files(BUCKET), [key])
 
     def files(self, bucket: str) -> MemoryFiles:
         return MemoryFiles(self.objects, bucket, NOW, checksum_of)
@@ -161,6 +163,8 @@ class Memory(World):
             due = self._due(key)
             told = {"detail": json.dumps(event.detail)} if due else {}
             yield {"batchId": key, "eventType": event.type} | told | due
+        for (work, subject), record in sorted(self.blocked.records.items()):
+            yield {"batchId": f"blocked:{work}:{subject}", "reason": record.reason}
         for subject, entry in sorted(self.journal.entries.items()):
             yield {"batchId": subject, "newBatchId": entry.batch_id, "reason": entry.reason,
                    "requestedAt": to_iso(entry.requested_at)}  # fmt: skip
@@ -198,6 +202,7 @@ class Memory(World):
             "DynamoInstances": watched("instances", self.instances, WatchedInstances),
             "DynamoStudies": watched("studies", self.studies),
             "DynamoImageSets": watched("image_sets", self.image_sets),
+            "DynamoBlocked": watched("blocked", self.blocked),
             "DynamoOutbox": watched("outbox", self.outbox),
             "DynamoGate": watched("gate", self.gate),
             "DynamoLock": lock,

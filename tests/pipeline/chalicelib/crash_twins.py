@@ -27,6 +27,7 @@ from tests.pipeline.chalicelib.crash_world import (
     RESULTS,
     Calls,
 )
+from tests.unit.chalicelib import builders
 
 
 class Watched:
@@ -70,7 +71,7 @@ class Mover:
         self._objects.bodies[bucket, key] = body
 
     def delete_object(self, bucket: str, key: str) -> None:
-        MemoryFiles(self._objects, bucket).delete([key])
+        builders.remove(MemoryFiles(self._objects, bucket), [key])
 
 
 class WatchedObjects(Watched):

@@ -20,6 +20,7 @@ _READS = {
     "medical-imaging:SearchImageSets", "medical-imaging:GetImageSetMetadata",
     "medical-imaging:GetImageSet", "medical-imaging:inventory", "medical-imaging:find",
     "medical-imaging:keeps", "image_sets:deleted",
+    "blocked:get", "blocked:get_many", "blocked:next_tries",
     "batches:get", "batches:get_many", "batches:ids", "batches:lines", "instances:by_sop_instance",
     "instances:by_study", "instances:get_many", "instances:of_instances",
     "jobs:get", "jobs:get_many", "jobs:keys", "journal:get", "medical-imaging:look",

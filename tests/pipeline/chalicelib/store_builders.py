@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from chalicelib import aws
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import DynamoBlocked, MemoryBlocked
 from chalicelib.stores.dynamo_instances import DynamoInstances
 from chalicelib.stores.dynamodb import DynamoBatches, DynamoJobs
 from chalicelib.stores.image_sets import DynamoImageSets, MemoryImageSets
@@ -45,7 +46,10 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         objects.bodies[BUCKET, "a"] = b"body"
         batches = MemoryBatches()
         studies = MemoryStudies(MemoryOutbox(batches))
-        return Stores(objects, MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets())
+        return Stores(
+            objects, MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets(),
+            MemoryBlocked(),
+        )  # fmt: skip
     request.getfixturevalue("_aws")
     client, s3 = aws.dynamodb(), aws.s3()
     s3.put_object(Bucket=BUCKET, Key="a", Body=b"body")
@@ -56,6 +60,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         DynamoInstances(client, "DicomInstanceRecordTable"),
         DynamoStudies(client, "DicomStudyTable", DynamoOutbox(client, "DicomBatchRecordTable")),
         DynamoImageSets(client, "DicomBatchRecordTable"),
+        DynamoBlocked(client, "DicomBatchRecordTable"),
     )
 
 

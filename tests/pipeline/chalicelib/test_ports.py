@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 from chalicelib import aws
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectTooLarge, ServiceUnavailable
+from chalicelib.errors import (
+    ObjectChanged,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectTooLarge,
+    ServiceUnavailable,
+)
 from chalicelib.operations.journal import DynamoJournal, Entry, Journal, MemoryJournal
 from chalicelib.stores.dynamodb import DynamoBatches
-from chalicelib.stores.files import Files, ObjectChanged, StoredObject
+from chalicelib.stores.files import Files, StoredObject
 from chalicelib.stores.lock import DynamoLock, Lock, MemoryLock
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
@@ -20,6 +26,7 @@ from tests.pipeline.chalicelib.conftest import BUCKET
 from tests.unit.chalicelib.builders import (
     BATCH,
     NOW,
+    remove,
 )
 
 
@@ -62,7 +69,7 @@ def test_objects_are_listed_in_order_from_any_key_on(ports: Ports) -> None:
     listed = list(ports.files.list("a/"))
     assert [(each.key, each.size) for each in listed] == [("a/1", 3), ("a/2", 3), ("a/3", 3)]
     assert [each.key for each in ports.files.list("a/", "a/1")] == ["a/2", "a/3"]
-    ports.files.delete(["a/1", "a/2", "gone"])
+    remove(ports.files, ["a/1", "a/2", "gone"])
     assert [each.key for each in ports.files.list("")] == ["a/3", "b/1"]
 
 
@@ -71,7 +78,7 @@ def test_a_listing_tells_no_metadata_and_what_was_listed_may_be_gone(ports: Port
     ports.files.copy(ports.files.head("a/1"), "a/2", {"reason": "x"})
     listed = ports.files.list("a/")
     first = next(listed)
-    ports.files.delete(["a/1", "a/2"])
+    remove(ports.files, ["a/1", "a/2"])
     second = next(listed)
     assert [(each.key, each.metadata, each.checksum) for each in (first, second)] == [
         ("a/1", {}, None),
@@ -91,7 +98,7 @@ def test_an_object_that_is_written_again_has_none_of_the_old_metadata(ports: Por
     ports.files.put("b", b"another")
     assert ports.files.head("b").metadata == {}
     ports.files.copy(ports.files.head("a"), "b", {"reason": "x"})
-    ports.files.delete(["b"])
+    remove(ports.files, ["b"])
     assert ports.files.create("b", b"another")
     assert ports.files.head("b").metadata == {}
 
@@ -139,6 +146,18 @@ def test_a_copy_has_new_metadata_and_the_checksum_of_its_bytes(ports: Ports) -> 
         ports.files.copy(replace(source, key="gone"), "c", {})
 
 
+def test_only_the_object_that_was_read_is_deleted(ports: Ports) -> None:
+    ports.files.put("a\x01b", b"one")
+    read = ports.files.head("a\x01b")
+    ports.files.put("a\x01b", b"another")
+    with pytest.raises(ObjectChanged):
+        ports.files.delete(read.key, read.etag)
+    assert ports.files.read("a\x01b", 10) == b"another"
+    for _ in range(2):
+        ports.files.delete(read.key, ports.files.head("a\x01b").etag if _ == 0 else "gone")
+    assert list(ports.files.list("")) == []
+
+
 def test_an_object_is_created_once(ports: Ports) -> None:
     assert ports.files.create("a", b"one")
     assert not ports.files.create("a", b"another")
@@ -177,9 +196,17 @@ def test_what_s3_says_against_a_call_is_told_apart() -> None:
         stub.add_client_error("copy_object", "PreconditionFailed", http_status_code=412)
         with pytest.raises(ObjectChanged):
             files.copy(StoredObject("a", 1, "e", NOW), "b", {})
-        stub.add_response("delete_objects", {"Errors": [{"Key": "a", "Code": "InternalError"}]})
-        with pytest.raises(ServiceUnavailable):
-            files.delete(["a"])
+        for code, status, kind in (
+            ("InternalError", 500, ServiceUnavailable),
+            ("ConditionalRequestConflict", 409, ServiceUnavailable),
+            ("PreconditionFailed", 412, ObjectChanged),
+            ("AccessDenied", 403, ObjectDenied),
+        ):
+            stub.add_client_error("delete_object", code, http_status_code=status)
+            with pytest.raises(kind):
+                files.delete("a", "e")
+        stub.add_client_error("delete_object", "NoSuchKey", http_status_code=404)
+        files.delete("a", "e")
         stub.add_client_error("list_objects_v2", "SlowDown", http_status_code=503)
         with pytest.raises(ServiceUnavailable):
             list(files.list("a"))

@@ -1,11 +1,13 @@
 """Batches, result files and a HealthImaging in memory, for the tests of the Lambdas."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.errors import ObjectMissing
 from chalicelib.imports import rows
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
@@ -14,6 +16,8 @@ from chalicelib.imports.inventory import Held
 from chalicelib.settings import ImportSettings
 from chalicelib.stores import Stores
 from chalicelib.stores.batches import BatchStore
+from chalicelib.stores.blocked import MemoryBlocked
+from chalicelib.stores.files import Files
 from chalicelib.stores.image_sets import MemoryImageSets
 from chalicelib.stores.instances import Change, InstanceStore
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs, MemoryObjects
@@ -127,7 +131,13 @@ def memory_stores(manifest: Manifest | None = None) -> Stores:
     batches = MemoryBatches()
     studies = MemoryStudies(MemoryOutbox(batches))
     stores = Stores(
-        MemoryObjects(), MemoryJobs(), batches, MemoryInstances(), studies, MemoryImageSets()
+        MemoryObjects(),
+        MemoryJobs(),
+        batches,
+        MemoryInstances(),
+        studies,
+        MemoryImageSets(),
+        MemoryBlocked(),
     )
     if manifest is not None:
         keep_batch(stores, manifest)
@@ -194,6 +204,13 @@ def in_state(batches: BatchStore, state: BatchState) -> list[BatchRecord]:
 def files_of(stores: Stores) -> MemoryFiles:
     assert isinstance(stores.objects, MemoryObjects)
     return MemoryFiles(stores.objects, BUCKET)
+
+
+def remove(files: Files, keys: Iterable[str]) -> None:
+    """Delete objects as somebody else does, whatever stands there; or not, if nothing does."""
+    for key in keys:
+        with suppress(ObjectMissing):
+            files.delete(key, files.head(key).etag)
 
 
 def outbox_of(stores: Stores) -> MemoryOutbox:

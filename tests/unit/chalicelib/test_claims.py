@@ -101,7 +101,7 @@ class Start:
             stores.objects,
             *(cast("Any", Stepping(each, self.steps)) for each in (
                 stores.jobs, stores.batches, stores.instances, stores.studies,
-                stores.image_sets)),
+                stores.image_sets, stores.blocked)),
         )  # fmt: skip
         context = replace(
             a_context(stores, self.service),

@@ -18,6 +18,7 @@ from tests.unit.chalicelib.builders import (
     NOW,
     an_instance,
     instance_row,
+    remove,
 )
 
 BODY = b"ten bytes."
@@ -70,7 +71,7 @@ def test_an_invocation_leaves_what_it_cannot_compare_with_a_digest_to_be_named_b
     files: CountedFiles, gone: str
 ) -> None:
     row, (other,) = a_row(files, "row"), others(files, 1)
-    files.delete([gone])
+    remove(files, [gone])
     if gone == "elsewhere":
         other = replace(other, datastore_id="2" * 32)
     comparing = Comparison(files, left=10)

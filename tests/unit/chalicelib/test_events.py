@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from chalicelib.errors import AnnouncementsFailed, ServiceUnavailable
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.events.announce import Announcer, announce
 from chalicelib.events.bus import ENTRIES_PER_CALL, EventBridge
 from chalicelib.events.event import SOURCE, Event, EventType, an_event
@@ -285,7 +285,7 @@ def test_what_the_bus_does_not_take_is_sent_later_and_holds_nobody_up() -> None:
     world = World()
     world.bus.fails = {EventType.BATCH_IMPORTED}
     world.keep(NEWER_BATCH, BatchEvent.FAILED)
-    with pytest.raises(AnnouncementsFailed, match="1 announcements failed"):
+    with pytest.raises(ServiceUnavailable, match="1 subjects were put off"):
         world.announce()
     assert world.bus.kinds == [EventType.IMPORT_FAILED]
     world.bus.fails = set()
@@ -296,7 +296,7 @@ def test_a_study_whose_event_is_not_taken_is_still_quiet_later() -> None:
     world = World()
     world.announce()
     world.bus.fails = {EventType.STUDY_QUIET}
-    with pytest.raises(AnnouncementsFailed):
+    with pytest.raises(ServiceUnavailable):
         world.announce(15)
     world.bus.fails = set()
     assert world.announce(1) == [EventType.STUDY_QUIET]

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 from chalicelib.operations.expire import Expiry, expirable, expire
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work, listed
+from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryObjects
+from chalicelib.stores.memory_files import MemoryFiles
 from chalicelib.stores.outbox import Due
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +33,7 @@ from tests.unit.chalicelib.builders import (
     overwrite,
 )
 
-MONTH = timedelta(days=30)
+MONTH, MINUTE = timedelta(days=30), timedelta(minutes=1)
 OLDER_BATCH = "20261123T092000Z-0001020304050607"
 
 
@@ -85,7 +88,48 @@ def test_a_batch_that_may_not_be_read_does_not_keep_others_from_expiring() -> No
     assert expire(an_expiry(stores, NOW + MONTH)) == 0
     assert len(instances_left(stores)) == 2
     stores.objects.denied.clear()
-    assert expire(an_expiry(stores, NOW + MONTH)) == 2
+    assert expire(an_expiry(stores, NOW + MONTH)) == 0  # until its next try
+    assert expire(an_expiry(stores, NOW + MONTH + MINUTE)) == 2
+    assert list(listed(stores.blocked, Work)) == []
+
+
+@pytest.mark.parametrize("why", ["denied", "replaced"])
+def test_an_object_that_may_not_be_deleted_or_is_another_stays_and_is_named(why: str) -> None:
+    stores = an_old_import()
+    assert isinstance(stores.objects, MemoryObjects)
+    key, other = (BUCKET, an_instance("1.2.3.1").key), an_instance("1.2.3.2").key
+    if why == "denied":
+        stores.objects.denied.add(key)
+    else:
+        stores.objects.bodies[key] = b"somebody else's"
+    expire(an_expiry(stores, NOW + MONTH))
+    assert instances_left(stores) == [key[1]]
+    (record,) = listed(stores.blocked, Work)
+    assert (record.work, record.subject, record.reason) == (Work.EXPIRY, BATCH, "ObjectsStay")
+    expire(an_expiry(stores, NOW + 2 * MONTH))
+    assert instances_left(stores) == [key[1]]
+    assert other not in instances_left(stores)
+    stores.objects.denied.clear()
+    stores.objects.bodies.pop(key)
+    expire(an_expiry(stores, NOW + 3 * MONTH))
+    assert list(outbox_of(stores).due(Due.EXPIRE, NOW + 4 * MONTH)) == []
+    assert list(listed(stores.blocked, Work)) == []
+
+
+def test_a_file_that_replaces_another_while_that_is_compared_is_not_deleted() -> None:
+    stores = an_old_import()
+    assert isinstance(stores.objects, MemoryObjects)
+    key = an_instance("1.2.3.1").key
+
+    class Replaced(MemoryFiles):
+        def head(self, name: str) -> StoredObject:
+            found = super().head(name)
+            if name == key:
+                self.put(key, b"newer")
+            return found
+
+    expire(replace(an_expiry(stores, NOW + MONTH), files=Replaced(stores.objects, BUCKET)))
+    assert stores.objects.bodies[BUCKET, key] == b"newer"
 
 
 def test_nothing_expires_where_retention_is_for_ever() -> None:
@@ -140,4 +184,4 @@ def test_an_instance_is_deleted_if_it_is_imported_or_a_newer_batch_has_it(
     found = expirable(manifest, {row.row_key: row} if row else {})
     was_imported = state in (InstanceState.IMPORTED, InstanceState.DELETED)
     imported = batch_id is not None and was_imported
-    assert found == ([instance.key] if imported or batch_id == NEWER_BATCH else [])
+    assert found == ([instance] if imported or batch_id == NEWER_BATCH else [])

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
-from chalicelib.errors import ObjectDenied, ObjectMissing, ServiceUnavailable
+from chalicelib.errors import ObjectChanged, ObjectDenied, ObjectMissing, ServiceUnavailable
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.s3 import object_errors
 from chalicelib.stores.s3_files import S3Files
@@ -28,6 +28,9 @@ ERRORS = {
     "KMS.ThrottlingException": (400, ServiceUnavailable),
     "SlowDown": (503, ServiceUnavailable),
     "NoSuchBucket": (404, ClientError),
+    "InvalidTag": (400, ObjectDenied),
+    "412": (412, ObjectChanged),
+    "PreconditionFailed": (412, ObjectChanged),
     "400": (400, ClientError),  # a HEAD's, which is asked about: see below
 }
 # What a GET says where a HEAD has said 400.
@@ -38,7 +41,7 @@ BEHIND_400 = {
     "NoSuchKey": (404, ObjectMissing),
     "KMS.ThrottlingException": (400, ServiceUnavailable),
     "InvalidRange": (416, ServiceUnavailable),  # an object of no bytes
-    "MethodNotAllowed": (405, ClientError),
+    "MethodNotAllowed": (405, ObjectDenied),  # as any 4xx that nobody has met yet
     None: (206, ServiceUnavailable),  # it has passed
 }
 

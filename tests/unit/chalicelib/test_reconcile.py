@@ -1,13 +1,11 @@
 """Reconciliation over the in-memory twins."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from chalicelib.intake.drops import COPIED_FROM
 from chalicelib.operations.reconcile import (
     CURSOR_KEY,
     MAX_LISTED,
@@ -18,6 +16,7 @@ from chalicelib.operations.reconcile import (
     reconcile,
 )
 from chalicelib.stores import Stores
+from chalicelib.stores.copies import COPIED_FROM
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_files import MemoryFiles
@@ -38,6 +37,7 @@ from tests.unit.chalicelib.builders import (
     instance_row,
     memory_stores,
     overwrite,
+    remove,
     the_row,
 )
 
@@ -99,7 +99,7 @@ def test_what_has_neither_is_listed(state: BatchState, row: InstanceState | None
 
 def test_an_object_of_no_batch_is_listed() -> None:
     stores = a_stored_batch(None, None)
-    files_of(stores).delete([manifest_key(BATCH)])
+    remove(files_of(stores), [manifest_key(BATCH)])
     assert findings(stores) == [(KEY, "no-batch")]
 
 
@@ -131,7 +131,7 @@ def test_a_stray_that_the_manifest_does_not_list_is_told_of() -> None:
     files_of(stores).put(stray.key, b"x")
     overwrite(stores.instances, [instance_row(NEWER_BATCH, newer, InstanceState.IMPORTED, NOW)])
     assert findings(stores) == [(stray.key, "not-in-the-manifest")]
-    files_of(stores).delete([manifest_key(BATCH)])
+    remove(files_of(stores), [manifest_key(BATCH)])
     assert findings(stores) == [(stray.key, "not-in-the-manifest")]
 
 
@@ -143,7 +143,7 @@ def test_a_copy_that_nobody_committed_is_removed_and_one_that_is_committed_is_no
     assert (BUCKET, KEY) in stores.objects.bodies
     assert isinstance(stores.batches, MemoryBatches)
     stores.batches.rows = {}
-    files_of(stores).delete([manifest_key(BATCH)])
+    remove(files_of(stores), [manifest_key(BATCH)])
     report = reconcile(a_reconciliation(stores))
     assert (report.unaccounted, report.verdicts[Verdict.LEFTOVER]) == (0, 1)
     assert (BUCKET, KEY) not in stores.objects.bodies
@@ -159,13 +159,13 @@ def test_a_copy_whose_batch_is_made_while_the_walk_is_on_stays(made: str) -> Non
     for key in (first, second):
         objects.metadata[BUCKET, key] = {COPIED_FROM: "x"}
     batches.rows = {}
-    files_of(stores).delete([manifest_key(BATCH)])
+    remove(files_of(stores), [manifest_key(BATCH)])
 
     class Meanwhile(MemoryFiles):
         """The batch is made while the first copy is deleted."""
 
-        def delete(self, keys: Iterable[str]) -> None:
-            super().delete(keys)
+        def delete(self, key: str, etag: str) -> None:
+            super().delete(key, etag)
             if made == "a record":
                 batches.rows[BATCH] = a_batch(BatchState.OPEN)
             elif made == "a manifest":

@@ -34,7 +34,9 @@ from tests.unit.chalicelib.builders import (
     an_instance,
     files_of,
     memory_stores,
+    outbox_of,
 )
+from tests.unit.chalicelib.calls import Crash
 
 SETTINGS = RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE)
 LATER = NOW + timedelta(seconds=121)
@@ -73,7 +75,9 @@ PAIRS = replace(job_limits.BATCH, files=2)
 
 
 def recover(stores: Stores, now: datetime = LATER, limits: JobLimits = job_limits.BATCH) -> int:
-    return recover_batches(Recovery(stores, files_of(stores), SETTINGS, now, limits))
+    return recover_batches(
+        Recovery(stores, outbox_of(stores), files_of(stores), SETTINGS, now, limits)
+    )
 
 
 def manifest_of(stores: Stores, batch_id: str = BATCH) -> Manifest:
@@ -250,7 +254,7 @@ def test_a_crash_while_a_batch_is_cut_loses_and_repeats_nothing(
     for _ in range(2):
         try:
             recover(stores, now, PAIRS)
-        except RuntimeError:
+        except Crash:
             left[0] = 10**9
         now += timedelta(minutes=3)
     assert isinstance(stores.objects, MemoryObjects)
@@ -270,7 +274,7 @@ def dying(real: object, left: list[int]) -> object:
 
     def call(*arguments: object) -> object:
         if left[0] == 0:
-            raise RuntimeError
+            raise Crash
         left[0] -= 1
         return real(*arguments)  # type: ignore[operator]
 

@@ -25,6 +25,7 @@ from tests.unit.chalicelib.builders import (
     keep_results,
     lines,
     overwrite,
+    remove,
     success,
     summary,
 )
@@ -115,7 +116,7 @@ def test_an_object_whose_copy_vanishes_while_it_is_compared_is_released_and_not_
     real = MemoryFiles.digest_of_both
 
     def expired(files: MemoryFiles, key: str, other: str) -> Checksum | None:
-        files.delete([other])
+        remove(files, [other])
         return real(files, key, other)
 
     monkeypatch.setattr(MemoryFiles, "digest_of_both", expired)
@@ -280,7 +281,7 @@ def test_nothing_is_deleted_while_the_new_batchs_manifest_is_gone(
     original = desk.row("1.2.3.1").key
 
     def deleted(entry: Entry, operations: Operations) -> None:
-        operations.files.delete([manifest_key(entry.batch_id)])
+        remove(operations.files, [manifest_key(entry.batch_id)])
         close(entry, operations)
 
     monkeypatch.setattr(release_module, "close", deleted)

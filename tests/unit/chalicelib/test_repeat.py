@@ -28,6 +28,7 @@ from tests.unit.chalicelib.builders import (
     in_state,
     keep_results,
     lines,
+    remove,
     summary,
 )
 from tests.unit.chalicelib.calls import Calls, Crash, die
@@ -135,7 +136,7 @@ def test_what_was_made_of_a_batch_is_not_made_anew_under_it(force: bool) -> None
     assert retried is not None
     assert isinstance(desk.stores.batches, MemoryBatches)
     desk.stores.batches.rows[entry.batch_id] = replace(retried, state=BatchState.IMPORTED)
-    desk.files.delete([manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
+    remove(desk.files, [manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
     again = retry_batch(BATCH, WHY, desk.operations(), force=force)
     assert (again == entry) is not force  # by force, what is in the bucket is imported once more
     assert desk.keys(f"instances/{entry.batch_id}/") == []
@@ -146,7 +147,7 @@ def test_a_release_is_not_made_anew_in_its_ended_batch() -> None:
     desk = Desk()
     entry = release(desk.operations())
     desk.close(entry.batch_id)
-    desk.files.delete([manifest_key(entry.batch_id)])
+    remove(desk.files, [manifest_key(entry.batch_id)])
     desk.files.copy(desk.files.head(desk.row("1.2.3.1").key), failed_key(KEYS[0]), {})
     assert release(desk.operations()) == entry
     assert desk.keys("batches/") == [manifest_key(BATCH)]
@@ -208,7 +209,7 @@ def test_a_batch_that_recovery_found_empty_is_made_anew_under_another_name(
     desk = Desk()
     dies_before_its_manifest(desk, action, monkeypatch)
     (opened,) = in_state(desk.stores.batches, BatchState.OPEN)
-    desk.files.delete(desk.keys(f"instances/{opened.batch_id}/"))
+    remove(desk.files, desk.keys(f"instances/{opened.batch_id}/"))
     assert desk.stores.batches.move(opened, BatchEvent.QUARANTINED)
     entry = action(desk.operations())
     assert entry.batch_id != opened.batch_id
@@ -225,7 +226,7 @@ def test_what_is_made_meanwhile_is_not_copied_again() -> None:
         def begin(self, _: Entry) -> Entry:
             made = by_force(desk.operations())
             desk.close(made.batch_id)
-            desk.files.delete(desk.keys(f"instances/{made.batch_id}/"))
+            remove(desk.files, desk.keys(f"instances/{made.batch_id}/"))
             return made
 
     with pytest.raises(ServiceUnavailable, match="made the batch meanwhile"):

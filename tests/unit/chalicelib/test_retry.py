@@ -26,6 +26,7 @@ from tests.unit.chalicelib.builders import (
     keep_results,
     lines,
     overwrite,
+    remove,
     success,
     summary,
 )
@@ -92,17 +93,17 @@ def test_only_a_batch_with_failures_is_retried(state: BatchState) -> None:
 
 def test_a_batch_whose_objects_or_manifest_are_gone_is_not_retried() -> None:
     desk = Desk()
-    desk.files.delete(desk.keys("quarantine/"))
+    remove(desk.files, desk.keys("quarantine/"))
     with pytest.raises(OperationRefused, match="no failed instance"):
         retry_batch(BATCH, WHY, desk.operations())
-    desk.files.delete([*desk.keys("batches/"), *desk.keys("instances/")])
+    remove(desk.files, [*desk.keys("batches/"), *desk.keys("instances/")])
     with pytest.raises(OperationRefused, match="manifest"):
         retry_batch(BATCH, WHY, desk.operations())
 
 
 def test_a_batch_whose_manifest_somebody_deleted_is_retried_from_its_objects() -> None:
     desk = Desk()
-    desk.files.delete(desk.keys("batches/"))
+    remove(desk.files, desk.keys("batches/"))
     entry = retry_batch(BATCH, WHY, desk.operations())
     found = [each.sop_instance_uid for each in desk.manifest(entry.batch_id).instances]
     assert found == list(FAILED)
@@ -113,7 +114,7 @@ def test_a_failed_instance_that_was_not_moved_yet_is_retried_from_where_it_stand
     source = desk.keys("quarantine/")[0]
     target = source.replace("quarantine/import-failed/", "instances/")
     desk.files.copy(desk.files.head(source), target, desk.files.head(source).metadata)
-    desk.files.delete([source])
+    remove(desk.files, [source])
     entry = retry_batch(BATCH, WHY, desk.operations())
     assert len(desk.manifest(entry.batch_id).instances) == 2
 
@@ -268,7 +269,7 @@ def a_forced_retry_that_ended() -> tuple[Desk, Entry]:
 
 def test_a_forced_retry_whose_manifest_is_gone_is_not_made_twice() -> None:
     desk, entry = a_forced_retry_that_ended()
-    desk.files.delete([manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
+    remove(desk.files, [manifest_key(entry.batch_id), *desk.keys(f"instances/{entry.batch_id}/")])
     assert retry_batch(BATCH, WHY, desk.operations(), force=True) == entry
 
 
@@ -284,5 +285,5 @@ def test_a_retry_is_the_same_one_though_nothing_is_left_of_the_old_batch() -> No
     desk = Desk()
     first = retry_batch(BATCH, WHY, desk.operations())
     desk.close(first.batch_id)
-    desk.files.delete([manifest_key(BATCH), *desk.keys(f"instances/{BATCH}/")])
+    remove(desk.files, [manifest_key(BATCH), *desk.keys(f"instances/{BATCH}/")])
     assert retry_batch(BATCH, WHY, desk.operations()) == first

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -51,17 +51,19 @@ class FakeQueue:
 class Taken:
     """What the intake handed on: batches to the dispatcher, keys to the dropbox."""
 
-    def __init__(self, *keys_that_fail: str) -> None:
+    def __init__(self) -> None:
         self.dispatched: list[str] = []
-        self.drops: list[str] = []
-        self.keys_that_fail = set(keys_that_fail)
+        self.drops = 0
+        self.blocked: list[tuple[str, str]] = []
         self.fault: Exception | None = None
 
-    def take_drops(self, keys: Sequence[str]) -> Set[str]:
-        self.drops += keys
+    def take_drops(self) -> None:
+        self.drops += 1
         if self.fault:
             raise self.fault
-        return set(keys) - self.keys_that_fail
+
+    def block(self, batch_id: str, error: Exception) -> None:
+        self.blocked.append((batch_id, type(error).__name__))
 
     def dispatch(self, batches: Sequence[BatchRecord]) -> None:
         self.dispatched += [batch.batch_id for batch in batches]
@@ -78,7 +80,7 @@ def stores() -> Stores:
 def trigger(stores: Stores, *bodies: str, taken: Taken | None = None) -> tuple[Taken, FakeQueue]:
     taken, queue = taken or Taken(), FakeQueue()
     messages = [Message(str(number), body) for number, body in enumerate(bodies)]
-    intake = Intake(BUCKET, stores, DATASTORE, NOW, taken.take_drops, taken.dispatch)
+    intake = Intake(BUCKET, stores, DATASTORE, NOW, taken.block, taken.take_drops, taken.dispatch)
     try:
         trigger_imports(messages, intake, queue)
     except MessagesFailed:
@@ -140,16 +142,19 @@ def test_an_id_whose_digits_are_no_time_is_a_batch_all_the_same(stores: Stores) 
 def test_drops_of_all_messages_go_to_the_dropbox_at_once(stores: Stores) -> None:
     keys = ["dropbox/a", "dropbox/b c", "dropbox/d"]
     bodies = [event(record(keys[0]), record(keys[1])), event(record(keys[2])), event(record())]
-    taken, queue = trigger(stores, *bodies, taken=Taken("dropbox/b c"))
-    assert (taken.drops, taken.dispatched) == (keys, [BATCH])
-    assert queue.deleted == ["1", "2", "raised"]
+    taken, queue = trigger(stores, *bodies)
+    assert (taken.drops, taken.dispatched, queue.deleted) == (1, [BATCH], [])
 
 
-def test_a_dropbox_that_fails_does_not_stop_the_manifests(stores: Stores) -> None:
+@pytest.mark.parametrize("fault", [ServiceUnavailable("GetObject failed"), KeyError("a bug")])
+def test_a_dropbox_that_fails_makes_no_dead_letters_of_everyones_events(
+    stores: Stores, fault: Exception
+) -> None:
+    """The schedule collects what this invocation could not."""
     taken = Taken()
-    taken.fault = ServiceUnavailable("GetObject failed")
+    taken.fault = fault
     _, queue = trigger(stores, event(record("dropbox/a")), event(record()), taken=taken)
-    assert (taken.dispatched, queue.deleted) == ([BATCH], ["1", "raised"])
+    assert (taken.dispatched, queue.deleted) == ([BATCH], [])
 
 
 def test_keys_come_quoted_and_a_multipart_upload_comes_twice() -> None:
@@ -171,7 +176,7 @@ def test_what_is_no_manifest_of_ours_is_left_alone(stores: Stores, other: dict[s
     assert isinstance(stores.objects, MemoryObjects)
     before = dict(stores.objects.bodies)
     taken, queue = trigger(stores, event(other))
-    assert (taken.dispatched, taken.drops, queue.deleted) == ([], [], [])
+    assert (taken.dispatched, taken.drops, queue.deleted) == ([], 0, [])
     assert stores.objects.bodies == before
 
 
@@ -234,6 +239,8 @@ def test_what_failed_comes_back(
         patch.setattr(MemoryBatches, "move", broken)
         taken, queue = trigger(stores, event(record()))
     assert (taken.dispatched, queue.deleted) == ([], ["raised"])
+    # Time alone mends the one, and recovery tries the other again.
+    assert taken.blocked == ([(BATCH, "KeyError")] if isinstance(fault, KeyError) else [])
     taken, queue = trigger(stores, event(record()))
     assert (taken.dispatched, queue.deleted) == ([BATCH], [])
 
