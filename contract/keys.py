@@ -3,6 +3,7 @@
 HealthImaging imports everything under a prefix, so instances and manifests never share one.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ BATCH_ENTROPY_BYTES = 8
 _REASON = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _MAX_NAME = 200
+_DIGEST_LENGTH = 12
 
 
 def new_batch_id(opened_at: datetime, entropy: bytes) -> str:
@@ -73,6 +75,15 @@ def parse_manifest_key(key: str) -> str:
 def quarantine_key(reason: str, name: str) -> str:
     """``quarantine/<reason>/<name>``, with whatever is unsafe in ``name`` replaced by ``_``."""
     return f"{_quarantine(reason)}{_UNSAFE.sub('_', name)[-_MAX_NAME:]}"
+
+
+def key_digest(key: str) -> str:
+    """What stands for a key in log lines; a key that others chose may name a patient.
+
+    ``printf %s KEY | sha256sum | cut -c1-12`` gives the same. Takes any text: a forged event's key
+    may have surrogates, which are no UTF-8.
+    """
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
 
 
 def _quarantine(reason: str) -> str:

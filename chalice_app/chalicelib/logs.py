@@ -8,6 +8,8 @@ import logging
 import structlog
 
 from chalicelib.settings import LogSettings
+from contract.errors import InvalidKey
+from contract.keys import key_digest, parse_manifest_key
 
 
 def configure(settings: LogSettings) -> None:
@@ -40,3 +42,15 @@ def describe(error: BaseException) -> dict[str, str]:
         frame = frame.tb_next
     where = "" if frame is None else f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"
     return {"error": type(error).__name__, "where": where}
+
+
+def manifest_named(key: str) -> dict[str, str]:
+    """What a log line may tell of the key of what should be a manifest.
+
+    The batch's id, if it has the key of a manifest; the digest of any other key, which whoever
+    writes to the bucket or to the queue has chosen.
+    """
+    try:
+        return {"batch_id": parse_manifest_key(key)}
+    except InvalidKey:
+        return {"key_digest": key_digest(key)}

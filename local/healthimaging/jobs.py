@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from local.errors import in_one_line
 from local.healthimaging.dicom_reader import Accepted, Rejected, read_file
 from local.healthimaging.emulator import Emulator
 from local.healthimaging.errors import ImportFailed
@@ -92,8 +93,9 @@ class ImportRunner:
             step(job)
         except ImportFailed as failure:
             self._fail(datastore, str(failure), job)
-        except Exception:  # noqa: BLE001 - any defect must end the job, not the worker
-            _LOG.exception("import job %s broke", job_id)
+        except Exception as error:  # noqa: BLE001 - any defect must end the job, not the worker
+            # Without the message: pydicom's quote what it reads.
+            _LOG.error("import job %s broke: %s", job_id, in_one_line(error))
             self._fail(datastore, "INTERNAL_ERROR: DICOM import job has failed.", job)
 
     def _begin(self, datastore: Datastore, job: ImportJob) -> None:

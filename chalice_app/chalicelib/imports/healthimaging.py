@@ -1,5 +1,6 @@
 """HealthImaging's import jobs, and its errors turned into those the state machine knows."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _PERMANENT = {
     "ValidationError": ImportRefused,
     "ValidationException": ImportRefused,
 }
+# "1 validation error detected: Value 'x' at 'datastoreId' failed to satisfy constraint: ..."
+_QUOTED = re.compile(r"Value '.*' at ", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,8 @@ def errors() -> Iterator[None]:
     An ImportRefused is an ImportUnknown where HealthImaging does not know what was asked for. What
     is not known to be permanent is a ServiceUnavailable: it is tried again.
 
-    ImportRefused keeps AWS's message: it speaks of roles, buckets and patterns, not of patients.
+    ImportRefused has AWS's message, which speaks of roles, buckets and patterns, without the values
+    that a ValidationException quotes: a forged manifest may have named the data store.
     """
     try:
         # Before mapped_errors, which calls every kind of throttling ServiceUnavailable.
@@ -198,7 +202,8 @@ def errors() -> Iterator[None]:
         if code not in _PERMANENT:
             # ConflictException, say: a clientToken that was used with other parameters has a job.
             raise ServiceUnavailable(f"{error.operation_name} failed: {code}") from error
-        message = f"{code}: {error.response.get('Error', {}).get('Message', '')}"
+        said = error.response.get("Error", {}).get("Message", "")
+        message = f"{code}: {_QUOTED.sub('The value at ', said)}"
         raise _PERMANENT[code](message) from error
 
 

@@ -20,7 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.aside import INVALID_MANIFEST, failed_key
 from chalicelib.imports.rows import closed_batch, instance_rows
-from chalicelib.logs import describe
+from chalicelib.logs import describe, manifest_named
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.copies import COPIED_FROM, mark_of
@@ -134,7 +134,7 @@ def close_batch(
     try:
         manifest = read_manifest(stores.objects, bucket, key)
     except ObjectMissing:
-        _log.warning("manifest_gone", key=_safe(key))
+        _log.warning("manifest_gone", **manifest_named(key))
     except (InvalidManifest, InvalidKey, ObjectUnavailable) as error:
         _quarantine(bucket, key, stores.objects, error)
     else:
@@ -254,7 +254,7 @@ def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductErro
     # A second event for it, at the same time; or another object, which has its own event.
     with suppress(ObjectMissing, ObjectChanged):
         objects.move(bucket, key, target, {"reason": str(reason)})
-    _log.warning("manifest_quarantined", key=target, reason=str(reason))
+    _log.warning("manifest_quarantined", **manifest_named(key), reason=str(reason))
 
 
 def _created_key(record: object, bucket: str) -> str | None:
@@ -275,8 +275,3 @@ def _event_name(record: object) -> str:
     if not isinstance(record, Mapping) or not isinstance(record.get("eventName"), str):
         raise TypeError("not an event")
     return str(record["eventName"])
-
-
-def _safe(key: str) -> str:
-    """A key for a log line: whoever may write to the bucket may have chosen it."""
-    return quarantine_key(INVALID_MANIFEST, key)
