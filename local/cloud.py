@@ -53,6 +53,10 @@ _EVENT_CONSUMERS = {
     "Import Job Failed": _JOB_CONSUMER,
     "Image Set Deleted": _IMAGE_SET_CONSUMER,
 }
+# From which level on libraries write to the terminal. Below it, werkzeug has a line for each
+# request, urllib3 for each further attempt, and moto's interpreter for each task that fails, which
+# the execution's history tells.
+_TERMINAL = {"werkzeug": logging.ERROR, "urllib3": logging.ERROR, "moto": logging.CRITICAL}
 # Each minute on AWS. Nothing lives here as long as what runs each hour needs.
 _SCHEDULED = {
     "announce_events": 1.0,
@@ -134,7 +138,8 @@ class Cloud:
         return Receiver(variables, self.log_folder / f"{name}.log", port)
 
     def _start_aws(self) -> None:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
+        for library, level in _TERMINAL.items():
+            logging.getLogger(library).setLevel(level)
         self._stack.callback(_configure_step_functions, default_user_config["stepfunctions"])
         _configure_step_functions({"execute_state_machine": True})
         self.emulator.configure(self._options.emulator)

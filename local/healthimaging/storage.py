@@ -1,6 +1,5 @@
 """Where bytes are: moto's S3 in this process, and the files the data stores keep."""
 
-import contextlib
 import tempfile
 import uuid
 from pathlib import Path
@@ -12,6 +11,7 @@ from moto.utilities.utils import get_partition
 
 from local.healthimaging.errors import ImportFailed
 from local.healthimaging.limits import S3Object
+from local.moto_gaps import S3_TURN
 
 
 class S3Objects:
@@ -27,21 +27,21 @@ class S3Objects:
         ``owner`` is inputOwnerAccountId, without which another account's bucket stays closed.
         https://docs.aws.amazon.com/healthimaging/latest/devguide/cross-account-imports.html
         """
-        backend = self._backend(bucket, owner)
-        keys, *_ = backend.list_objects(backend.get_bucket(bucket), prefix, None, None, None)
+        with S3_TURN:
+            backend = self._backend(bucket, owner)
+            keys, *_ = backend.list_objects(backend.get_bucket(bucket), prefix, None, None, None)
         return [S3Object(key.name, key.size, _is_archived(key)) for key in keys]
 
     def read(self, bucket: str, key: str, owner: str | None) -> bytes | None:
         """An object's bytes; None if it is gone since it was listed."""
-        found = self._backend(bucket, owner).get_object(bucket, key)
-        # moto closes the buffer of an object that is overwritten or deleted while it is read.
-        with contextlib.suppress(ValueError):
+        with S3_TURN:
+            found = self._backend(bucket, owner).get_object(bucket, key)
             return found.value if found else None
-        return None
 
     def write(self, bucket: str, key: str, body: bytes) -> None:
         """Put an object, with the notifications of any PUT; raises ImportFailed."""
-        self._backend(bucket, None).put_object(bucket, key, body)
+        with S3_TURN:
+            self._backend(bucket, None).put_object(bucket, key, body)
 
     def require(self, bucket: str) -> None:
         """Raise ImportFailed unless the bucket can be written to."""
