@@ -6,6 +6,7 @@ thread, since moto delivers a message once and never again after a failure.
 """
 
 import json
+import logging
 import threading
 import traceback
 import uuid
@@ -17,10 +18,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
 from local import names
+from local.errors import in_one_line
 from local.healthimaging import ThreadScheduler
+from local.outage import Outage
 from local.roads import Road
 
 if TYPE_CHECKING:
@@ -29,10 +33,12 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Any, Any], Any]
 _log = structlog.get_logger()
+_terminal = logging.getLogger(__name__)
 
 # SQS lets a consumer wait up to 20 s; a short wait keeps Ctrl-C quick.
 _RECEIVE_WAIT_SECONDS = 1
 _BATCH_SIZE = 10
+_AGAIN_SECONDS = 1.0
 # Longer than any handler takes here, unless AWS was stopped under it.
 _DRAIN_SECONDS = 30
 
@@ -133,15 +139,26 @@ class EventSourceMapping:
         self._thread.join()
 
     def _run(self) -> None:
+        """Until it is stopped: a queue that cannot be read now is read again a second later."""
+        outage = Outage(_terminal.warning)
         while not self._stop.is_set():
-            messages = self._sqs.receive_message(
-                QueueUrl=self._queue_url,
-                MaxNumberOfMessages=_BATCH_SIZE,
-                WaitTimeSeconds=_RECEIVE_WAIT_SECONDS,
-                AttributeNames=["All"],
-            ).get("Messages", [])
-            if messages:
-                self._sort(messages)
+            try:
+                self._receive()
+            except (BotoCoreError, ClientError) as error:
+                outage.failed(f"The queue of S3's events cannot be read: {in_one_line(error)}")
+                self._stop.wait(_AGAIN_SECONDS)
+            else:
+                outage.worked("The queue of S3's events")
+
+    def _receive(self) -> None:
+        messages = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=_BATCH_SIZE,
+            WaitTimeSeconds=_RECEIVE_WAIT_SECONDS,
+            AttributeNames=["All"],
+        ).get("Messages", [])
+        if messages:
+            self._sort(messages)
 
     def _sort(self, messages: "list[MessageTypeDef]") -> None:
         """What comes now, once or again; what comes later; what never comes."""

@@ -7,6 +7,11 @@ from local import names
 
 
 def count_stored() -> int:
-    """The instances whose PUT has succeeded since the local cloud started."""
-    bucket = s3_backends[names.ACCOUNT_ID][names.PARTITION].buckets[names.DICOM_BUCKET]
-    return sum(key.startswith(INSTANCES_PREFIX) for key in list(bucket.keys))
+    """The instances whose PUT has succeeded since the local cloud started.
+
+    Zero while the bucket is not there, which whoever uses the local AWS may delete.
+    """
+    buckets = s3_backends[names.ACCOUNT_ID][names.PARTITION].buckets
+    bucket = buckets.get(names.DICOM_BUCKET)
+    keys = list(bucket.keys) if bucket else []
+    return sum(key.startswith(INSTANCES_PREFIX) for key in keys)

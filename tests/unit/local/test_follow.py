@@ -1,6 +1,7 @@
 from typing import Any
 
-from local.follow import Ledger, Totals, totals
+from local.follow import ApiFailedError, Ledger, Totals, totals, until_complete
+from local.outage import Outage
 
 
 class FakeApi:
@@ -71,3 +72,50 @@ def test_a_running_job_keeps_the_ledger_open() -> None:
     ledger = Ledger(set())
     ledger.refresh(api)
     assert not ledger.complete
+
+
+class FailingApi(FakeApi):
+    """Fails the first time that it is asked for jobs, and for instances."""
+
+    def __init__(
+        self, jobs: list[dict[str, Any]], instances: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        super().__init__(jobs, instances)
+        self.failed: set[str] = set()
+
+    def jobs(self) -> list[dict[str, Any]]:
+        self._fail_once("jobs")
+        return super().jobs()
+
+    def instances(self, job_id: str) -> list[dict[str, Any]]:
+        self._fail_once("instances")
+        return super().instances(job_id)
+
+    def _fail_once(self, what: str) -> None:
+        if what not in self.failed:
+            self.failed.add(what)
+            raise ApiFailedError(f"GET /{what} is answered 503")
+
+
+def test_what_the_api_did_not_answer_is_asked_for_again() -> None:
+    api = FailingApi(
+        [a_job("a", "COMPLETED", 1, 1)], {"a": [{"sopInstanceUID": "1.1", "state": "IMPORTED"}]}
+    )
+    ledger, said = Ledger({"1.1"}), list[str]()
+    seen = list(until_complete(ledger, api, 0, 5, Outage(said.append)))
+    assert ledger.complete
+    assert seen == [Totals(1, 0, 1, 0)]
+    assert said == [
+        "GET /jobs is answered 503. This goes on and asks again.",
+        "The job API works again.",
+    ]
+
+
+def test_an_api_that_never_answers_ends_the_patience() -> None:
+    class NoApi(FakeApi):
+        def jobs(self) -> list[dict[str, Any]]:
+            raise ApiFailedError("GET /jobs is answered 500")
+
+    ledger = Ledger({"1.1"})
+    assert list(until_complete(ledger, NoApi([], {}), 0, 0.05)) == []
+    assert ledger.missing == {"1.1"}

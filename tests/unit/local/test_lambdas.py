@@ -1,12 +1,16 @@
 """What stands in for the Lambda service."""
 
+import logging
 import threading
 from typing import Any
 
+import boto3
+import pytest
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
-from local import names
-from local.lambdas import EventRule, StateMachineTasks, event_listener
+from local import lambdas, names
+from local.aws import AwsServer
+from local.lambdas import EventRule, EventSourceMapping, StateMachineTasks, event_listener
 from local.roads import RELIABLE, Road
 
 
@@ -85,3 +89,40 @@ def test_an_event_that_the_handler_failed_on_comes_again_if_the_rule_says_so() -
         rule.send({"detail": {"id": 1}})
         assert third.wait(10)
     assert calls == [{"id": 1}] * 3
+
+
+def test_a_queue_that_cannot_be_read_is_said_once_and_read_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr(lambdas, "_AGAIN_SECONDS", 0.02)
+    handled, refused = threading.Event(), threading.Semaphore(0)
+    caplog.set_level(logging.WARNING)
+    server = AwsServer()
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    sqs = boto3.client("sqs", endpoint_url=url, region_name=names.REGION)
+
+    def handle(event: Any, context: Any) -> None:
+        del event, context
+        handled.set()
+
+    queue = f"{url}/{names.ACCOUNT_ID}/late"
+    sqs.meta.events.register("after-call.sqs.ReceiveMessage", lambda **_: refused.release())
+    with EventSourceMapping(sqs, queue, "late", handle, Road(RELIABLE, "seed")):
+        for _ in range(3):
+            assert refused.acquire(timeout=10)
+        sqs.create_queue(QueueName="late")
+        sqs.send_message(QueueUrl=queue, MessageBody="{}")
+        assert handled.wait(10)
+    sqs.delete_queue(QueueUrl=queue)
+    sqs.close()
+    server.stop()
+    lines = [each.getMessage() for each in caplog.records if each.name == "local.lambdas"]
+    assert len(lines) == 2
+    assert lines[0].startswith("The queue of S3's events cannot be read: QueueDoesNotExist")
+    assert lines[1] == "The queue of S3's events works again."
