@@ -10,9 +10,9 @@ from local.cloud import Cloud, CloudOptions
 from local.events import count_until_told
 from local.follow import Ledger, RestClient, until_complete
 from local.names import AE_TITLE, LOOPBACK
-from local.report import console
-from local.scu import Sent
-from local.sending import send_with_progress
+from local.outage import Outage
+from local.report import console, print_line
+from local.sending import Tally, deliver, require_sample
 
 _EVERY_SECONDS = 0.5
 _PATIENCE_SECONDS = 180.0
@@ -22,37 +22,40 @@ _DEMO_BATCHES = {"BATCH_QUIET_SECONDS": "2"}
 
 
 def demonstrate(source: str) -> bool:
-    """Whether every acknowledged instance is imported or has a reason, and anything was sent."""
+    """Whether all was acknowledged, and is imported or has a reason; raises LocalCloudError."""
     with tempfile.TemporaryDirectory(prefix="store-scp-demo-") as work:
-        chosen = samples.find(source, Path(work))
+        places = samples.find(source, Path(work))
+        require_sample(places)  # before anything is started for it
         with Cloud(CloudOptions(receiver_environment=_DEMO_BATCHES)) as cloud:
-            return _demonstrate(chosen, cloud)
+            return _demonstrate(places, cloud)
 
 
-def _demonstrate(chosen: list[samples.Sample], cloud: Cloud) -> bool:
+def _demonstrate(places: list[Path], cloud: Cloud) -> bool:
     console.print(f"The local cloud runs; sending to {AE_TITLE} at {LOOPBACK}:{cloud.dicom_port}.")
-    sent = send_with_progress(chosen, LOOPBACK, cloud.dicom_port, AE_TITLE)
+    tally = Tally()
+    sent = deliver(places, LOOPBACK, cloud.dicom_port, AE_TITLE, tally)
     acknowledged = {each.sample.sop_instance_uid for each in sent if each.acknowledged}
-    ledger, client = Ledger(acknowledged), RestClient(cloud.rest_url)
+    ledger, client, outage = Ledger(acknowledged), RestClient(cloud.rest_url), Outage(print_line)
     with Live(console=console, refresh_per_second=4) as line:
-        for now in until_complete(ledger, client, _EVERY_SECONDS, _PATIENCE_SECONDS):
+        for now in until_complete(ledger, client, _EVERY_SECONDS, _PATIENCE_SECONDS, outage):
             line.update(str(now))
     if not console.is_terminal:
         console.print()  # Live ends its last line only there
     console.print(report.jobs_table(ledger.jobs))
     counts = count_until_told({job["batchId"] for job in ledger.jobs}, _EVENT_PATIENCE_SECONDS)
     console.print(report.events_line(counts))
-    report.print_failures(console, ledger.instances.values())
-    report.print_refusals(console, sent)
-    return _verdict(sent, ledger)
+    report.print_failures(ledger.instances.values())
+    report.print_tally(tally)
+    return _verdict(tally, ledger)
 
 
-def _verdict(sent: list[Sent], ledger: Ledger) -> bool:
+def _verdict(tally: Tally, ledger: Ledger) -> bool:
     for uid in sorted(ledger.missing):
         console.print(f"LOST: {uid} was acknowledged, and no job accounts for it.")
     imported = sum(each["state"] == "IMPORTED" for each in ledger.instances.values())
+    sent = tally.acknowledged + tally.refused
     console.print(
-        f"{len(sent)} sent, {len(ledger.acknowledged)} acknowledged, {imported} imported, "
+        f"{sent} sent, {len(ledger.acknowledged)} acknowledged, {imported} imported, "
         f"{len(ledger.instances) - imported} failed with a reason, {len(ledger.missing)} lost."
     )
-    return bool(ledger.acknowledged) and ledger.complete
+    return tally.is_complete and ledger.complete

@@ -1,6 +1,7 @@
 """What the commands print: the tables the demo ends with, and what was not stored."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -8,8 +9,12 @@ from rich.table import Table
 
 from contract.records import InstanceState
 from contract.times import from_iso
+from local.files import Skipped
 from local.follow import Json
 from local.scu import Sent
+
+if TYPE_CHECKING:
+    from local.sending import Tally
 
 _UID_TAIL = 12
 console = Console(highlight=False)
@@ -48,20 +53,49 @@ def events_line(counts: Mapping[str, int]) -> str:
     return f"Events: {told or 'none'}."
 
 
-def print_failures(console: Console, instances: Iterable[Json]) -> None:
+def print_line(text: str) -> None:
+    """One line as it stands: a file's name may look like rich's markup, or be none of UTF-8."""
+    console.print(printable(text), markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """``text`` with what a terminal would obey, or could not encode, escaped as Python does."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def print_failures(instances: Iterable[Json]) -> None:
     """A line for each instance that was acknowledged and could not be imported."""
     for instance in instances:
         if instance["state"] != InstanceState.IMPORTED:
             reason = instance.get("reason", "no reason given")
-            console.print(f"{instance['state']}: {instance['sopInstanceUID']}: {reason}")
+            print_line(f"{instance['state']}: {instance['sopInstanceUID']}: {reason}")
 
 
-def print_refusals(console: Console, sent: Iterable[Sent]) -> int:
-    """A line for each instance that was not acknowledged; returns how many there are."""
-    refused = [each for each in sent if not each.acknowledged]
-    for each in refused:
-        console.print(f"NOT STORED: {each.sample.path.name}: {each.reason}")
-    return len(refused)
+def print_skipped(skipped: Skipped) -> None:
+    """A line for a file that was not sent."""
+    print_line(f"SKIPPED: {skipped.path}: {skipped.reason}")
+
+
+def print_refusal(sent: Sent) -> None:
+    """A line for an instance that was not acknowledged."""
+    print_line(f"NOT STORED: {sent.sample.path}: {sent.reason}")
+
+
+def print_tally(tally: "Tally") -> None:
+    """How many files came to which end, and what to do about those that were not stored."""
+    print_line(
+        f"{tally.acknowledged} acknowledged, {tally.refused} refused, {tally.skipped} skipped, "
+        f"{tally.unsent} not sent."
+    )
+    if tally.skipped:
+        print_line("Repair what was skipped, or give access to it, and send it again.")
+    if tally.refused:
+        print_line("Why an instance was refused is in the Store SCP's log, by its status.")
+    if tally.unsent:
+        print_line("Send the same files again: what was acknowledged before is imported once.")
 
 
 def _seconds(job: Json) -> str:

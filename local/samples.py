@@ -1,8 +1,7 @@
 """Which DICOM files the demo sends."""
 
 import random
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
@@ -10,6 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from local.errors import LocalCloudError
+from local.files import Sample, below, examine
 from local.names import BUNDLED
 
 CT_STUDY = "ct500"
@@ -39,30 +39,16 @@ _BUNDLED_FILES = (
 _BUNDLED_STUDIES = ("dicomdirtests/77654033", "dicomdirtests/98892003")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A Part 10 file, what an association must propose to send it, and the data set's own UIDs.
+def find(source: str, work: Path) -> list[Path]:
+    """The places ``source`` names: ``pydicom``, ``ct500``, or a file or folder.
 
-    ``is_consistent``: the file meta information names the same instance as the data set.
-    """
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    is_consistent: bool = True
-
-
-def find(source: str, work: Path) -> list[Sample]:
-    """The samples ``source`` names: ``pydicom``, ``ct500``, or a file or folder.
-
-    Generated files are written below ``work``. Raises LocalCloudError when there is nothing.
+    Generated files are written below ``work``.
     """
     if source == BUNDLED:
-        return read(bundled())
+        return bundled()
     if source == CT_STUDY:
-        return read(generate_ct_study(work / CT_STUDY))
-    return read(files_below(Path(source)))
+        return generate_ct_study(work / CT_STUDY)
+    return [Path(source)]
 
 
 def bundled() -> list[Path]:
@@ -73,38 +59,16 @@ def bundled() -> list[Path]:
 
 
 def files_below(place: Path) -> list[Path]:
-    """``place`` itself, or every file below it in order; raises LocalCloudError."""
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise LocalCloudError(f"{place} is neither a file nor a folder.")
-    return sorted(path for path in place.rglob("*") if path.is_file())
+    """``place`` itself, or every file below it that can be listed."""
+    return [found for found in below(place) if isinstance(found, Path)]
 
 
-def read(paths: list[Path]) -> list[Sample]:
-    """The Part 10 files with an instance to store among ``paths``; raises LocalCloudError."""
-    samples = [sample for path in paths if (sample := _read_one(path)) is not None]
+def read(paths: Iterable[Path]) -> list[Sample]:
+    """What can be sent of ``paths``, the rest left out; raises LocalCloudError if nothing can."""
+    samples = [found for found in examine(paths) if isinstance(found, Sample)]
     if not samples:
         raise LocalCloudError("There is no DICOM Part 10 file to send there.")
     return samples
-
-
-def _read_one(path: Path) -> Sample | None:
-    """None for what is no Part 10 file, or is one that is never stored (a DICOMDIR)."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd files are sent as they are
-            tags = ["SOPClassUID", "SOPInstanceUID"]
-            data_set = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
-    except (pydicom.errors.InvalidDicomError, EOFError, ValueError, NotImplementedError):
-        return None
-    meta = data_set.file_meta
-    named = (meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID"))
-    own = (data_set.get("SOPClassUID") or named[0], data_set.get("SOPInstanceUID") or named[1])
-    syntax = meta.get("TransferSyntaxUID")
-    if not (all(own) and syntax) or own[0] == pydicom.uid.MediaStorageDirectoryStorage:
-        return None
-    return Sample(path, str(own[0]), str(own[1]), str(syntax), own == named)
 
 
 def generate_ct_study(folder: Path, slices: int = _CT_SLICES) -> list[Path]:

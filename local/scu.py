@@ -1,7 +1,8 @@
 """A Storage SCU that sends Part 10 files as they are: what a modality would do."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,23 +16,30 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 
-from local.errors import LocalCloudError
-from local.samples import Sample
+from local.errors import LocalCloudError, in_one_line
+from local.files import Sample
 
 # Presentation context ids are the odd numbers below 256 (PS3.8 9.3.2.2).
 _MAX_CONTEXTS = 128
+# An association proposes the contexts of what was read before it: so many samples at most.
+_READ_AHEAD = 1_000
 _CALLING_AE_TITLE = "LOCALSCU"
 # What pynetdicom answers when no response came before its timeout.
 NO_RESPONSE = -1
 NO_CONTEXT = -2
+NOT_SENT = -3
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One C-STORE and its status (PS3.4 table B.2-1); or ``NO_RESPONSE``, ``NO_CONTEXT``."""
+    """One C-STORE and its status (PS3.4 table B.2-1).
+
+    Or ``NO_RESPONSE``, ``NO_CONTEXT``, or ``NOT_SENT`` with the ``error``.
+    """
 
     sample: Sample
     status: int
+    error: str = ""
 
     @property
     def acknowledged(self) -> bool:
@@ -42,29 +50,44 @@ class Sent:
     def reason(self) -> str:
         """Why it did not, for a person."""
         if self.status == NO_CONTEXT:
-            return "the Store SCP accepts no presentation context for it"
+            sop_class, syntax = map(_name_of, _context_of(self.sample))
+            return f"the Store SCP accepts no presentation context for {sop_class} in {syntax}"
         if self.status == NO_RESPONSE:
             return "no response; the association was aborted"
+        if self.status == NOT_SENT:
+            return f"it could not be sent ({self.error})"
         return f"refused with status {self.status:04X}H"
 
 
-def send(samples: Sequence[Sample], host: str, port: int, called_ae_title: str) -> Iterator[Sent]:
+def send(samples: Iterable[Sample], host: str, port: int, called_ae_title: str) -> Iterator[Sent]:
     """Send each sample over as few associations as its contexts allow, yielding each answer.
 
-    Raises LocalCloudError when no association can be had.
+    An association that ends early is followed by another for the rest. At most 1,000 samples are
+    read ahead of their turn. Raises LocalCloudError when no association can be had.
     """
     _config.STORE_SEND_CHUNKED_DATASET = True  # the file's own bytes, never encoded anew
-    pending = list(samples)
-    while pending:
-        contexts = list(islice(dict.fromkeys(_context_of(each) for each in pending), _MAX_CONTEXTS))
-        now = [each for each in pending if _context_of(each) in contexts]
-        pending = [each for each in pending if _context_of(each) not in contexts]
-        proposed = [build_context(*context) for context in contexts]
-        yield from _send_on_one_association(now, proposed, host, port, called_ae_title)
+    rest = iter(samples)
+    while pending := list(islice(rest, _READ_AHEAD)):
+        while pending:
+            wanted = dict.fromkeys(_context_of(each) for each in pending)
+            contexts = list(islice(wanted, _MAX_CONTEXTS))
+            now = [each for each in pending if _context_of(each) in contexts]
+            later = [each for each in pending if _context_of(each) not in contexts]
+            proposed = [build_context(*context) for context in contexts]
+            done = 0
+            for sent in _send_on_one_association(now, proposed, host, port, called_ae_title):
+                done += 1
+                yield sent
+            pending = now[done:] + later
 
 
 def _context_of(sample: Sample) -> tuple[str, str]:
     return sample.sop_class_uid, sample.transfer_syntax_uid
+
+
+def _name_of(uid: str) -> str:
+    """The standard's name of a UID (PS3.6 annex A), or the UID."""
+    return UID(uid).name
 
 
 def _send_on_one_association(
@@ -74,9 +97,14 @@ def _send_on_one_association(
     port: int,
     called_ae_title: str,
 ) -> Iterator[Sent]:
+    """Answers for the first samples, at least one of them: all, unless the association ends."""
     entity = AE(ae_title=_CALLING_AE_TITLE)
     association = entity.associate(host, port, contexts, ae_title=called_ae_title)
     if not association.is_established:
+        if association.rejected_contexts and not association.accepted_contexts:
+            # The Store SCP accepted the association and none of its contexts.
+            yield from (Sent(sample, NO_CONTEXT) for sample in samples)
+            return
         raise LocalCloudError(
             f"No association with {called_ae_title} at {host}:{port}: it was "
             f"{'rejected' if association.is_rejected else 'refused or aborted'}."
@@ -85,7 +113,8 @@ def _send_on_one_association(
         with TemporaryDirectory() as work:
             yield from _store_each(association, samples, Path(work))
     finally:
-        association.release()
+        if association.is_established:
+            association.release()
 
 
 def _store_each(association: Association, samples: Sequence[Sample], work: Path) -> Iterator[Sent]:
@@ -93,12 +122,32 @@ def _store_each(association: Association, samples: Sequence[Sample], work: Path)
         (context.abstract_syntax, context.transfer_syntax[0])
         for context in association.accepted_contexts
     }
-    for sample in samples:
-        if _context_of(sample) in accepted:
-            response = association.send_c_store(_sendable(sample, work))
-            yield Sent(sample, response.get("Status", NO_RESPONSE))
-        else:
+    for number, sample in enumerate(samples):
+        if number and not association.is_established:
+            return  # the Store SCP has ended it meanwhile
+        if _context_of(sample) not in accepted:
             yield Sent(sample, NO_CONTEXT)
+            continue
+        sent = _store(association, sample, work)
+        yield sent
+        if sent.status in (NO_RESPONSE, NOT_SENT):
+            return  # the association is over
+
+
+def _store(association: Association, sample: Sample, work: Path) -> Sent:
+    """One C-STORE. Without a response, or with half a data set sent, it ends the association."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd files are sent as they are
+            response = association.send_c_store(_sendable(sample, work))
+    except Exception as error:  # noqa: BLE001 - the file has changed, or pynetdicom cannot send it
+        why = getattr(error, "strerror", None) or in_one_line(error)
+        sent = Sent(sample, NOT_SENT, why)
+    else:
+        sent = Sent(sample, response.get("Status", NO_RESPONSE))
+    if sent.status in (NO_RESPONSE, NOT_SENT) and association.is_established:
+        association.abort()
+    return sent
 
 
 def _sendable(sample: Sample, work: Path) -> Path:

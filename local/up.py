@@ -8,9 +8,10 @@ from rich.live import Live
 
 from local import samples
 from local.cloud import Cloud, CloudOptions
-from local.follow import RestClient, totals
+from local.follow import ApiFailedError, JobApi, RestClient, totals
 from local.names import AE_TITLE, LOOPBACK, Ports
-from local.report import console
+from local.outage import Outage
+from local.report import console, print_line
 from local.stored import count_stored
 
 
@@ -46,8 +47,24 @@ def _an_image() -> Path:
 
 
 def _watch(cloud: Cloud) -> None:
-    client = RestClient(cloud.rest_url)
+    client, outage = RestClient(cloud.rest_url), Outage(print_line)
     with Live(console=console, refresh_per_second=4) as line:
         while True:
-            line.update(str(totals(count_stored(), client.jobs())))
+            progress = describe_progress(client, outage)
+            if progress is not None:
+                line.update(progress)
             time.sleep(1)
+
+
+def describe_progress(client: JobApi, outage: Outage) -> str | None:
+    """How far the instances are; None, which ``outage`` says, while the job API does not answer.
+
+    The local cloud runs on: its AWS may be throttling, as the real one does.
+    """
+    try:
+        jobs = client.jobs()
+    except ApiFailedError as error:
+        outage.failed(str(error))
+        return None
+    outage.worked("The job API")
+    return str(totals(count_stored(), jobs))

@@ -11,10 +11,11 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import generate_uid
 
 from local.cloud import Cloud
+from local.files import Sample
 from local.follow import Ledger, RestClient, until_complete
 from local.healthimaging import EmulatorOptions, QuotaProfile
 from local.names import LOOPBACK
-from local.samples import Sample, read
+from local.samples import read
 from local.scu import Sent, send
 
 T = TypeVar("T")

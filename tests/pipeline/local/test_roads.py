@@ -9,12 +9,12 @@ from chalicelib import wiring
 
 from local import resources
 from local.cloud import Cloud
+from local.files import Sample
 from local.follow import Ledger, RestClient
 from local.healthimaging import ManualScheduler
 from local.healthimaging.scheduler import ThreadScheduler
 from local.names import LOOPBACK
 from local.roads import RELIABLE, EventFaults
-from local.samples import Sample
 from local.scu import send
 from tests.pipeline.local.support import fresh, settle, until
 

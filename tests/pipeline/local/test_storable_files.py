@@ -14,6 +14,7 @@ from contract.keys import InstanceKey
 from contract.uids import is_uid
 from local import names, samples
 from local.cloud import Cloud
+from local.files import Sample
 from local.follow import RestClient
 from tests.pipeline.local.support import data_set_of, sample_data_set, send_all, settle
 
@@ -44,12 +45,12 @@ REPRESENTATIVE = {
 }
 
 
-def storable_files() -> list[samples.Sample]:
+def storable_files() -> list[Sample]:
     roots = [Path(pydicom.__file__).parent / "data/test_files", Path(data_store.__file__).parent]
     return samples.read([path for root in roots for path in samples.files_below(root)])
 
 
-def representative_files() -> list[samples.Sample]:
+def representative_files() -> list[Sample]:
     return [each for each in storable_files() if each.path.name in REPRESENTATIVE]
 
 
@@ -77,9 +78,7 @@ def test_every_storable_file_of_pydicom_is_kept_byte_for_byte_and_accounted_for(
     assert len(kept_and_accounted_for(cloud, rest, storable_files())) > 150
 
 
-def kept_and_accounted_for(
-    cloud: Cloud, rest: RestClient, chosen: list[samples.Sample]
-) -> list[samples.Sample]:
+def kept_and_accounted_for(cloud: Cloud, rest: RestClient, chosen: list[Sample]) -> list[Sample]:
     """Send the files; returns those acknowledged."""
     sent = send_all(cloud, chosen)
     refused = [each.sample for each in sent if not each.acknowledged]
@@ -93,7 +92,7 @@ def kept_and_accounted_for(
     return acknowledged
 
 
-def has_what_the_header_must_tell(sample: samples.Sample) -> bool:
+def has_what_the_header_must_tell(sample: Sample) -> bool:
     """Whether the data set itself names its study and series, and is what its file meta says."""
     data_set = pydicom.dcmread(sample.path, stop_before_pixels=True)
     named = all(

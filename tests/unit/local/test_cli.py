@@ -53,15 +53,20 @@ def test_sending_to_where_nobody_listens_is_said_in_one_line() -> None:
     gc.collect()  # pynetdicom does not close a socket that was not connected
 
 
+@pytest.mark.parametrize("command", [["send"], ["demo", "--samples"]])
 @pytest.mark.parametrize(
-    ("place", "said"), [(".", "no DICOM Part 10 file"), ("x", "neither a file")]
+    ("place", "why"), [("notes.txt", "no DICOM Part 10 file"), ("x", "No such file or directory")]
 )
-def test_what_cannot_be_sent_is_said_in_one_line(tmp_path: Path, place: str, said: str) -> None:
+def test_if_nothing_can_be_sent_each_files_reason_is_said_and_that(
+    tmp_path: Path, command: list[str], place: str, why: str
+) -> None:
     (tmp_path / "notes.txt").write_text("not DICOM")
-    done = run("send", str(tmp_path / place))
+    done = run(*command, str(tmp_path / place))
     assert done.exit_code == 1
-    assert said in done.stderr
+    assert f"SKIPPED: {tmp_path / place}: it" in done.stdout
+    assert why in done.stdout
     assert done.stderr.count("\n") == 1
+    assert "Nothing was sent" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,19 +25,6 @@ def test_a_generated_study_is_one_series_of_distinct_instances(tmp_path: Path) -
     assert [len(each.PixelData) for each in read] == [524_288] * 3
 
 
-def test_a_folder_is_searched_and_what_is_not_dicom_left_out(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("not DICOM")
-    below = tmp_path / "study" / "series"
-    below.mkdir(parents=True)
-    (below / "one").write_bytes(Path(str(get_testdata_file("CT_small.dcm"))).read_bytes())
-    assert [each.path for each in samples.find(str(tmp_path), tmp_path)] == [below / "one"]
-
-
 def test_a_dicomdir_is_not_sent() -> None:
     with pytest.raises(LocalCloudError, match="no DICOM"):
         samples.read([Path(str(get_testdata_file("DICOMDIR")))])
-
-
-def test_a_missing_path_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LocalCloudError, match="neither a file nor a folder"):
-        samples.find(str(tmp_path / "nowhere"), tmp_path)
