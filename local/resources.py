@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
@@ -117,13 +118,18 @@ def _tidying() -> "list[LifecycleRuleTypeDef]":
 
 
 def stop_executions() -> None:
-    """Stop what still runs: moto's threads would outlive the cloud that they work for."""
+    """Stop what still runs: moto's threads would outlive the cloud that they work for.
+
+    Nothing runs where somebody has deleted the state machine, or reset the local AWS.
+    """
     client = boto3.client("stepfunctions")
     pages = client.get_paginator("list_executions").paginate(
         stateMachineArn=names.STATE_MACHINE_ARN, statusFilter="RUNNING"
     )
-    for each in [execution for page in pages for execution in page["executions"]]:
-        client.stop_execution(executionArn=each["executionArn"])
+    with suppress(client.exceptions.StateMachineDoesNotExist):
+        for each in [execution for page in pages for execution in page["executions"]]:
+            with suppress(client.exceptions.ExecutionDoesNotExist):
+                client.stop_execution(executionArn=each["executionArn"])
 
 
 def _create_queues(sqs: "SQSClient") -> str:

@@ -13,7 +13,9 @@ from contract.keys import (
     QUARANTINE_PREFIX,
 )
 from local import names
-from local.resources import lifecycle
+from local.aws import AwsServer
+from local.environment import aws_environment
+from local.resources import lifecycle, stop_executions
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 RULES: dict[str, Any] = {rule["ID"]: rule for rules in lifecycle().values() for rule in rules}
@@ -51,3 +53,15 @@ def test_the_runbook_has_each_rule(rule: Any) -> None:
     assert all(f" {number} days" in row for number in days)
     prefix = rule["Filter"]["Prefix"]
     assert f"| `{prefix}` |" in row if prefix else "| all |" in row
+
+
+def test_what_somebody_has_deleted_has_nothing_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = AwsServer()
+    server.start()
+    for name, value in aws_environment("http://{}:{}".format(*server.get_host_and_port())).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    try:
+        stop_executions()  # no state machine was ever made
+    finally:
+        server.stop()
