@@ -267,7 +267,9 @@ def test_a_refusal_has_healthimagings_rule_and_not_the_value(client: Any, answer
         "constraint: Member must satisfy regular expression pattern: [0-9a-z]{32}"
     )
     answers.add_client_error("start_dicom_import_job", "ValidationException", said, 400)
-    request = ImportRequest(BATCH, NAME, f"arn:aws:iam::1:role/{'x' * 20}", "s3://dicom/x/", "s3://results/x/")
+    request = ImportRequest(
+        BATCH, NAME, f"arn:aws:iam::1:role/{'x' * 20}", "s3://dicom/x/", "s3://results/x/"
+    )
     with pytest.raises(ProductError, match="'datastoreId' failed to satisfy") as refused:
         HealthImaging(client).start(request)
     assert NAME not in str(refused.value)
