@@ -43,7 +43,10 @@ Json = dict[str, Any]
 @app.on_sqs_message(queue=_QUEUE, batch_size=5, name="trigger_import")
 def trigger_import(event: SQSEvent) -> None:
     """Manifest events from the queue close batches, and start those whose turn it is."""
-    messages = [Message(record.receipt_handle, record.body) for record in event]
+    messages = [
+        Message(record.receipt_handle, record.body, record.to_dict().get("messageId", ""))
+        for record in event
+    ]
     trigger_imports(messages, wiring.intake(), wiring.queue())
 
 

@@ -181,7 +181,7 @@ class Pipeline:
     def _trigger(self, batch: ClosedBatch) -> None:
         # Received, and deleted after the handler has returned.
         self.meter.sqs_requests += 3
-        message = Message("", s3_event(BUCKET, manifest_key(batch.batch_id)))
+        message = Message("", s3_event(BUCKET, manifest_key(batch.batch_id)), "")
 
         def work() -> None:
             intake = Intake(

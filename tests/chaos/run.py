@@ -190,6 +190,9 @@ def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
     """Wait until nothing is on its way; False when nothing has moved for long."""
     began = changed_at = time.monotonic()
     last, said_at = {"": 0}, 0.0
+    queues = dead_letters.Queues(
+        aws.sqs(), names.DEAD_LETTER_QUEUE, names.QUEUE, names.DICOM_BUCKET
+    )
     while (left := witness.unfinished()) or time.monotonic() < began + _LATE_SECONDS:
         now = time.monotonic()
         if left != last:
@@ -200,7 +203,7 @@ def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
         if now - changed_at > _PATIENCE_SECONDS:
             return False
         if "dead letters" in left:
-            dead_letters.move(aws.sqs(), names.DEAD_LETTER_QUEUE, names.QUEUE, None)
+            dead_letters.redrive(queues, None)
         time.sleep(_LOOK_SECONDS)
     return True
 

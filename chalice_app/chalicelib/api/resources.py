@@ -19,6 +19,7 @@ from chalicelib.api.views import (
     job_view,
     listed_job_view,
     repeated_batch_view,
+    request_view,
     study_view,
 )
 from chalicelib.errors import NotFound, ObjectUnavailable
@@ -80,10 +81,10 @@ def get_study(stores: Stores, study_instance_uid: str) -> Json:
     return view
 
 
-def get_instance(stores: Stores, sop_instance_uid: str, query: Query) -> Json:
+def get_instance(stores: Stores, journal: Journal, sop_instance_uid: str, query: Query) -> Json:
     """``GET /instances/{sopInstanceUID}``: every study, series and content that it came in.
 
-    Raises NotFound and BadParameter.
+    With the operator's request, if its batch was made for one. Raises NotFound and BadParameter.
     """
     uid = parameters.uid("sopInstanceUID", sop_instance_uid)
     limit, first = parameters.limit(query), parameters.offset(query)
@@ -93,7 +94,9 @@ def get_instance(stores: Stores, sop_instance_uid: str, query: Query) -> Json:
     if not rows and not first:
         raise NotFound("no instance of this UID has reached the import pipeline")
     progress = Progress(stores.batches)
-    views = [instance_view(progress.of(row)) for row in rows[:limit]]
+    shown = [progress.of(row) for row in rows[:limit]]
+    asked = {batch_id: journal.of_batch(batch_id) for batch_id in {row.batch_id for row in shown}}
+    views = [instance_view(row) | request_view(asked[row.batch_id]) for row in shown]
     answer = {"sopInstanceUID": uid, "instances": views}
     return _with_cursor(answer, following if len(rows) > limit else None)
 
@@ -113,7 +116,8 @@ def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
     batch = stores.batches.get(parameters.batch_id(batch_id))
     if batch is None:
         raise NotFound("there is no batch of this id")
-    return repeated_batch_view(batch, last_request(batch, journal))
+    made_for = journal.of_batch(batch.batch_id)
+    return repeated_batch_view(batch, made_for, last_request(batch, journal))
 
 
 def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:

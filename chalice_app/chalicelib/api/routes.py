@@ -97,7 +97,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET", "/instances/{sopInstanceUID}", "Is my image there?", "Instances",
         lambda call: resources.get_instance(
-            wiring.stores(), call.path["sopInstanceUID"], call.query
+            wiring.stores(), setup.journal(), call.path["sopInstanceUID"], call.query
         ),
         _PAGE, _GONE,
     ),

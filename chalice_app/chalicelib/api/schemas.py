@@ -43,6 +43,16 @@ def _page(name: str, of: str) -> Schema:
     return _object({name: {"type": "array", "items": reference(of)}}, nextCursor=TEXT)
 
 
+_REQUEST: Schema = _object(
+    {
+        "kind": {
+            "type": "string",
+            "enum": ["retry", "retry-forced", "release", "release-forced"],
+        },
+        "reason": TEXT,
+        "requestedAt": TIME,
+    }
+)
 _STATE: Schema = {"type": "string", "enum": list(InstanceState)}
 _INSTANCE = {
     "sopInstanceUID": UID,
@@ -123,12 +133,20 @@ SCHEMAS: dict[str, Schema] = {
         retriedAs=TEXT,
         forced=FLAG,
         correctedAt=TIME,
+        request=_REQUEST,
         retryReason=TEXT,
         retryRequestedAt=TIME,
     ),
     "Batches": _page("batches", "Batch"),
     "Instance": _object(_INSTANCE, **_INSTANCE_MORE),
-    "Instances": _object({"sopInstanceUID": UID, "instances": _INSTANCES}, nextCursor=TEXT),
+    "RequestedInstance": _object(_INSTANCE, **_INSTANCE_MORE, request=_REQUEST),
+    "Instances": _object(
+        {
+            "sopInstanceUID": UID,
+            "instances": {"type": "array", "items": reference("RequestedInstance")},
+        },
+        nextCursor=TEXT,
+    ),
     "JobInstance": _object(
         _INSTANCE,
         **_INSTANCE_MORE,

@@ -45,12 +45,26 @@ def batch_view(batch: BatchRecord) -> Json:
     return batch_item(batch)
 
 
-def repeated_batch_view(batch: BatchRecord, retry: Entry | None) -> Json:
-    """One batch, and why it was retried, if it was."""
+def repeated_batch_view(batch: BatchRecord, request: Entry | None, retry: Entry | None) -> Json:
+    """One batch: for which request it was made, if for one; and why it was retried, if it was."""
+    view = batch_view(batch) | request_view(request)
     if retry is None:
-        return batch_view(batch)
+        return view
     asked = {"retryReason": retry.reason, "retryRequestedAt": to_iso(retry.requested_at)}
-    return batch_view(batch) | asked
+    return view | asked
+
+
+def request_view(request: Entry | None) -> Json:
+    """The request that a batch was made for, as a member of the batch or its instances."""
+    if request is None:
+        return {}
+    return {
+        "request": {
+            "kind": request.kind,
+            "reason": request.reason,
+            "requestedAt": to_iso(request.requested_at),
+        }
+    }
 
 
 def entry_view(entry: Entry) -> Json:

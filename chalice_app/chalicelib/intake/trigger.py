@@ -41,14 +41,16 @@ from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceSt
 
 _CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
 _log = structlog.get_logger()
+_Senders = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One SQS message; the body is as it came."""
+    """One SQS message; the body is as it came. ``message_id`` is what a log line names it by."""
 
     receipt_handle: str
     body: str
+    message_id: str
 
 
 class Queue(Protocol):
@@ -107,16 +109,18 @@ def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -
     here, and MessagesFailed is raised for the rest: they come back alone, and a poisonous one goes
     to the dead-letter queue without its neighbours.
     """
-    keys = {message.receipt_handle: _keys(message, intake.bucket) for message in messages}
-    told = [key for found in keys.values() for key in found or ()]
+    keys = {message: _keys(message, intake.bucket) for message in messages}
+    told = list(dict.fromkeys(key for found in keys.values() for key in found or ()))
     drops = [key for key in told if key.startswith(DROPBOX_PREFIX)]
-    closed, done = _close_all([key for key in told if key.startswith(MANIFESTS_PREFIX)], intake)
+    senders = _senders(keys)
+    manifests = [key for key in told if key.startswith(MANIFESTS_PREFIX)]
+    closed, done = _close_all(manifests, intake, senders)
     if drops:
         _take_drops(intake)
     done.update(drops)
     good = [each for each, found in keys.items() if found is not None and done.issuperset(found)]
     if len(good) < len(keys):
-        queue.delete(good)
+        queue.delete(each.receipt_handle for each in good)
     if closed:
         intake.dispatch(closed)
     if len(good) < len(keys):
@@ -211,11 +215,25 @@ def _keys(message: Message, bucket: str) -> list[str] | None:
     try:
         return created_keys(message.body, bucket)
     except InvalidEvent as error:
-        _log.warning("message_failed", **describe(error))
+        # By the id that the command ``dead-letters`` knows it by, too; the words are ours.
+        _log.warning(
+            "message_failed", message_ids=[message.message_id], why=str(error), **describe(error)
+        )
         return None
 
 
-def _close_all(keys: Iterable[str], intake: Intake) -> tuple[list[BatchRecord], set[str]]:
+def _senders(keys: Mapping[Message, list[str] | None]) -> _Senders:
+    """The ids of the messages that name a key."""
+    found: dict[str, list[str]] = {}
+    for message, named in keys.items():
+        for key in named or ():
+            found.setdefault(key, []).append(message.message_id)
+    return found
+
+
+def _close_all(
+    keys: Iterable[str], intake: Intake, senders: _Senders
+) -> tuple[list[BatchRecord], set[str]]:
     """The batches that wait now, and the keys that are dealt with."""
     closed: dict[str, BatchRecord] = {}
     done = set()
@@ -225,7 +243,7 @@ def _close_all(keys: Iterable[str], intake: Intake) -> tuple[list[BatchRecord], 
                 intake.bucket, key, intake.stores, intake.default_datastore, intake.now
             )
         except Exception as error:  # noqa: BLE001 - its neighbours must not suffer for it
-            _log.warning("message_failed", **describe(error))
+            _log.warning("message_failed", message_ids=senders[key], **describe(error))
             _block(key, error, intake)
             continue
         closed |= {batch.batch_id: batch} if batch else {}

@@ -2,140 +2,159 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib import aws, wiring
-from chalicelib.api import resources
 from chalicelib.api.parameters import MAX_LIMIT
-from chalicelib.operations import setup
-from chalicelib.operations.dead_letters import redrive
-from chalicelib.operations.reconcile import reconcile
-from chalicelib.settings import DeadLetterSettings
+from chalicelib.aws import error_code
+from chalicelib.operations import commands
+from chalicelib.operations.commands import Answer
 from contract.errors import ProductError
-from contract.keys import QUARANTINE_PREFIX
-from contract.records import BatchState
-from contract.times import to_iso
+from contract.records import BatchState, JobStatus
 
-Json = dict[str, Any]
 _ABOUT = (
     "See, repeat and re-drive imports. Safe to repeat; docs/operations.md says when to do what."
 )
+_PROGRAM = "python -m chalicelib.operations"
+_STOPPED = 130  # as a shell reports Ctrl-C
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what is asked, print the answer as JSON; 1 if it is refused or failed."""
+    """Do what is asked, print the answer as JSON; 1 if it, or a part of it, is refused or failed.
+
+    What an operator is to know or do next is a line on standard error.
+    """
     asked = _parser().parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        answer = asked.run(asked)
+        answer: Answer = asked.run(asked)
     except ProductError as error:
-        print(error, file=sys.stderr)
-        return 1
-    json.dump(answer, sys.stdout, indent=2)
+        return _failed(str(error))
+    except ClientError as error:
+        message = error.response.get("Error", {}).get("Message", "")
+        return _failed(f"AWS refuses {error.operation_name}: {error_code(error)}: {message}")
+    except BotoCoreError as error:  # no credentials, no Region
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        _failed("stopped here; run it again, what is done is found done")
+        return _STOPPED
+    json.dump(answer.body, sys.stdout, indent=2)
     print()
-    return 0
+    for line in answer.advice:
+        print(line, file=sys.stderr)
+    return 0 if answer.is_good else 1
+
+
+def _failed(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m chalicelib.operations", description=_ABOUT)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    batch = _command(commands, "batch", _batch, "show a batch")
-    batch.add_argument("batch_id")
-    batches = _command(commands, "batches", _batches, "list batches, newest first")
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description=_ABOUT)
+    add = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_views(add)
+    _add_repeats(add)
+    _add_dead_letters(add)
+    _command(add, "reconcile", commands.reconcile, "look for objects nobody accounts for")
+    return parser
+
+
+def _add_views(add: Any) -> None:
+    _command(add, "batch", commands.batch, "show a batch").add_argument("batch_id")
+    batches = _page(_command(add, "batches", commands.batches, "list batches, newest first"))
     batches.add_argument("--state", choices=[str(state) for state in BatchState])
     batches.add_argument("--calling-ae-title")
-    batches.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
-    instance = _command(commands, "instance", _instance, "show an instance, wherever it came in")
-    instance.add_argument("uid")
-    instance.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
-    study = _command(commands, "study", _study, "show how far a study is")
-    study.add_argument("uid")
-    quarantine = _command(commands, "quarantine", _quarantine, "list what was put aside")
+    job = _page(_command(add, "job", commands.job, "show an import job"))
+    job.add_argument("job_id")
+    job.add_argument(
+        "--instances", action="store_true", help="what it did to each instance, page by page"
+    )
+    jobs = _page(_command(add, "jobs", commands.jobs, "list import jobs, newest first"))
+    jobs.add_argument("--status", choices=[str(status) for status in JobStatus])
+    jobs.add_argument("--study", metavar="UID")
+    _bounds(jobs, "submitted")
+    instance = _command(add, "instance", commands.instance, "show an instance, wherever it came in")
+    _page(instance).add_argument("uid")
+    _command(add, "study", commands.study, "show how far a study is").add_argument("uid")
+    quarantine = _command(add, "quarantine", commands.quarantine, "list what was put aside")
     quarantine.add_argument("--prefix", default="", help="import-failed, unlisted, not-part10, ...")
-    quarantine.add_argument("--limit", type=int, default=100)
-    retry = _command(commands, "retry", _retry, "import a batch's failed instances once more")
-    retry.add_argument("batch_id")
-    release = _command(commands, "release", _release, "import an instance that was put aside")
+    quarantine.add_argument("--limit", type=_count, default=100)
+    quarantine.add_argument("--cursor", help="the nextCursor of the page before")
+
+
+def _add_repeats(add: Any) -> None:
+    retry = _command(
+        add, "retry", commands.retry,
+        "import the failed instances of a batch, or of all batches in a state, once more",
+    )  # fmt: skip
+    retry.add_argument("batch_id", nargs="?")
+    retry.add_argument(
+        "--state",
+        choices=[str(state) for state in commands.RETRIABLE],
+        help="all batches in this state, newest first; narrowed by the next four",
+    )
+    retry.add_argument("--calling-ae-title")
+    _bounds(retry, "ended")
+    retry.add_argument("--limit", type=_count, help="so many batches at most")
+    retry.add_argument("--cursor", help="the nextCursor of the run before")
+    release = _command(add, "release", commands.release, "import an instance that was put aside")
     release.add_argument("uid")
     release.add_argument("--key", help="which object: its key under instances/ or quarantine/")
     for command in (retry, release):
-        command.add_argument("--reason", required=True, help="kept; no patient data")
-        command.add_argument(
+        _reason(command).add_argument(
             "--force",
             action="store_true",
             help="import what is imported, a duplicate, or deleted in HealthImaging, once more",
         )
-    dead = _command(commands, "redrive", _redrive, "move dead letters back to the queue")
-    dead.add_argument("--limit", type=int, help="move so many one by one; default: all, by SQS")
-    _command(commands, "reconcile", _reconcile, "look for objects nobody accounts for")
+
+
+def _add_dead_letters(add: Any) -> None:
+    letters = _command(add, "dead-letters", commands.dead_letters, "list dead letters")
+    letters.add_argument("--limit", type=_count, default=100)
+    redrive = _command(
+        add, "redrive", commands.redrive, "move dead letters back to the queue, but no junk"
+    )
+    redrive.add_argument("message_ids", nargs="*", metavar="MESSAGE_ID", help="default: all")
+    redrive.add_argument("--limit", type=_count, help="receive so many at most")
+    discard = _command(add, "discard", commands.discard, "delete dead letters for good")
+    discard.add_argument("message_ids", nargs="*", metavar="MESSAGE_ID")
+    discard.add_argument("--junk", action="store_true", help="all that are no S3 event")
+    _reason(discard).add_argument(
+        "--force", action="store_true", help="also an S3 event, if it is named by its id"
+    )
+
+
+def _command(
+    add: Any, name: str, function: Callable[[argparse.Namespace], Answer], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = add.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=function, parser=parser)
     return parser
 
 
-def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=function)
+def _page(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
+    parser.add_argument("--cursor", help="the nextCursor of the page before")
     return parser
 
 
-def _batch(asked: argparse.Namespace) -> Json:
-    return resources.get_batch(wiring.stores(), setup.journal(), asked.batch_id)
+def _bounds(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--since", metavar="TIME", help=f"{what} then or later, ISO 8601")
+    parser.add_argument("--until", metavar="TIME", help=f"{what} then or earlier, ISO 8601")
 
 
-def _batches(asked: argparse.Namespace) -> Json:
-    query = {
-        "state": asked.state,
-        "callingAeTitle": asked.calling_ae_title,
-        "limit": str(asked.limit),
-    }
-    given = {name: value for name, value in query.items() if value is not None}
-    return resources.list_batches(wiring.stores(), given)
+def _reason(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--reason", required=True, help="kept; no patient data")
+    return parser
 
 
-def _instance(asked: argparse.Namespace) -> Json:
-    return resources.get_instance(wiring.stores(), asked.uid, {"limit": str(asked.limit)})
-
-
-def _study(asked: argparse.Namespace) -> Json:
-    return resources.get_study(wiring.stores(), asked.uid)
-
-
-def _quarantine(asked: argparse.Namespace) -> Json:
-    files = setup.files()
-    found = islice(files.list(QUARANTINE_PREFIX + asked.prefix), max(asked.limit, 0))
-    return {"objects": [_put_aside(files.head(each.key)) for each in found]}
-
-
-def _put_aside(stored: Any) -> Json:
-    return {
-        "key": stored.key,
-        "size": stored.size,
-        "since": to_iso(stored.modified_at),
-        "reason": stored.metadata.get("reason"),
-    }
-
-
-def _retry(asked: argparse.Namespace) -> Json:
-    body = json.dumps({"reason": asked.reason, "force": asked.force}).encode()
-    return resources.retry_batch(setup.operations(), asked.batch_id, body)
-
-
-def _release(asked: argparse.Namespace) -> Json:
-    members = {"reason": asked.reason, "force": asked.force}
-    members |= {"key": asked.key} if asked.key else {}
-    return resources.release_instance(setup.operations(), asked.uid, json.dumps(members).encode())
-
-
-def _redrive(asked: argparse.Namespace) -> Json:
-    settings = DeadLetterSettings.from_env(os.environ)
-    dead, queue = settings.dead_letter_queue_name, settings.import_queue_name
-    return {"done": redrive(aws.sqs(), dead, queue, asked.limit)}
-
-
-def _reconcile(_: argparse.Namespace) -> Json:
-    return reconcile(setup.reconciliation()).to_json()
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("at least 1")
+    return number

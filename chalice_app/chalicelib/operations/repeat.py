@@ -249,7 +249,6 @@ def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:
         urgent=manifest.urgent,
         owner=_OWNER,
         lease_expires_at=now + _LEASE,
-        message=repeat.entry.reason,
         retry_of=repeat.old_batch_id,
         forced=repeat.forced,
     )

@@ -168,6 +168,8 @@ class Memory(World):
         for subject, entry in sorted(self.journal.entries.items()):
             yield {"batchId": subject, "newBatchId": entry.batch_id, "reason": entry.reason,
                    "requestedAt": to_iso(entry.requested_at)}  # fmt: skip
+            yield {"batchId": f"request:{entry.batch_id}", "subject": subject,
+                   "reason": entry.reason, "requestedAt": to_iso(entry.requested_at)}  # fmt: skip
         for image_set_id, (uid_or_none, at) in sorted(self.image_sets.rows.items()):
             noted = {"studyInstanceUID": uid_or_none} if uid_or_none else {}
             deleted = {"deletedAt": to_iso(at)} if at else {}

@@ -56,7 +56,7 @@ def _rows(rows: Iterable[Json]) -> list[Json]:
 def _lasting(row: Json) -> Json:
     if row.get("item", "").startswith("job#"):
         return {**row, "item": row["item"].rpartition("#")[2]}
-    is_asked_for = "retryOf" in row or "newBatchId" in row
+    is_asked_for = any(name in row for name in ("retryOf", "newBatchId", "subject"))
     return without(row, VOLATILE | {"openedAt", "requestedAt"} if is_asked_for else VOLATILE)
 
 

@@ -6,18 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import app
-import boto3
 import pytest
-from botocore.stub import Stubber
 from chalice.test import Client
 from chalicelib import aws, wiring
 from chalicelib.api.routes import ROUTES
+from chalicelib.errors import ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.rows import import_request, new_job
 from chalicelib.operations.command_line import run
-from chalicelib.operations.dead_letters import move, redrive
+from chalicelib.stores.files import StoredObject
+from chalicelib.stores.jobs import list_key
 from chalicelib.stores.s3_files import S3Files
-from moto.server import ThreadedMotoServer
 
 from contract.batch_states import BatchEvent
 from contract.keys import InstanceKey, manifest_key
@@ -37,6 +36,7 @@ from tests.unit.chalicelib.builders import (
     an_instance,
     instance_row,
     overwrite,
+    the_row,
 )
 from tests.unit.contract.test_part10 import meta
 from tests.unit.store_scp.builders import data_set
@@ -137,7 +137,8 @@ def test_a_retry_by_rest_is_a_batch_of_what_failed() -> None:
     assert call("POST", f"/batches/{BATCH}/retry", {"reason": "again"})[1] == asked
     old, new = (call("GET", f"/batches/{each}")[1] for each in (BATCH, asked["batchId"]))
     assert (old["retriedAs"], old["retryReason"], new["retryOf"]) == (new["batchId"], WHY, BATCH)
-    assert new["message"] == WHY
+    assert (new["request"]["kind"], new["request"]["reason"]) == ("retry", WHY)
+    assert "message" not in new
     manifest = json.loads(body_of(manifest_key(new["batchId"])))
     (listed,) = [each["key"] for each in manifest["instances"]]
     assert body_of(listed) == b"x"
@@ -253,60 +254,6 @@ def test_the_schedule_reconciles_into_a_report_and_a_metric(
     assert report["unaccounted"] == [{"key": "instances/stray", "why": "not-an-instance-key"}]
 
 
-def queues(client: Any, count: int) -> tuple[str, str]:
-    url, dead = (client.create_queue(QueueName=name)["QueueUrl"] for name in ("q", "dead"))
-    for number in range(count):
-        client.send_message(QueueUrl=dead, MessageBody=f"body {number}")
-    return url, dead
-
-
-def waiting(client: Any, url: str) -> int:
-    name = "ApproximateNumberOfMessages"
-    answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
-    return int(answer["Attributes"][name])
-
-
-@pytest.mark.usefixtures("_aws")
-@pytest.mark.parametrize(("limit", "moved"), [(3, 3), (12, 12), (100, 25), (None, 25), (0, 0)])
-def test_dead_letters_are_moved_back_one_by_one(limit: int | None, moved: int) -> None:
-    client = aws.sqs()
-    url, dead = queues(client, 25)
-    assert move(client, "dead", "q", limit) == moved
-    assert (waiting(client, url), waiting(client, dead)) == (moved, 25 - moved)
-    assert move(client, "dead", "q", None) == 25 - moved
-    assert move(client, "dead", "q", None) == 0
-
-
-@pytest.mark.usefixtures("moto_runs")
-def test_sqs_moves_all_dead_letters_where_it_can_do_that() -> None:
-    client = aws.sqs()
-    with Stubber(client) as stub:
-        stub.add_response("get_queue_url", {"QueueUrl": "https://sqs/dead"})
-        stub.add_response("get_queue_attributes", {"Attributes": {"QueueArn": "arn:dead"}})
-        asked = {"SourceArn": "arn:dead"}
-        stub.add_response("start_message_move_task", {"TaskHandle": "h"}, asked)
-        assert "SQS moves all" in redrive(client, "dead", "q", None)
-        stub.assert_no_pending_responses()
-
-
-def test_a_service_that_cannot_move_all_has_them_moved_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client = boto3.client("sqs", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
-        queues(client, 2)
-        assert redrive(client, "dead", "q", None) == "2 messages moved from dead to q"
-    finally:
-        server.stop()
-
-
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:
     code = run(arguments)
     said = capsys.readouterr()
@@ -359,9 +306,168 @@ def test_the_command_line_says_why_it_refuses(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.usefixtures("_aws")
-def test_the_command_line_redrives_and_reconciles(capsys: pytest.CaptureFixture[str]) -> None:
-    client = aws.sqs()
-    for name in ("dicom-import", "dicom-import-dead-letter"):
-        client.create_queue(QueueName=name)
-    assert "0 messages moved" in command(capsys, "redrive", "--limit", "10")[1]["done"]
+def test_the_command_line_reconciles(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(capsys, "reconcile")[1]["unaccountedCount"] == 0
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_command_line_shows_jobs_and_says_how_a_list_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep_partial_batch()
+    manifest = a_manifest(2)
+    request = import_request(manifest, DATASTORE, BUCKET, SETTINGS)
+    for number in range(3):
+        job = new_job(manifest, EXECUTION, request, f"j{number}", NOW + timedelta(hours=number))
+        wiring.stores().jobs.create(job)
+        wiring.stores().studies.link_job("1.2", list_key(job))
+    assert command(capsys, "job", "j1")[1]["instanceCount"] == 2
+    found: list[str] = []
+    asked = ["jobs", "--status", "SUBMITTED", "--study", "1.2", "--limit", "2"]
+    _, page, said = command(capsys, *asked)
+    found += [each["jobId"] for each in page["jobs"]]
+    assert f"run the same command with --cursor {page['nextCursor']}" in said
+    _, page, said = command(capsys, *asked, "--cursor", page["nextCursor"])
+    found += [each["jobId"] for each in page["jobs"]]
+    assert (found, said) == (["j2", "j1", "j0"], "")
+    late = ("--since", "2026-11-23T10:00:00Z", "--until", "2026-11-23T11:00:00Z")
+    (only,) = command(capsys, "jobs", *late)[1]["jobs"]
+    assert only["jobId"] == "j1"
+    _, page, said = command(capsys, "job", "j1", "--instances", "--limit", "1")
+    assert ([each["state"] for each in page["instances"]], page["nextCursor"]) == (
+        ["IMPORTED"],
+        "1",
+    )
+    assert "--cursor 1" in said
+    assert command(capsys, "job", "none")[0] == 1
+
+
+@pytest.mark.usefixtures("_aws")
+def test_lists_of_batches_and_of_an_instances_rows_go_on_at_their_cursor(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep_partial_batch()
+    command(capsys, "release", "1.2.3.2", "--reason", WHY)
+    _, first, said = command(capsys, "batches", "--limit", "1")
+    assert "There is more" in said
+    _, second, said = command(capsys, "batches", "--limit", "1", "--cursor", first["nextCursor"])
+    ids = [page["batches"][0]["batchId"] for page in (first, second)]
+    assert (ids[1], said) == (BATCH, "")
+    row = the_row(wiring.stores(), "1.2.3.1")
+    overwrite(wiring.stores().instances, [replace(row, study_instance_uid="1.9")])
+    _, first, said = command(capsys, "instance", "1.2.3.1", "--limit", "1")
+    assert "--cursor 1" in said
+    _, second, _ = command(capsys, "instance", "1.2.3.1", "--limit", "1", "--cursor", "1")
+    studies = {page["instances"][0]["studyInstanceUID"] for page in (first, second)}
+    assert studies == {"1.2", "1.9"}
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_list_of_what_was_put_aside_says_when_it_is_cut_and_what_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"quarantine/not-part10/{letter}" for letter in "abcde"]
+    for key in keys:
+        aws.s3().put_object(Bucket=BUCKET, Key=key, Body=b"x", Metadata={"reason": "why"})
+    faults = {keys[1]: ObjectDenied("HeadObject: 403"), keys[2]: ObjectMissing("gone")}
+    real = S3Files.head
+
+    def head(files: S3Files, key: str) -> StoredObject:
+        if key in faults:
+            raise faults[key]
+        return real(files, key)
+
+    monkeypatch.setattr(S3Files, "head", head)
+    code, page, said = command(capsys, "quarantine", "--limit", "3")
+    assert (code, page["truncated"], page["nextCursor"]) == (0, True, keys[2])
+    assert [each.get("reason") or each["unread"] for each in page["objects"]] == [
+        "why",
+        "HeadObject: 403",
+        "gone",
+    ]
+    assert f"--cursor {keys[2]}" in said
+    _, page, said = command(capsys, "quarantine", "--limit", "2", "--cursor", keys[2])
+    assert ([each["key"] for each in page["objects"]], said) == (keys[3:], "")
+    assert "truncated" not in page
+
+
+@pytest.mark.usefixtures("_aws")
+def test_what_an_operator_said_of_a_release_stays_though_it_fails_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep_partial_batch()
+    _, asked, _ = command(capsys, "release", "1.2.3.2", "--reason", WHY)
+    stores, new_id = wiring.stores(), asked["batchId"]
+    request = {"kind": "release", "reason": WHY, "requestedAt": asked["requestedAt"]}
+    assert command(capsys, "batch", new_id)[1]["request"] == request
+    batch = stores.batches.get(new_id)
+    assert batch is not None
+    assert stores.batches.move(batch, BatchEvent.ADMITTED)
+    failed = replace(batch, message="1 of 1 instances were not imported")
+    assert stores.batches.move(failed, BatchEvent.FAILED)
+    view = call("GET", f"/batches/{new_id}")[1]
+    assert (view["message"], view["request"]) == (failed.message, request)
+    rows = call("GET", "/instances/1.2.3.2")[1]["instances"]
+    assert {each["batchId"]: each.get("request") for each in rows} == {
+        new_id: request,
+        BATCH: None,
+    }
+    old = call("GET", f"/batches/{BATCH}")[1]
+    assert not {"request", "retriedAs", "retryReason"} & old.keys()
+    (other,) = call("GET", "/instances/1.2.3.1")[1]["instances"]
+    assert "request" not in other
+
+
+@pytest.mark.usefixtures("_aws")
+def test_the_command_line_retries_all_batches_in_a_state(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep_partial_batch()
+    asked = ["retry", "--state", "PARTIAL", "--calling-ae-title", "CT1", "--reason", WHY]
+    code, summary, said = command(capsys, *asked)
+    (done,) = summary["done"]
+    assert (code, summary["doneCount"], done["batchId"]) == (0, 1, BATCH)
+    assert f"1 {BATCH} done: {done['newBatchId']}" in said
+    code, again, _ = command(capsys, *asked)
+    assert (code, again["doneCount"], again["doneBefore"]) == (0, 0, [done])
+    keep_objects()
+    end_batch_of_nothing()
+    code, summary, said = command(capsys, "retry", "--state", "FAILED", "--reason", WHY)
+    assert (code, summary["refusedCount"]) == (1, 1)
+    assert "refused: " in said
+
+
+def end_batch_of_nothing() -> None:
+    """A batch that failed and has no manifest."""
+    batch = a_batch(batch_id=BATCH.replace("0930", "0931"))
+    for event in (BatchEvent.CLOSED, BatchEvent.ADMITTED, BatchEvent.FAILED):
+        assert wiring.stores().batches.move(batch, event)
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("retry", "--reason", WHY),
+        ("retry", BATCH, "--state", "FAILED", "--reason", WHY),
+        ("retry", BATCH, "--limit", "2", "--reason", WHY),
+        ("retry", "--state", "IMPORTED", "--reason", WHY),
+        ("retry", "--state", "FAILED", "--limit", "0", "--reason", WHY),
+        ("discard", "--reason", WHY),
+        ("discard", "id", "--junk", "--reason", WHY),
+        ("discard", "id"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_usage(
+    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(asked)
+    assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_refusal_of_aws_is_a_line_that_names_the_call(capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer, said = command(capsys, "dead-letters")
+    assert (code, answer) == (1, None)
+    assert said.startswith("AWS refuses GetQueueUrl: ")

@@ -242,3 +242,5 @@ def test_the_first_entry_of_a_subject_stays(ports: Ports) -> None:
     assert ports.journal.begin(first) == first
     assert ports.journal.begin(replace(first, reason="another")) == first
     assert ports.journal.get("retry:x") == first
+    assert ports.journal.of_batch(BATCH) == first
+    assert ports.journal.of_batch("another") is None

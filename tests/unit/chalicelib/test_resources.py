@@ -193,12 +193,12 @@ def test_a_study_tells_conflicts_failures_and_non_primary(stores: Stores) -> Non
 
 
 def test_an_instance_is_found_by_its_uid(stores: Stores) -> None:
-    (found,) = resources.get_instance(stores, "1.2.3.1", {})["instances"]
+    (found,) = resources.get_instance(stores, MemoryJournal(), "1.2.3.1", {})["instances"]
     assert found["state"] == "IMPORTING"
     with pytest.raises(NotFound):
-        resources.get_instance(stores, "1.9", {})
+        resources.get_instance(stores, MemoryJournal(), "1.9", {})
     with pytest.raises(BadParameter, match="sopInstanceUID"):
-        resources.get_instance(stores, "DOE^JOHN", {})
+        resources.get_instance(stores, MemoryJournal(), "DOE^JOHN", {})
 
 
 def test_an_instance_is_shown_in_every_study_and_content_page_by_page(stores: Stores) -> None:
@@ -206,9 +206,9 @@ def test_an_instance_is_shown_in_every_study_and_content_page_by_page(stores: St
     moved = replace(row, study_instance_uid="1.9", state=InstanceState.IMPORTED)
     other = replace(row, checksum=Checksum.of(b"other bytes"), state=InstanceState.FAILED)
     overwrite(stores.instances, [moved, other])
-    first = resources.get_instance(stores, "1.2.3.1", {"limit": "2"})
+    first = resources.get_instance(stores, MemoryJournal(), "1.2.3.1", {"limit": "2"})
     second = resources.get_instance(
-        stores, "1.2.3.1", {"limit": "2", "cursor": first["nextCursor"]}
+        stores, MemoryJournal(), "1.2.3.1", {"limit": "2", "cursor": first["nextCursor"]}
     )
     found = [*first["instances"], *second["instances"]]
     assert sorted((each["studyInstanceUID"], each["state"]) for each in found) == [

@@ -64,7 +64,7 @@ def test_both_batches_name_each_other_and_the_reason_stays() -> None:
     assert old is not None
     assert new is not None
     assert (old.retried_as, new.retry_of) == (entry.batch_id, BATCH)
-    assert (new.state, new.message) == (BatchState.CLOSED, WHY)
+    assert (new.state, new.message) == (BatchState.CLOSED, None)
     assert desk.row("1.2.3.1").state is InstanceState.RECEIVED
     assert desk.journal.get(f"retry:{BATCH}") == Entry(f"retry:{BATCH}", new.batch_id, WHY, LATER)
 

@@ -13,6 +13,7 @@ from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.objects import MAX_MANIFEST_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
 from contract.keys import manifest_key
@@ -79,7 +80,7 @@ def stores() -> Stores:
 
 def trigger(stores: Stores, *bodies: str, taken: Taken | None = None) -> tuple[Taken, FakeQueue]:
     taken, queue = taken or Taken(), FakeQueue()
-    messages = [Message(str(number), body) for number, body in enumerate(bodies)]
+    messages = [Message(str(number), body, f"id-{number}") for number, body in enumerate(bodies)]
     intake = Intake(BUCKET, stores, DATASTORE, NOW, taken.block, taken.take_drops, taken.dispatch)
     try:
         trigger_imports(messages, intake, queue)
@@ -265,3 +266,20 @@ def test_any_text_gives_keys_or_our_error(body: str) -> None:
     except InvalidEvent:
         return
     assert all(key.startswith(("batches/", "dropbox/")) for key in keys)
+
+
+def test_a_message_that_failed_is_named_by_its_id_and_never_by_its_text(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("DOE^JOHN")
+
+    monkeypatch.setattr("chalicelib.intake.trigger.close_batch", fails)
+    taken = Taken()
+    taken.fault = ServiceUnavailable("GetObject failed")
+    bodies = ["DOE^JOHN", event(record()), event(record()), event(record("dropbox/DOE^JOHN"))]
+    with capture_logs() as lines:
+        trigger(stores, *bodies, taken=taken)
+    failed = [line["message_ids"] for line in lines if line["event"] == "message_failed"]
+    assert failed == [["id-0"], ["id-1", "id-2"], ["id-3"]]
+    assert "DOE" not in str(lines)

@@ -1,0 +1,233 @@
+"""What each command of ``python -m chalicelib.operations`` does: the resources of the REST API,
+and what REST does not have.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib import aws, wiring
+from chalicelib.api import parameters, resources
+from chalicelib.operations import dead_letters as letters
+from chalicelib.operations import setup
+from chalicelib.operations.bulk_retry import Selection, retry_all
+from chalicelib.operations.reconcile import reconcile as reconcile_objects
+from chalicelib.settings import ApiSettings, DeadLetterSettings
+from chalicelib.stores.files import Files, StoredObject
+from chalicelib.threads import in_threads
+from contract.errors import ProductError
+from contract.keys import QUARANTINE_PREFIX
+from contract.records import BatchState
+from contract.times import to_iso
+
+Json = dict[str, Any]
+# What a bulk retry is for. All that is IMPORTED once more, nobody means.
+RETRIABLE = (BatchState.FAILED, BatchState.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command prints: JSON, and then lines of advice. ``is_good``: all of it was done."""
+
+    body: Json
+    advice: tuple[str, ...] = ()
+    is_good: bool = True
+
+
+def batch(asked: argparse.Namespace) -> Answer:
+    """``GET /batches/{batchId}``."""
+    return Answer(resources.get_batch(wiring.stores(), setup.journal(), asked.batch_id))
+
+
+def batches(asked: argparse.Namespace) -> Answer:
+    """``GET /batches``."""
+    query = _query(asked, state=asked.state, callingAeTitle=asked.calling_ae_title)
+    return _listed(resources.list_batches(wiring.stores(), query))
+
+
+def job(asked: argparse.Namespace) -> Answer:
+    """``GET /jobs/{jobId}``, or its instances."""
+    if not asked.instances:
+        return Answer(resources.get_job(wiring.stores(), asked.job_id))
+    bucket = wiring.settings(ApiSettings).dicom_bucket
+    found = resources.list_job_instances(wiring.stores(), bucket, asked.job_id, _query(asked))
+    return _listed(found)
+
+
+def jobs(asked: argparse.Namespace) -> Answer:
+    """``GET /jobs``."""
+    query = {"status": asked.status, "study": asked.study, "from": asked.since, "to": asked.until}
+    return _listed(resources.list_jobs(wiring.stores(), _query(asked, **query)))
+
+
+def instance(asked: argparse.Namespace) -> Answer:
+    """``GET /instances/{sopInstanceUID}``."""
+    query = _query(asked)
+    return _listed(resources.get_instance(wiring.stores(), setup.journal(), asked.uid, query))
+
+
+def study(asked: argparse.Namespace) -> Answer:
+    """``GET /studies/{studyInstanceUID}``."""
+    return Answer(resources.get_study(wiring.stores(), asked.uid))
+
+
+def quarantine(asked: argparse.Namespace) -> Answer:
+    """A page of what was put aside, in the order of keys."""
+    files = setup.files()
+    found = files.list(QUARANTINE_PREFIX + asked.prefix, asked.cursor or "")
+    page = list(islice(found, asked.limit))
+    body: Json = {"objects": in_threads(lambda each: _put_aside(each, files), page)}
+    if next(found, None) is not None:
+        body |= {"truncated": True, "nextCursor": page[-1].key}
+    return _listed(body)
+
+
+def _put_aside(listed: StoredObject, files: Files) -> Json:
+    """What is there; of one that cannot be read, what the listing says, and why."""
+    view: Json = {"key": listed.key, "size": listed.size, "since": to_iso(listed.modified_at)}
+    try:
+        return view | {"reason": files.head(listed.key).metadata.get("reason")}
+    except ProductError as error:
+        return view | {"unread": str(error)}
+    except ClientError as error:
+        return view | {"unread": f"S3: {aws.error_code(error)}"}
+
+
+def retry(asked: argparse.Namespace) -> Answer:
+    """``POST /batches/{batchId}/retry``, or the same for all batches in a state."""
+    if (asked.batch_id is None) == (asked.state is None):
+        asked.parser.error("either a BATCH_ID, or --state for all batches in that state")
+    if asked.state is not None:
+        return _retry_all(asked)
+    given = [name for name in ("calling_ae_title", "since", "until", "limit", "cursor")
+             if getattr(asked, name) is not None]  # fmt: skip
+    if given:
+        asked.parser.error(f"--{given[0].replace('_', '-')} goes with --state only")
+    body = json.dumps({"reason": asked.reason, "force": asked.force}).encode()
+    return Answer(resources.retry_batch(setup.operations(), asked.batch_id, body))
+
+
+def _retry_all(asked: argparse.Namespace) -> Answer:
+    filters = {"state": asked.state, "callingAeTitle": asked.calling_ae_title}
+    times = _given({"from": asked.since, "to": asked.until})
+    window = parameters.job_query(times).window
+    selection = Selection(
+        query=parameters.batch_query(_given(filters)),
+        since=window.since,
+        until=window.until,
+        limit=asked.limit,
+        cursor=parameters.key_cursor(_given({"cursor": asked.cursor})),
+    )
+    summary = retry_all(
+        selection, _checked(asked.reason), setup.operations, _tell, force=asked.force
+    )
+    listed = _listed(summary.to_json())
+    return Answer(listed.body, listed.advice, summary.is_good)
+
+
+def release(asked: argparse.Namespace) -> Answer:
+    """``POST /instances/{sopInstanceUID}/release``."""
+    members = {"reason": asked.reason, "force": asked.force}
+    members |= {"key": asked.key} if asked.key else {}
+    body = json.dumps(members).encode()
+    return Answer(resources.release_instance(setup.operations(), asked.uid, body))
+
+
+def dead_letters(asked: argparse.Namespace) -> Answer:
+    """What is in the dead-letter queue."""
+    body = letters.dead_letters(_queues(), asked.limit)
+    cut = "There may be more: SQS has no pages, so ask again with a greater --limit."
+    return Answer(body, () if body["complete"] else (cut,))
+
+
+def redrive(asked: argparse.Namespace) -> Answer:
+    """Dead letters back to the queue."""
+    wanted = set(asked.message_ids) or None
+    report = letters.redrive(_queues(), wanted, asked.limit)
+    advice = [*_more(report, asked.limit)]
+    if report.left:
+        advice.append(
+            f"{len(report.left)} messages are no S3 events and were left: dead-letters lists them,"
+            " discard MESSAGE_ID ... --reason TEXT (or discard --junk --reason TEXT) deletes them."
+        )
+    is_good = not (report.failed or report.not_found or (wanted and report.left))
+    return Answer(report.to_json("moved"), tuple(advice), is_good)
+
+
+def discard(asked: argparse.Namespace) -> Answer:
+    """Dead letters deleted; asked again for one that is gone, why that was."""
+    if bool(asked.message_ids) == asked.junk:
+        asked.parser.error("either MESSAGE_IDs, or --junk for all that are no S3 event")
+    wanted, journal = set(asked.message_ids) or None, setup.journal()
+    reason = _checked(asked.reason)
+    report = letters.discard(_queues(), wanted, reason, journal, force=asked.force)
+    before = [found for each in report.not_found if (found := journal.discarded(each))]
+    known = {each.message_id for each in before}
+    report.not_found = [each for each in report.not_found if each not in known]
+    body = report.to_json("discarded")
+    if before:
+        body["discardedBefore"] = [
+            {"messageId": each.message_id, "what": each.what, "reason": each.reason,
+             "requestedAt": to_iso(each.requested_at)}
+            for each in before
+        ]  # fmt: skip
+    is_good = not (report.failed or report.left or report.not_found)
+    return Answer(body, tuple(_more(report, None)), is_good)
+
+
+def reconcile(_: argparse.Namespace) -> Answer:
+    """One walk over ``instances/``."""
+    return Answer(reconcile_objects(setup.reconciliation()).to_json())
+
+
+def _more(report: letters.Report, limit: int | None) -> list[str]:
+    advice = []
+    if report.not_found:
+        advice.append(
+            "Not there, or received by somebody else a moment ago; SQS shows such a message again"
+            " within ten minutes: " + ", ".join(report.not_found)
+        )
+    if not report.is_complete and limit is None:
+        advice.append("The queue has more than one walk takes: run the same command again.")
+    return advice
+
+
+def _queues() -> letters.Queues:
+    settings = DeadLetterSettings.from_env(os.environ)
+    bucket = wiring.settings(ApiSettings).dicom_bucket
+    return letters.Queues(
+        aws.sqs(), settings.dead_letter_queue_name, settings.import_queue_name, bucket
+    )
+
+
+def _checked(reason: str) -> str:
+    """A reason, by REST's rules; raises BadParameter."""
+    body = json.dumps({"reason": reason}).encode()
+    return parameters.request(body, frozenset()).reason
+
+
+def _query(asked: argparse.Namespace, **filters: str | None) -> Mapping[str, str]:
+    return _given({**filters, "limit": str(asked.limit), "cursor": asked.cursor})
+
+
+def _given(query: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _listed(body: Json) -> Answer:
+    """A list's page, and how to go on."""
+    if "nextCursor" not in body:
+        return Answer(body)
+    more = f"There is more: run the same command with --cursor {body['nextCursor']}"
+    return Answer(body, (more,))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
