@@ -32,6 +32,11 @@ app = Chalice(app_name="dicom-store-scp")
 app.register_middleware(answer_problems, "http")
 _authorizer = IAMAuthorizer()
 _QUEUE = os.environ.get("IMPORT_QUEUE_NAME") or "dicom-import"
+# One that dispatches, one that collects the dropbox, and three that close batches: five a second
+# and more, where HealthImaging starts one. Without it, a flood of events would take a whole account
+# of small quota. SQS asks for 2 at least.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+_AT_ONCE = 5
 _JOB_ENDED = {
     "source": ["aws.medical-imaging"],
     "detail-type": ["Import Job Completed", "Import Job Failed"],
@@ -40,21 +45,20 @@ _IMAGE_SET_DELETED = {"source": ["aws.medical-imaging"], "detail-type": ["Image 
 Json = dict[str, Any]
 
 
-@app.on_sqs_message(queue=_QUEUE, batch_size=5, name="trigger_import")
+@app.on_sqs_message(queue=_QUEUE, batch_size=5, name="trigger_import", maximum_concurrency=_AT_ONCE)
 def trigger_import(event: SQSEvent) -> None:
     """Manifest events from the queue close batches, and start those whose turn it is."""
     messages = [
         Message(record.receipt_handle, record.body, record.to_dict().get("messageId", ""))
         for record in event
     ]
-    trigger_imports(messages, wiring.intake(), wiring.queue())
+    trigger_imports(messages, wiring.intake(wiring.deadline(event.context)), wiring.queue())
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="dispatch_imports")
 def dispatch_imports(event: CloudWatchEvent) -> None:
     """Batches that had to wait start when it is their turn."""
-    del event
-    dispatch(wiring.desk())
+    dispatch(wiring.desk(wiring.deadline(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="recover_batches")

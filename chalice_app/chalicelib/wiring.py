@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from chalicelib import aws, logs
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.events.announce import Announcer
 from chalicelib.events.bus import EventBridge
 from chalicelib.imports.context import ImportContext
@@ -89,15 +90,21 @@ def queue() -> SqsQueue:
     return SqsQueue(aws.sqs(), settings(IntakeSettings).import_queue_name)
 
 
-def desk() -> Desk:
+def deadline(context: object) -> Deadline:
+    """When the invocation with this Lambda context has to be over."""
+    return Deadline.of(context, _now())
+
+
+def desk(until: Deadline = UNBOUNDED) -> Desk:
     """What one invocation dispatches imports with."""
     admission = settings(AdmissionSettings)
     workflow = StateMachine(aws.stepfunctions(), admission.state_machine_arn)
     gate = DynamoGate(aws.dynamodb(), settings(TableSettings).batch_table)
-    return Desk(stores().batches, gate, workflow, admission, SystemClock(), uuid.uuid4().hex)
+    clock, holder = SystemClock(), uuid.uuid4().hex
+    return Desk(stores().batches, gate, workflow, admission, clock, holder, until)
 
 
-def intake() -> Intake:
+def intake(until: Deadline = UNBOUNDED) -> Intake:
     """What the queue's messages are worked on with."""
     bucket = settings(IntakeSettings).dicom_bucket
     return Intake(
@@ -109,7 +116,9 @@ def intake() -> Intake:
             Work.INTAKE, batch_id, error, stores().blocked, outbox(), _now()
         ),
         take_drops=lambda: collect(dropbox()),
-        dispatch=lambda batches: dispatch(desk(), batches),
+        dispatch=lambda batches: dispatch(desk(until), batches),
+        deadline=until,
+        clock=_now,
     )
 
 

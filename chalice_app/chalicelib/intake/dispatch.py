@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.imports.execution import Execution
 from chalicelib.intake.admission import Pace, Slots, choose, remembered
 from chalicelib.metrics import embedded
@@ -40,6 +41,8 @@ _STALLED = timedelta(minutes=5)
 # an outage that was longer than its patience. Whoever comes after it finds its work, and goes on.
 _LONG = timedelta(minutes=30)
 _ATTEMPTS = 3
+# A look at long tables, or an admission and its start, when AWS is slow.
+_STEP = timedelta(seconds=15)
 _log = structlog.get_logger()
 
 
@@ -76,14 +79,18 @@ class Desk:
     settings: AdmissionSettings
     clock: Clock
     holder: str
+    deadline: Deadline = UNBOUNDED
 
 
 def dispatch(desk: Desk, fresh: Iterable[BatchRecord] = ()) -> int:
     """Start what may start, for at most DISPATCH_SECONDS; returns how many imports it started.
 
     ``fresh`` were closed a moment ago, so that the index may not show them yet. Where another
-    dispatcher is at work this returns at once: that one looks again before it stops.
+    dispatcher is at work this returns at once: that one looks again before it stops. So it does
+    where the invocation has no time left: the schedule dispatches within a minute.
     """
+    if desk.deadline.less(_STEP).is_over(desk.clock.now()):
+        return 0
     gate = _enter(desk)
     return 0 if gate is None else _Shift(desk, gate, fresh).work()
 
@@ -113,8 +120,9 @@ class _Shift:
         self._tell_backlog()
         self._resume()
         # From here: a first look that takes long must not be all that a shift does.
-        ends_at = self._desk.clock.now() + timedelta(seconds=self._desk.settings.dispatch_seconds)
-        while self._gate is not None and self._desk.clock.now() < ends_at:
+        most = timedelta(seconds=self._desk.settings.dispatch_seconds)
+        until = self._desk.deadline.less(_STEP).within(most, self._desk.clock.now())
+        while self._gate is not None and not until.is_over(self._desk.clock.now()):
             self._step(self._gate)
         if self._gate is not None:
             self._desk.gate.leave(self._desk.holder)

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import unquote_plus
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.errors import (
     InvalidEvent,
     MessagesFailed,
@@ -40,6 +41,8 @@ from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
 _CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
+# Of the largest batch, when AWS is slow.
+_CLOSING = timedelta(seconds=30)
 _log = structlog.get_logger()
 _Senders = Mapping[str, Sequence[str]]
 
@@ -61,12 +64,17 @@ class Queue(Protocol):
         ...
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """What messages are turned into something with.
 
     ``block`` records why a batch cannot be closed; ``take_drops`` makes batches of what lies
-    in the dropbox; ``dispatch`` starts imports, of these batches among others.
+    in the dropbox; ``dispatch`` starts imports, of these batches among others. Both end by the
+    same ``deadline``. ``clock`` is what the time is asked of.
     """
 
     bucket: str
@@ -76,6 +84,8 @@ class Intake:
     block: Callable[[str, Exception], None]
     take_drops: Callable[[], object]
     dispatch: Callable[[Sequence[BatchRecord]], object]
+    deadline: Deadline = UNBOUNDED
+    clock: Callable[[], datetime] = _utc_now
 
 
 def created_keys(body: str, bucket: str) -> list[str]:
@@ -107,7 +117,8 @@ def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -
 
     Chalice cannot tell SQS which messages of a batch failed. So those that succeeded are deleted
     here, and MessagesFailed is raised for the rest: they come back alone, and a poisonous one goes
-    to the dead-letter queue without its neighbours.
+    to the dead-letter queue without its neighbours. So do those that the invocation has no time
+    for: each part gets what the ones before it have left of it.
     """
     keys = {message: _keys(message, intake.bucket) for message in messages}
     told = list(dict.fromkeys(key for found in keys.values() for key in found or ()))
@@ -237,7 +248,11 @@ def _close_all(
     """The batches that wait now, and the keys that are dealt with."""
     closed: dict[str, BatchRecord] = {}
     done = set()
+    until = intake.deadline.less(_CLOSING)
     for key in keys:
+        if until.is_over(intake.clock()):
+            _log.warning("message_put_off", message_ids=senders[key])
+            continue
         try:
             batch = close_batch(
                 intake.bucket, key, intake.stores, intake.default_datastore, intake.now

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from chalicelib.deadline import Deadline
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.execution import Execution
 from chalicelib.intake import dispatch as dispatching
@@ -132,6 +133,17 @@ def test_a_burst_starts_at_the_rate_and_goes_on_in_the_next_invocation(world: Wo
     assert dispatch(world.desk()) == 45
     times = list(world.workflow.started.values())
     assert min(b - a for a, b in itertools.pairwise(times)) >= 1
+
+
+@pytest.mark.parametrize(("seconds", "started"), [(120, 55), (40, 25), (15, 0), (-1, 0)])
+def test_a_dispatcher_ends_before_its_invocation_does(
+    world: World, seconds: int, started: int
+) -> None:
+    world.close(100)
+    until = Deadline(NOW + timedelta(seconds=seconds))
+    assert dispatch(replace(world.desk(), deadline=until)) == started
+    assert world.gate.holder is None
+    assert dispatch(world.desk("schedule")) > 0
 
 
 def test_the_pace_is_shared_by_invocations_that_follow_at_once(world: World) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
+from chalicelib.deadline import Deadline
 from chalicelib.errors import InvalidEvent, MessagesFailed, ServiceUnavailable
 from chalicelib.intake.trigger import Intake, Message, created_keys, trigger_imports
 from chalicelib.stores import Stores
@@ -283,3 +284,28 @@ def test_a_message_that_failed_is_named_by_its_id_and_never_by_its_text(
     failed = [line["message_ids"] for line in lines if line["event"] == "message_failed"]
     assert failed == [["id-0"], ["id-1", "id-2"], ["id-3"]]
     assert "DOE" not in str(lines)
+
+
+def test_messages_that_the_invocation_has_no_time_for_come_back(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each close takes half a minute, the longest that is reckoned with; there are two minutes."""
+    clock = [NOW]
+
+    def slow(*_: object) -> None:
+        clock[0] += timedelta(seconds=30)
+
+    monkeypatch.setattr("chalicelib.intake.trigger.close_batch", slow)
+    until = Deadline(NOW + timedelta(seconds=118))
+    ids = [f"20261123T09300{number}Z-0001020304050607" for number in range(6)]
+    messages = [Message(each, event(record(manifest_key(each))), each) for each in ids]
+    taken, queue = Taken(), FakeQueue()
+    intake = Intake(
+        BUCKET, stores, DATASTORE, NOW, taken.take_drops, taken.dispatch, until, lambda: clock[0]
+    )
+    with capture_logs() as lines, pytest.raises(MessagesFailed, match="3 of 6"):
+        trigger_imports(messages, intake, queue)
+    assert queue.deleted == ids[:3]
+    put_off = [line["message_ids"] for line in lines if line["event"] == "message_put_off"]
+    assert put_off == [[each] for each in ids[3:]]
+    assert clock[0] <= until.ends_at

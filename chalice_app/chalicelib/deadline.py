@@ -1,0 +1,51 @@
+"""When an invocation has to be over: each part of its work begins only what fits before that.
+
+Lambda ends a function at its timeout, whatever it is doing. So a loop asks its deadline, less what
+one more turn may take, before each turn; what does not fit is left where the next invocation finds
+it: in the queue, in the dropbox, in the tables.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+# For Lambda's own end of an invocation: logs, traces, the answer to the event source.
+_EXIT = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """``ends_at`` is the moment at which nothing may be running any more."""
+
+    ends_at: datetime
+
+    @classmethod
+    def of(cls, context: object, now: datetime) -> Self:
+        """What Lambda has left for the invocation, by its context.
+
+        There is none where a handler is called by something else than Lambda: then no part has a
+        limit but its own. https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+        """
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
+        if remaining is None:
+            return cls(UNBOUNDED.ends_at)
+        return cls(now + timedelta(milliseconds=remaining()) - _EXIT)
+
+    def less(self, needed: timedelta) -> "Deadline":
+        """The last moment to begin what takes ``needed``."""
+        return Deadline(self.ends_at - needed)
+
+    def within(self, most: timedelta, began: datetime) -> "Deadline":
+        """This one, or the end of ``most`` after ``began``, whichever is earlier."""
+        return Deadline(min(self.ends_at, began + most))
+
+    def left(self, now: datetime) -> timedelta:
+        """How much time there is; none once it is over."""
+        return max(self.ends_at - now, timedelta(0))
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether nothing may be begun any more."""
+        return now >= self.ends_at
+
+
+UNBOUNDED = Deadline(datetime.max.replace(tzinfo=UTC))

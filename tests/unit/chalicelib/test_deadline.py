@@ -1,0 +1,40 @@
+"""What is left of an invocation, as a value."""
+
+from datetime import timedelta
+
+import pytest
+from chalicelib.deadline import UNBOUNDED, Deadline
+
+from tests.unit.chalicelib.builders import NOW
+
+SECOND = timedelta(seconds=1)
+
+
+class Context:
+    def __init__(self, milliseconds: int) -> None:
+        self.milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+def test_lambdas_own_remaining_time_is_the_deadline_less_what_lambda_needs_itself() -> None:
+    assert Deadline.of(Context(120_000), NOW) == Deadline(NOW + 118 * SECOND)
+
+
+@pytest.mark.parametrize("context", [None, object()])
+def test_without_lambda_there_is_no_deadline(context: object) -> None:
+    deadline = Deadline.of(context, NOW)
+    assert deadline == UNBOUNDED
+    assert not deadline.less(timedelta(days=365)).is_over(NOW)
+    assert deadline.within(SECOND, NOW) == Deadline(NOW + SECOND)
+
+
+def test_a_part_begins_nothing_that_does_not_fit() -> None:
+    deadline = Deadline(NOW + 60 * SECOND)
+    assert deadline.left(NOW + 20 * SECOND) == 40 * SECOND
+    assert deadline.left(NOW + 90 * SECOND) == timedelta(0)
+    last = deadline.less(45 * SECOND)
+    assert not last.is_over(NOW + 14 * SECOND)
+    assert last.is_over(NOW + 15 * SECOND)
+    assert deadline.within(90 * SECOND, NOW) == deadline
