@@ -48,6 +48,7 @@ def plan(**asked: Any) -> None:
                 console.print(f"[bold]{step.name}[/]: {deployment.image_uri()}")
             else:
                 console.print(f"[bold]{step.name}[/]: deployed each time, by Chalice")
+                report.print_shortage(console, deployment.capacity())
     console.print("Nothing was changed.")
 
 
@@ -58,6 +59,8 @@ def up(**asked: Any) -> None:
     deployment = _deployment(**asked)
     with _problems("image"):
         deployment.check_tool()
+    with _problems("functions"):
+        report.print_shortage(console, deployment.capacity())
     done: list[Done] = []
     for step in STEPS:
         try:

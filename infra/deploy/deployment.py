@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from infra.deploy import aws, functions, image
+from infra.deploy import aws, chalice_stage, concurrency, functions, image, lambda_service
 from infra.deploy.chalice_stage import Stage
 from infra.deploy.config import Configuration
 from infra.deploy.echo import Receiver
@@ -44,6 +44,21 @@ class Deployment:
     def planned(self, step: Step) -> Planned:
         """What a stack's step would do."""
         return self.stacks.planned(self.request(step.name))
+
+    def capacity(self) -> list[str]:
+        """What is short of Lambda's concurrency, in lines; raises DeployError if AWS would refuse
+        what the configuration reserves of it.
+        """
+        configuration, region = self.configuration, self.place.region
+        quota = lambda_service.quota(region)
+        if quota is None:
+            return ["Lambda's quota is not known: these credentials lack lambda:GetAccountSettings"]
+        held: dict[str, int] = {}
+        if quota.unreserved < quota.concurrent:
+            held = lambda_service.reserved(configuration.stage, chalice_stage.functions(), region)
+        concurrency.check_reservations(quota, configuration.functions, held)
+        wanted = concurrency.demands(configuration.environment)
+        return concurrency.shortage(quota, wanted, configuration.functions, sum(held.values()))
 
     def outputs(self) -> dict[str, str]:
         """Of all stacks together; their names differ."""

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import chalice_record, chalice_stage
+from infra.deploy import chalice_record, chalice_stage, lambda_service
 from infra.deploy.chalice_stage import API_HANDLER, APP, Stage, function_name
 from infra.deploy.errors import DeployError
+from infra.deploy.invocations import async_configs
 from infra.deploy.templates import REPOSITORY
 
 Tell = Callable[[str], None]
@@ -50,7 +51,10 @@ def render(project: Path, stage: Stage) -> None:
 
 
 def deploy(project: Path, stage: Stage, tell: Tell) -> None:
-    """Deploy the rendered project; raises DeployError, also if the stage is another Region's."""
+    """Deploy the rendered project; raises DeployError, also if the stage is another Region's.
+
+    How long Lambda holds the schedules' invocations back, Chalice has no setting for.
+    """
     other = chalice_record.other_region(stage.name, stage.place)
     if other:
         raise DeployError(
@@ -59,10 +63,12 @@ def deploy(project: Path, stage: Stage, tell: Tell) -> None:
             "Deploy here with another --stage.",
         )
     _chalice(["deploy", "--stage", stage.name], project, stage, tell)
+    tell("asynchronous invocations of the schedules' functions")
+    lambda_service.put_async_configs(stage.name, async_configs(), stage.place.region)
 
 
 def delete(project: Path, stage: Stage, tell: Tell) -> None:
-    """Delete what Chalice deployed."""
+    """Delete what Chalice deployed; a function's asynchronous configuration goes with it."""
     _chalice(["delete", "--stage", stage.name], project, stage, tell)
 
 

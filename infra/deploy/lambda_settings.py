@@ -8,6 +8,7 @@ from chalicelib import settings
 from chalicelib.errors import SettingsError
 
 from infra.deploy import chalice_stage
+from infra.deploy.invocations import QUEUE, TASKS
 from infra.deploy.sections import FunctionSettings
 
 # The variables that name what the stacks made, and the output each has its value from.
@@ -38,7 +39,19 @@ _MODELS = (
 )
 # The state machine waits for a task no longer; see TimeoutSeconds in definition.asl.json.
 _MAX_TASK_SECONDS = 300
-_TASKS = ("start_import_job", "check_status", "record_failure")
+# Its queue shows a message again after 720 s, six times this, as AWS asks for (storage.yaml); and
+# each of its parts ends by what is left (chalicelib.deadline), so that more helps nobody.
+_MAX_QUEUE_SECONDS = 120
+# What each of these begins must fit: the largest round of the dropbox, or a batch's recovery.
+LEAST_SECONDS = {
+    "announce_events": 90,
+    "collect_dropbox": 90,
+    "dispatch_imports": 30,
+    "expire_objects": 120,
+    "reconcile": 180,
+    "recover_batches": 180,
+    "trigger_import": 90,
+}
 
 
 def broken(
@@ -55,13 +68,19 @@ def broken(
     known = chalice_stage.functions()
     for name in sorted(functions.keys() - known):
         yield _unknown("functions", name, known, "there is no such function")
-    for name in _TASKS:
-        timeout = functions[name].timeout if name in functions else None
-        if timeout is not None and timeout > _MAX_TASK_SECONDS:
-            yield (
-                f"functions.{name}.timeout = {timeout}: the state machine waits for "
-                f"{_MAX_TASK_SECONDS} s only"
-            )
+    for name, size in functions.items():
+        if size.timeout is not None:
+            yield from _broken_timeout(name, size.timeout)
+
+
+def _broken_timeout(name: str, timeout: int) -> Iterator[str]:
+    given = f"functions.{name}.timeout = {timeout}"
+    if name in TASKS and timeout > _MAX_TASK_SECONDS:
+        yield f"{given}: the state machine waits for {_MAX_TASK_SECONDS} s only"
+    if name == QUEUE and timeout > _MAX_QUEUE_SECONDS:
+        yield f"{given}: at most {_MAX_QUEUE_SECONDS}, a sixth of the queue's visibility"
+    if timeout < LEAST_SECONDS.get(name, 0):
+        yield f"{given}: at least {LEAST_SECONDS[name]}, for what it begins to end"
 
 
 def _messages(environment: Mapping[str, str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What a person sees: progress, planned changes, what stands."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -44,6 +44,12 @@ def print_changes(console: Console, step: Step, planned: Planned) -> None:
     for each in planned.changes:
         replaced = "  REPLACED" if each.replaces else ""
         console.print(f"  {each.action} {each.logical_id} ({each.type}){replaced}", markup=False)
+
+
+def print_shortage(console: Console, lines: Sequence[str]) -> None:
+    """What is short on AWS's side, if anything is: a warning, which stops nothing."""
+    for number, line in enumerate(lines):
+        console.print("  " * bool(number) + line, style="yellow", markup=False)
 
 
 def print_status(console: Console, deployment: Deployment) -> None:

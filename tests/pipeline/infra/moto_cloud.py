@@ -5,6 +5,7 @@ and its failure is no state of the stack; RetainExceptOnCreate is unknown; REST 
 from OpenAPI 3 only, and Chalice writes Swagger 2; a data store is none of CloudFormation's.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from unittest import mock
 
 import urllib3
 from moto.apigateway.models import APIGatewayBackend
+from moto.awslambda import urls
 from moto.cloudformation.models import CloudFormationBackend
 from moto.cloudformation.parsing import OutputMap
 
@@ -27,10 +29,22 @@ _import_api, _put_api = APIGatewayBackend.import_rest_api, APIGatewayBackend.put
 
 @dataclass
 class MotoCloud:
-    """The server's address, and the stacks that fail for as long as they are named here."""
+    """The server's address, and the stacks that fail for as long as they are named here.
+
+    ``concurrency`` is the account's Lambda quota, which moto does not know.
+    """
 
     url: str = ""
+    concurrency: int = 1_000
     failing: dict[str, str] = field(default_factory=dict)
+
+    def account_settings(self, *_: object) -> tuple[int, dict[str, str], str]:
+        """GetAccountSettings' answer; nothing is reserved."""
+        limit = {
+            "ConcurrentExecutions": self.concurrency,
+            "UnreservedConcurrentExecutions": self.concurrency,
+        }
+        return 200, {}, json.dumps({"AccountLimit": limit})
 
     def executing(self) -> Callable[..., None]:
         """A method for the backend."""
@@ -104,6 +118,8 @@ def running() -> Iterator[MotoCloud]:
             (APIGatewayBackend, "import_rest_api", _import),
         ):
             stack.enter_context(mock.patch.object(backend, name, function))
+        settings = {"{0}/2016-08-19/account-settings/?$": cloud.account_settings}
+        stack.enter_context(mock.patch.dict(urls.url_paths, settings))
         server = AwsServer()
         server.start()
         stack.callback(server.stop)

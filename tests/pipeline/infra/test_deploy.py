@@ -11,6 +11,7 @@ from click.testing import Result
 
 from infra.deploy import chalice_stage
 from infra.deploy.chalice_stage import function_name
+from infra.deploy.invocations import EVENTS, QUEUE_CONCURRENCY, SCHEDULES
 from infra.deploy.templates import NAMES
 from tests.pipeline.infra.conftest import PREFIX, Operator, outcomes
 
@@ -80,6 +81,39 @@ def test_a_functions_role_and_environment_are_those_of_this_deployment(operator:
 
 
 @pytest.mark.usefixtures("first_up")
+def test_the_schedules_functions_are_not_asked_again_later_and_those_of_events_are(
+    operator: Operator,
+) -> None:
+    client = operator.client("lambda")
+    for name, period in SCHEDULES.items():
+        told = client.get_function_event_invoke_config(FunctionName=function_name("prod", name))
+        assert (told["MaximumEventAgeInSeconds"], told["MaximumRetryAttempts"]) == (period, 0)
+    for name in EVENTS:
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.get_function_event_invoke_config(FunctionName=function_name("prod", name))
+
+
+@pytest.mark.usefixtures("first_up")
+def test_a_plan_and_an_up_name_a_quota_that_is_too_small(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Throttled then" not in operator.run("plan").output
+    monkeypatch.setattr(operator.cloud, "concurrency", 10)
+    planned = operator.run("plan")
+    assert planned.exit_code == 0
+    assert "Lambda runs 10 executions at once in this account and Region" in planned.output
+    assert "--quota-code L-B99A9384" in planned.output
+    operator.configure(
+        SETTINGS + ENVIRONMENT + "\n[functions.api_handler]\nreserved_concurrency = 2"
+    )
+    for command in ("plan", "up"):
+        refused = operator.run(command)
+        assert refused.exit_code == 1
+        assert "Lambda has to keep 10 of 10 unreserved" in refused.output
+    operator.configure(SETTINGS + ENVIRONMENT)
+
+
+@pytest.mark.usefixtures("first_up")
 def test_a_private_rest_api_has_the_endpoint_of_the_new_vpc(operator: Operator) -> None:
     config = operator.folder / "projects" / PREFIX / ".chalice" / "config.json"
     rendered = json.loads(config.read_text())["stages"]["prod"]
@@ -107,6 +141,7 @@ def test_up_a_second_time_finds_it_done(operator: Operator) -> None:
     assert operator.rest_apis() == ["dicom-store-scp"]
     (mapping,) = operator.mappings()
     assert mapping["EventSourceArn"].endswith(f":{PREFIX}-import")
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": QUEUE_CONCURRENCY}
 
     planned = operator.run("plan")
     assert planned.output.count("unchanged") == len(NAMES)

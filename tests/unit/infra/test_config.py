@@ -71,6 +71,19 @@ def test_every_error_of_a_file_is_told_in_one_answer() -> None:
         assert expected in said, said
 
 
+def test_a_timeout_that_fits_no_round_or_outlasts_the_queue_is_an_error() -> None:
+    given = {"trigger_import": 121, "collect_dropbox": 60, "recover_batches": 300}
+    sizes = {name: {"timeout": seconds} for name, seconds in given.items()}
+    with pytest.raises(ConfigInvalid) as raised:
+        checked(
+            {"region": "eu-west-1", "parameters": {"PeerCIDR1": "10.1.0.0/16"}, "functions": sizes}
+        )
+    assert sorted(raised.value.problems) == [
+        "functions.collect_dropbox.timeout = 60: at least 90, for what it begins to end",
+        "functions.trigger_import.timeout = 121: at most 120, a sixth of the queue's visibility",
+    ]
+
+
 def test_what_has_no_default_is_asked_for_in_the_templates_words() -> None:
     with pytest.raises(ConfigInvalid) as raised:
         checked({"region": "eu-west-1"})
