@@ -15,9 +15,10 @@ _EXIT = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """``ends_at`` is the moment at which nothing may be running any more."""
+    """``ends_at`` is when nothing may be running any more; the invocation began ``began_at``."""
 
     ends_at: datetime
+    began_at: datetime | None = None
 
     @classmethod
     def of(cls, context: object, now: datetime) -> Self:
@@ -29,11 +30,18 @@ class Deadline:
         remaining = getattr(context, "get_remaining_time_in_millis", None)
         if remaining is None:
             return cls(UNBOUNDED.ends_at)
-        return cls(now + timedelta(milliseconds=remaining()) - _EXIT)
+        return cls(now + timedelta(milliseconds=remaining()) - _EXIT, now)
 
     def less(self, needed: timedelta) -> "Deadline":
-        """The last moment to begin what takes ``needed``."""
-        return Deadline(self.ends_at - needed)
+        """The last moment to begin what may take ``needed``.
+
+        A function whose timeout is shorter than that begins work in its first quarter all the same:
+        most of it takes less, and to begin nothing would be to stand still for ever.
+        """
+        last = self.ends_at - needed
+        if self.began_at is not None:
+            last = max(last, self.began_at + (self.ends_at - self.began_at) / 4)
+        return Deadline(last)
 
     def within(self, most: timedelta, began: datetime) -> "Deadline":
         """This one, or the end of ``most`` after ``began``, whichever is earlier."""

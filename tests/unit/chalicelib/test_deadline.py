@@ -19,7 +19,7 @@ class Context:
 
 
 def test_lambdas_own_remaining_time_is_the_deadline_less_what_lambda_needs_itself() -> None:
-    assert Deadline.of(Context(120_000), NOW) == Deadline(NOW + 118 * SECOND)
+    assert Deadline.of(Context(120_000), NOW) == Deadline(NOW + 118 * SECOND, NOW)
 
 
 @pytest.mark.parametrize("context", [None, object()])
@@ -38,3 +38,9 @@ def test_a_part_begins_nothing_that_does_not_fit() -> None:
     assert not last.is_over(NOW + 14 * SECOND)
     assert last.is_over(NOW + 15 * SECOND)
     assert deadline.within(90 * SECOND, NOW) == deadline
+
+
+def test_a_timeout_shorter_than_the_work_lets_it_begin_at_once_and_not_later() -> None:
+    short = Deadline.of(Context(22_000), NOW).less(60 * SECOND)
+    assert not short.is_over(NOW + 4 * SECOND)
+    assert short.is_over(NOW + 5 * SECOND)
