@@ -64,22 +64,19 @@ def dispatch_imports(event: CloudWatchEvent) -> None:
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="recover_batches")
 def recover_batches(event: CloudWatchEvent) -> None:
     """Batches whose receiver died are closed for it."""
-    del event
-    recover_open_batches(wiring.recovery())
+    recover_open_batches(wiring.recovery(wiring.deadline(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="collect_dropbox")
 def collect_dropbox(event: CloudWatchEvent) -> None:
     """What lies in the dropbox, though its event was lost or could not be followed."""
-    del event
-    collect(wiring.dropbox())
+    collect(wiring.dropbox(wiring.deadline(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS), name="reconcile")
 def reconcile(event: CloudWatchEvent) -> None:
     """Objects that nobody accounts for become a report and a metric."""
-    del event
-    report = reconcile_objects(setup.reconciliation())
+    report = reconcile_objects(setup.reconciliation(wiring.deadline(event.context)))
     # A line of CloudWatch's embedded metric format stands alone.
     print(json.dumps(metrics(report, setup.metric_namespace())))
 
@@ -87,15 +84,13 @@ def reconcile(event: CloudWatchEvent) -> None:
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="announce_events")
 def announce_events(event: CloudWatchEvent) -> None:
     """What has happened is told on EventBridge."""
-    del event
-    announce(wiring.announcer())
+    announce(wiring.announcer(wiring.deadline(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS), name="expire_objects")
 def expire_objects(event: CloudWatchEvent) -> None:
     """Objects of instances imported long ago are deleted."""
-    del event
-    expire(setup.expiry())
+    expire(setup.expiry(wiring.deadline(event.context)))
 
 
 @app.on_cw_event(_JOB_ENDED, name="on_import_event")

@@ -115,27 +115,31 @@ def intake(until: Deadline = UNBOUNDED) -> Intake:
         block=lambda batch_id, error: block(
             Work.INTAKE, batch_id, error, stores().blocked, outbox(), _now()
         ),
-        take_drops=lambda: collect(dropbox()),
+        take_drops=lambda: collect(dropbox(until)),
         dispatch=lambda batches: dispatch(desk(until), batches),
         deadline=until,
         clock=_now,
     )
 
 
-def dropbox() -> Dropbox:
+def dropbox(until: Deadline = UNBOUNDED) -> Dropbox:
     """What one invocation collects drops with."""
     bucket = settings(IntakeSettings).dicom_bucket
     lock = DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "dropbox")
     holder = uuid.uuid4().hex
     known = stores()
-    return Dropbox(_files(bucket), known.instances, known.blocked, outbox(), lock, _now, holder)
+    return Dropbox(
+        _files(bucket), known.instances, known.blocked, outbox(), lock, _now, holder, until
+    )
 
 
-def recovery() -> Recovery:
+def recovery(until: Deadline = UNBOUNDED) -> Recovery:
     """What one invocation recovers batches with."""
     recovery_settings = settings(RecoverySettings)
     files = _files(recovery_settings.dicom_bucket)
-    return Recovery(stores(), outbox(), files, recovery_settings, _now())
+    return Recovery(
+        stores(), outbox(), files, recovery_settings, _now(), deadline=until, clock=_now
+    )
 
 
 def outbox() -> DynamoOutbox:
@@ -144,7 +148,7 @@ def outbox() -> DynamoOutbox:
     return DynamoOutbox(aws.dynamodb(), settings(TableSettings).batch_table, retention)
 
 
-def announcer() -> Announcer:
+def announcer(until: Deadline = UNBOUNDED) -> Announcer:
     """What one invocation sends events with."""
     events = settings(EventSettings)
     return Announcer(
@@ -156,6 +160,7 @@ def announcer() -> Announcer:
         quiet=timedelta(minutes=events.study_quiet_minutes),
         now=_now,
         holder=uuid.uuid4().hex,
+        deadline=until,
     )
 
 

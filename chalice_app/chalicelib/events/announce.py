@@ -12,6 +12,7 @@ from functools import cached_property, partial
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.events.bus import Bus
 from chalicelib.events.facts import batch_events, quarantine_events, study_event
@@ -30,8 +31,9 @@ from contract.errors import InvalidManifest
 from contract.keys import batch_prefix, manifest_key
 from contract.records import BatchRecord, BatchState, JobRecord
 
-# What is begun within this ends within the function's 120 s.
+# What is begun within this, and before the end of its invocation by what one of them may take.
 _WORK = timedelta(seconds=60)
+_ONE_TAKES = timedelta(seconds=55)
 # Longer than the function may run: whoever holds the lock for longer is dead.
 _HOLD = timedelta(seconds=150)
 # A job's record follows its batch's at once, or after a crash with the state machine's retry.
@@ -51,6 +53,7 @@ class Announcer:
     quiet: timedelta
     now: Callable[[], datetime]
     holder: str
+    deadline: Deadline = UNBOUNDED
 
 
 def announce(announcer: Announcer) -> bool:
@@ -75,6 +78,7 @@ class _Round:
         self._announcer = announcer
         self._stores, self._outbox = announcer.stores, announcer.outbox
         self._began = began
+        self._until = announcer.deadline.less(_ONE_TAKES).within(_WORK, began)
         self._run = Isolation(
             Work.ANNOUNCEMENT, announcer.stores.blocked, announcer.outbox, announcer.now
         )
@@ -94,7 +98,7 @@ class _Round:
     def _each(self, keys: Iterator[str], do: Callable[[str], None]) -> bool:
         """False if time was up before the last."""
         for key in keys:
-            if self._announcer.now() - self._began > _WORK:
+            if self._until.is_over(self._announcer.now()):
                 return False
             if self._run.is_due(key):
                 self._run.attempt(key, partial(self._do, do, key))

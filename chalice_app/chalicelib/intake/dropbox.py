@@ -15,6 +15,7 @@ from itertools import islice
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.errors import ObjectChanged, ObjectMissing
 from chalicelib.events.facts import dropped_event
 from chalicelib.intake.drops import (
@@ -44,8 +45,9 @@ LONG_BEGINNING_BYTES = 4 * 1024 * 1024
 # Ten threads read and copy so many small objects in some twenty seconds. A study whose objects
 # stand in one folder is cut at most once for each.
 _ROUND = 2_000
-# The last round begins within this; then the function's 120 s are enough for it.
+# The last round begins within this, if its invocation then has the time that a round may take.
 _WORK = timedelta(seconds=60)
+_ROUND_TAKES = timedelta(seconds=55)
 # Longer than the function may run: the lock of an invocation that died is free after this.
 _HOLD = timedelta(seconds=150)
 _log = structlog.get_logger()
@@ -62,6 +64,7 @@ class Dropbox:
     lock: Lock
     now: Callable[[], datetime]
     holder: str
+    deadline: Deadline = UNBOUNDED
 
 
 def collect(box: Dropbox) -> bool:
@@ -71,21 +74,22 @@ def collect(box: Dropbox) -> bool:
     AWS did not answer for some; they are there for the next invocation.
     """
     began = box.now()
+    until = box.deadline.less(_ROUND_TAKES).within(_WORK, began)
     if not box.lock.take(box.holder, began, began + _HOLD):
         return False
     try:
-        _collect_all(box, began)
+        _collect_all(box, until)
     finally:
         box.lock.leave(box.holder)
     return True
 
 
-def _collect_all(box: Dropbox, began: datetime) -> None:
+def _collect_all(box: Dropbox, until: Deadline) -> None:
     run = Isolation(Work.DROPBOX, box.blocked, box.outbox, box.now)
     for sources in _rounds(box.files):
-        import_dropped(sources, box, run)
-        if box.now() - began > _WORK:
+        if until.is_over(box.now()):
             break  # the scheduled invocation goes on
+        import_dropped(sources, box, run)
     else:
         run.forget_others()
     run.finish()

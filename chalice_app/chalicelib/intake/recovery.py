@@ -7,13 +7,15 @@ none: whoever else wrote one was right.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.imports.aside import move_all, unlisted_key
 from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
 from chalicelib.intake.trigger import close_batch
@@ -38,9 +40,16 @@ from contract.keys import (
 from contract.records import BatchRecord, BatchState
 
 OWNER = "recovery"
+Subject = TypeVar("Subject")
+# The largest batch: a HEAD of each object, and copies where it is cut. The grace is as long.
+_BATCH_TAKES = timedelta(seconds=120)
 _UNREADABLE = "not an instance with the metadata of one"
 _EMPTY = "nothing was stored in it"
 _log = structlog.get_logger()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Recovery:
     settings: RecoverySettings
     now: datetime
     limits: JobLimits = BATCH
+    deadline: Deadline = UNBOUNDED
+    clock: Callable[[], datetime] = _utc_now
 
 
 def overdue(batch: BatchRecord, now: datetime, grace_seconds: int) -> bool:
@@ -87,15 +98,25 @@ def recover_batches(recovery: Recovery) -> int:
     opened = (found[each] for each in ids if each in found)
     run = _isolation(Work.RECOVERY, recovery)
     late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
-    count = 0
-    for batch in late:
-        if run.is_due(batch.batch_id):
-            count += run.attempt(batch.batch_id, partial(_recover, batch, recovery, run)) or 0
+    due = [batch for batch in late if run.is_due(batch.batch_id)]
     run.forget_others()
+    count = 0
+    for batch in _in_time(due, recovery):
+        count += run.attempt(batch.batch_id, partial(_recover, batch, recovery, run)) or 0
     intake = _close_blocked(recovery)
     run.finish()
     intake.finish()
     return count
+
+
+def _in_time(subjects: Sequence[Subject], recovery: Recovery) -> Iterator[Subject]:
+    """Those that the invocation has the time for; the others are there in a minute."""
+    until = recovery.deadline.less(_BATCH_TAKES)
+    for number, subject in enumerate(subjects):
+        if until.is_over(recovery.clock()):
+            _log.warning("recovery_put_off", batches=len(subjects) - number)
+            return
+        yield subject
 
 
 def _close_blocked(recovery: Recovery) -> Isolation:
@@ -104,7 +125,7 @@ def _close_blocked(recovery: Recovery) -> Isolation:
     Their messages end in the dead-letter queue; this tries again for ever.
     """
     run = _isolation(Work.INTAKE, recovery)
-    for batch_id in run.due():
+    for batch_id in _in_time(run.due(), recovery):
         run.attempt(batch_id, partial(_close, batch_id, recovery, run))
     return run
 

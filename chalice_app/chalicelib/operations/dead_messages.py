@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.errors import InvalidEvent
-from chalicelib.intake.drops import mark_of
 from chalicelib.intake.trigger import created_keys
+from chalicelib.stores.copies import mark_of
 from contract.errors import InvalidKey
 from contract.keys import MANIFESTS_PREFIX, parse_manifest_key
 from contract.times import to_iso

@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.errors import (
     ObjectChanged,
     ObjectDenied,
@@ -31,8 +32,9 @@ from contract.keys import manifest_key
 from contract.manifest import Manifest, ManifestInstance
 from contract.metadata import told_checksum
 
-# What is begun within this ends within the function's 900 s.
+# What is begun within this, and before the end of its invocation by what one batch may take.
 _WORK = timedelta(seconds=600)
+_BATCH_TAKES = timedelta(seconds=60)
 _log = structlog.get_logger()
 
 
@@ -45,6 +47,7 @@ class Expiry:
     files: Files
     retention: timedelta
     now: Callable[[], datetime]
+    deadline: Deadline = UNBOUNDED
 
 
 def expirable(manifest: Manifest, known: Rows) -> list[ManifestInstance]:
@@ -73,8 +76,9 @@ def expire(work: Expiry) -> int:
         return 0
     run = Isolation(Work.EXPIRY, work.stores.blocked, work.outbox, work.now)
     began, count = work.now(), 0
+    until = work.deadline.less(_BATCH_TAKES).within(_WORK, began)
     for batch_id in work.outbox.due(Due.EXPIRE, began - work.retention):
-        if work.now() - began > _WORK:
+        if until.is_over(work.now()):
             break
         if run.is_due(batch_id):
             count += run.attempt(batch_id, partial(_expire, batch_id, work, run)) or 0

@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from chalicelib import aws, wiring
+from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.operations.expire import Expiry
 from chalicelib.operations.journal import DynamoJournal
 from chalicelib.operations.reconcile import Reconciliation
@@ -16,6 +17,9 @@ from chalicelib.settings import (
     TableSettings,
 )
 from chalicelib.stores.s3_files import S3Files
+
+# A thousand objects that are accounted for one by one, and then the report.
+_PAGE_TAKES = timedelta(seconds=100)
 
 
 def files() -> S3Files:
@@ -34,21 +38,22 @@ def operations() -> Operations:
     return Operations(wiring.import_context(), journal())
 
 
-def reconciliation() -> Reconciliation:
+def reconciliation(until: Deadline = UNBOUNDED) -> Reconciliation:
     """One invocation's walk."""
-    settings = ReconcileSettings.from_env(os.environ)
+    settings, now = ReconcileSettings.from_env(os.environ), _now()
+    most = timedelta(seconds=settings.reconcile_seconds)
     return Reconciliation(
         stores=wiring.stores(),
         default_datastore=settings.datastore_id,
         files=S3Files(aws.s3(), settings.dicom_bucket),
         results=S3Files(aws.s3(), settings.results_bucket),
         older_than=timedelta(hours=settings.reconcile_after_hours),
-        work_for=timedelta(seconds=settings.reconcile_seconds),
+        work_for=until.less(_PAGE_TAKES).within(most, now).left(now),
         now=_now,
     )
 
 
-def expiry() -> Expiry:
+def expiry(until: Deadline = UNBOUNDED) -> Expiry:
     """One invocation's deletions."""
     settings = RetentionSettings.from_env(os.environ)
     return Expiry(
@@ -57,6 +62,7 @@ def expiry() -> Expiry:
         files=S3Files(aws.s3(), settings.dicom_bucket),
         retention=timedelta(days=settings.retention_days),
         now=_now,
+        deadline=until,
     )
 
 

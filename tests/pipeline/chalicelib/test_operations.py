@@ -10,9 +10,11 @@ import pytest
 from chalice.test import Client
 from chalicelib import aws, wiring
 from chalicelib.api.routes import ROUTES
+from chalicelib.deadline import Deadline
 from chalicelib.errors import ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.rows import import_request, new_job
+from chalicelib.operations import setup
 from chalicelib.operations.command_line import run
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.jobs import list_key
@@ -252,6 +254,16 @@ def test_the_schedule_reconciles_into_a_report_and_a_metric(
     (told,) = [line for line in lines if line.get("event") == "reconciled"]
     report = json.loads(S3Files(aws.s3(), RESULTS).read(told["report"], 10**6))
     assert report["unaccounted"] == [{"key": "instances/stray", "why": "not-an-instance-key"}]
+
+
+@pytest.mark.usefixtures("_aws")
+@pytest.mark.parametrize(("seconds", "expected"), [(900, 600), (300, 200)])
+def test_a_walk_ends_before_its_invocation_does(
+    seconds: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chalicelib.operations.setup._now", lambda: NOW)
+    until = Deadline(NOW + timedelta(seconds=seconds))
+    assert setup.reconciliation(until).work_for == timedelta(seconds=expected)
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any, str]:

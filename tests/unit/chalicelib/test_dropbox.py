@@ -203,7 +203,7 @@ def test_collecting_stops_in_time_and_goes_on_with_the_next_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chalicelib.intake.dropbox._ROUND", 2)
-    times = iter([NOW, NOW + timedelta(seconds=90), NOW, NOW, NOW])
+    times = iter([NOW, NOW, NOW + timedelta(seconds=90), NOW, NOW])
     cloud = Cloud()
     cloud.drop(**{str(number): a_file(f"1.2.3.{number}") for number in range(4)})
     collect(cloud.box(now=lambda: next(times)))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from chalicelib.deadline import Deadline
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.events.announce import Announcer, announce
 from chalicelib.events.bus import ENTRIES_PER_CALL, EventBridge
@@ -385,6 +386,20 @@ def test_announcing_stops_in_time_and_goes_on_with_the_next_call() -> None:
     assert len(world.bus.sent) == 1
     world.announce()
     assert sorted(world.bus.kinds) == [EventType.BATCH_IMPORTED, EventType.IMPORT_FAILED]
+
+
+def test_announcing_ends_before_its_invocation_does() -> None:
+    world = World()
+    world.keep(NEWER_BATCH, BatchEvent.FAILED)
+    announcer = Announcer(
+        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus,
+        world.lock, QUIET, lambda: NOW, "me", Deadline(NOW + timedelta(seconds=50)),
+    )  # fmt: skip
+    assert announce(announcer)
+    assert world.bus.sent == []
+    later = replace(announcer, deadline=Deadline(NOW + timedelta(seconds=118)))
+    assert announce(later)
+    assert len(world.bus.sent) == 2
 
 
 class Client:

@@ -21,9 +21,11 @@ from chalicelib.imports.status import check_status
 from chalicelib.intake.dropbox import Dropbox, collect
 from chalicelib.intake.recovery import Recovery, recover_batches
 from chalicelib.intake.trigger import Intake, Message, trigger_imports
+from chalicelib.isolation import block
 from chalicelib.operations.reconcile import Reconciliation, metrics, reconcile
 from chalicelib.settings import LogSettings, RecoverySettings
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
@@ -65,7 +67,9 @@ def objects_of(stores: Stores) -> MemoryObjects:
 
 def dropbox(stores: Stores, files: Any = None) -> Dropbox:
     files = files or files_of(stores)
-    return Dropbox(files, stores.instances, outbox_of(stores), MemoryLock(), lambda: NOW, "me")
+    return Dropbox(
+        files, stores.instances, stores.blocked, outbox_of(stores), MemoryLock(), lambda: NOW, "me"
+    )
 
 
 @contextmanager
@@ -83,11 +87,14 @@ class Queue:
 
 
 def trigger(stores: Stores, *bodies: str) -> None:
-    def take(keys: Any) -> frozenset[str]:
-        raise KeyError(*keys)
+    def take() -> None:
+        raise KeyError(NAME)
 
-    intake = Intake(BUCKET, stores, DATASTORE, NOW, take, lambda _: None)
-    messages = [Message(str(number), body) for number, body in enumerate(bodies)]
+    def blocked(batch_id: str, error: Exception) -> None:
+        block(Work.INTAKE, batch_id, error, stores.blocked, outbox_of(stores), NOW)
+
+    intake = Intake(BUCKET, stores, DATASTORE, NOW, blocked, take, lambda _: None)
+    messages = [Message(str(number), body, str(number)) for number, body in enumerate(bodies)]
     with suppress(MessagesFailed):
         trigger_imports(messages, intake, Queue())
 
@@ -176,7 +183,7 @@ def objects_under_a_batch() -> None:
     del objects.bodies[BUCKET, manifest_key(BATCH)]
     with told_by_lambda():
         settings = RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE)
-        recover_batches(Recovery(stores, files_of(stores), settings, LATER))
+        recover_batches(Recovery(stores, outbox_of(stores), files_of(stores), settings, LATER))
 
 
 def objects_that_nobody_accounts_for() -> None:
