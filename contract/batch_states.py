@@ -3,7 +3,13 @@
 ::
 
     OPEN -> CLOSED -> IMPORTING -> IMPORTED | PARTIAL | FAILED
-       \\-> QUARANTINED <-/
+       \\-> QUARANTINED <-/  ^
+                            v
+                         STALLED -> IMPORTED | PARTIAL | FAILED
+
+A batch whose execution ended before it is STALLED until its next execution is started, for as often
+as that takes. HealthImaging may run, or have ended, its job all the same: a STALLED batch gets its
+end from whoever learns of it first, as an IMPORTING one does.
 
 FAILED and PARTIAL are what is known: if HealthImaging turns out to have imported more, the batch
 goes on to what is true.
@@ -21,6 +27,8 @@ class BatchEvent(StrEnum):
     OPENED = "opened"  # a receiver took a lease on it
     CLOSED = "closed"  # its manifest exists
     ADMITTED = "admitted"  # it was its turn: an execution imports it
+    STALLED = "stalled"  # its execution ended, and it did not
+    RESUMED = "resumed"  # another execution imports it
     IMPORTED = "imported"
     PARTLY_IMPORTED = "partly imported"
     FAILED = "failed"
@@ -30,20 +38,25 @@ class BatchEvent(StrEnum):
     QUARANTINED = "quarantined"  # there is nothing in it that could be imported
 
 
+# Its job may be started, run, or have ended without anybody having recorded that.
+UNDER_WAY = frozenset({BatchState.IMPORTING, BatchState.STALLED})
+
 # By event: from which states (None: no record yet), and to which.
 TRANSITIONS: dict[BatchEvent, tuple[frozenset[BatchState | None], BatchState]] = {
     BatchEvent.OPENED: (frozenset({None}), BatchState.OPEN),
     # A receiver without a batch table opens no record; a dropbox batch is closed from the start.
     BatchEvent.CLOSED: (frozenset({None, BatchState.OPEN}), BatchState.CLOSED),
     BatchEvent.ADMITTED: (frozenset({BatchState.CLOSED}), BatchState.IMPORTING),
+    BatchEvent.STALLED: (frozenset({BatchState.IMPORTING}), BatchState.STALLED),
+    BatchEvent.RESUMED: (frozenset({BatchState.STALLED}), BatchState.IMPORTING),
     # From CLOSED, too: a batch of nothing but duplicates needs no job.
     BatchEvent.IMPORTED: (
-        frozenset({BatchState.CLOSED, BatchState.IMPORTING}),
+        frozenset({BatchState.CLOSED, *UNDER_WAY}),
         BatchState.IMPORTED,
     ),
-    BatchEvent.PARTLY_IMPORTED: (frozenset({BatchState.IMPORTING}), BatchState.PARTIAL),
+    BatchEvent.PARTLY_IMPORTED: (UNDER_WAY, BatchState.PARTIAL),
     BatchEvent.FAILED: (
-        frozenset({None, BatchState.CLOSED, BatchState.IMPORTING}),
+        frozenset({None, BatchState.CLOSED, *UNDER_WAY}),
         BatchState.FAILED,
     ),
     BatchEvent.FOUND_IMPORTED: (

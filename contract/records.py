@@ -26,11 +26,15 @@ class JobStatus(StrEnum):
 
 
 class BatchState(StrEnum):
-    """A batch from its first instance to its last."""
+    """A batch from its first instance to its last.
+
+    STALLED is IMPORTING, but no execution works on it: the last one ended, and the batch did not.
+    """
 
     OPEN = "OPEN"
     CLOSED = "CLOSED"
     IMPORTING = "IMPORTING"
+    STALLED = "STALLED"
     IMPORTED = "IMPORTED"
     PARTIAL = "PARTIAL"
     FAILED = "FAILED"
@@ -103,6 +107,8 @@ class BatchRecord:
 
     ``owner`` and ``lease_expires_at`` are set while it is OPEN, ``manifest_key`` and ``closed_at``
     from CLOSED on. ``retry_of`` and ``retried_as`` are the batches it repeats and is repeated by.
+    ``admitted_at`` is when its latest execution was to start, ``attempt`` the number
+    of that one, from 0.
     ``start_asked_at`` is when its import job was asked for, unless the answer was a clear no.
     ``forced``: what other batches have imported is imported again.
     ``corrected_at`` is when it was found that HealthImaging had imported more than was recorded.
@@ -121,6 +127,7 @@ class BatchRecord:
     manifest_key: str | None = None
     closed_at: datetime | None = None
     admitted_at: datetime | None = None
+    attempt: int = 0
     ended_at: datetime | None = None
     start_asked_at: datetime | None = None
     job_id: str | None = None

@@ -6,7 +6,8 @@ A write for each instance at its job's start would be a third of what the ledger
 from dataclasses import dataclass, field, replace
 
 from chalicelib.stores.batches import BatchStore
-from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
+from contract.batch_states import UNDER_WAY
+from contract.records import BatchRecord, InstanceRecord, InstanceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,6 @@ class Progress:
         if row.batch_id not in self._read:
             self._read[row.batch_id] = self.batches.get(row.batch_id)
         batch = self._read[row.batch_id]
-        if batch is None or batch.state is not BatchState.IMPORTING or batch.job_id is None:
+        if batch is None or batch.state not in UNDER_WAY or batch.job_id is None:
             return row
         return replace(row, state=InstanceState.IMPORTING, job_id=batch.job_id)

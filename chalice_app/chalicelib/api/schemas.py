@@ -125,6 +125,7 @@ SCHEMAS: dict[str, Schema] = {
         manifestKey=TEXT,
         closedAt=TIME,
         admittedAt=TIME,
+        attempt=COUNT,
         startAskedAt=TIME,
         endedAt=TIME,
         jobId=TEXT,

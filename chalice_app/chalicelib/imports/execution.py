@@ -45,6 +45,11 @@ class Execution:
             arn=event.get("executionArn"),
         )
 
+    @classmethod
+    def of(cls, batch_id: str, bucket: str) -> Self:
+        """A batch's."""
+        return cls(batch_id, bucket, manifest_key(batch_id))
+
     def to_input(self) -> str:
         """The input of StartExecution: the same text for the same batch, every time."""
         return json.dumps(

@@ -7,7 +7,13 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable, ServiceUnavailable
+from chalicelib.errors import (
+    ImportRefused,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectUnavailable,
+    ServiceUnavailable,
+)
 from chalicelib.imports.aside import bring_back
 from chalicelib.imports.completion import admit_again, manifest_of, supersede
 from chalicelib.imports.context import ImportContext
@@ -67,7 +73,13 @@ def record_failure(event: Mapping[str, Any], context: ImportContext) -> dict[str
         # Its receiver's, or recovery's: it has not failed, whoever started this execution.
         datastore_id = target(batch, context.settings)
         return job_state(batch.batch_id, datastore_id, 0, JobStatus.FAILED, _NOT_CLOSED)
-    job_id = lost_job(batch, context) or batch.import_job_id or told
+    try:
+        job_id = lost_job(batch, context) or batch.import_job_id or told
+    except (ImportRefused, ObjectDenied):
+        ended = context.stores.jobs.get(batch.batch_id) if batch.state in ENDED else None
+        if ended is None:
+            raise
+        return _answer(ended)  # an operator has ended it by force: nobody waits for the answer
     if job_id == execution.batch_id:
         if may_be_unlisted(batch, context.now):
             raise ServiceUnavailable("the job of a start without an answer may not be listed yet")

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.stores.batches import BatchLine
+from contract.records import BatchRecord
 
 # How many of the latest starts count against a calling AE title: as many as run at once.
 MAX_RECENT = 100
+# Between the starts of a batch's first two executions; it doubles with each.
+_FIRST_INTERVAL, _LONGEST_INTERVAL = timedelta(minutes=5), timedelta(hours=1)
+_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ def choose(
 ) -> BatchLine | None:
     """The batch whose turn it is; None where every one's data store is busy, or none waits.
 
+    A STALLED batch is in neither list. It holds no slot, so that others start, and waits for none,
+    so that it is started again however many others come. If its job runs in HealthImaging all the
+    same, one start too many is answered with 402, which the state machine tries again.
     Urgent ones first; then that of the calling AE title with the fewest imports running and
     recently started, so that nobody's thousand batches keep another's one waiting; then the oldest.
     """
@@ -84,3 +91,26 @@ def choose(
 def remembered(recent: tuple[str, ...], batch: BatchLine) -> tuple[str, ...]:
     """``recent`` after a batch's start."""
     return (*recent, batch.calling_ae_title)[-MAX_RECENT:]
+
+
+def is_due(attempt: int, started_at: datetime, now: datetime) -> bool:
+    """Whether a STALLED batch's next execution is due: ``attempt`` was its last, from 0.
+
+    5 minutes after the start of the first, then 10, 20 and 40 minutes, then each hour, without end:
+    whatever ends executions may last for days, and be mended at any time. A start that lies as far
+    ahead was noted by a clock that was wrong.
+    """
+    doublings: int = 2 ** min(attempt, _DOUBLINGS)
+    interval = min(_FIRST_INTERVAL * doublings, _LONGEST_INTERVAL)
+    return abs(now - started_at) >= interval
+
+
+def due_again(stalled: Iterable[BatchRecord], now: datetime) -> list[BatchRecord]:
+    """Those whose next execution is due; whose last one was started first, comes first."""
+    due = (batch for batch in stalled if is_due(batch.attempt, last_start(batch), now))
+    return sorted(due, key=lambda batch: (last_start(batch), batch.batch_id))
+
+
+def last_start(batch: BatchLine | BatchRecord) -> datetime:
+    """When the latest execution of a batch was to start."""
+    return batch.admitted_at or batch.opened_at

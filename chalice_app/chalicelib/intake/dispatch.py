@@ -2,7 +2,7 @@
 
 A batch is admitted by a conditional write and then has its execution, named for it. So whatever is
 repeated or crashes between, no batch is imported twice, and one that was admitted without getting
-its execution gets it later.
+its execution gets it later, as one does whose execution died (``intake.stalled``).
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ import structlog
 
 from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.imports.execution import Execution
-from chalicelib.intake.admission import Pace, Slots, choose, remembered
+from chalicelib.intake.admission import Pace, Slots, choose, last_start, remembered
+from chalicelib.intake.stalled import Workflow, find_dead, start_again, to_start_again
 from chalicelib.metrics import embedded
 from chalicelib.settings import AdmissionSettings
 from chalicelib.stores.batches import BatchLine, BatchStore, line_of
 from chalicelib.stores.gate import Gate, GateStore
 from contract.batch_states import BatchEvent
-from contract.keys import manifest_key
 from contract.records import BatchRecord, BatchState
 
 # Tables are looked at this often while there is work: at one start a second, every tenth time.
@@ -35,26 +35,12 @@ _LAG = timedelta(seconds=5)
 _OLDEST, _NEWEST = 500, 1_000
 # The longest call to AWS with all its retries; an invocation that holds the gate longer is dead.
 _HOLD = timedelta(seconds=60)
-# An execution begins with StartImportJob, and a job's id is written before that returns.
-_STALLED = timedelta(minutes=5)
-# Most jobs have ended by then. An execution may have died before its batch: stopped by hand, or in
-# an outage that was longer than its patience. Whoever comes after it finds its work, and goes on.
-_LONG = timedelta(minutes=30)
-_ATTEMPTS = 3
 # A look at long tables, or an admission and its start, when AWS is slow.
 _STEP = timedelta(seconds=15)
+# As many STALLED batches start again in an invocation though others wait. The rest of its turns are
+# theirs only if nobody else can use them.
+_AGAIN = 5
 _log = structlog.get_logger()
-
-
-class Workflow(Protocol):
-    """The state machine."""
-
-    def start(self, execution: Execution, attempt: int = 0) -> bool:
-        """See that a batch's execution runs; False if its ``attempt``-th has ended already.
-
-        Raises ServiceUnavailable.
-        """
-        ...
 
 
 class Clock(Protocol):
@@ -112,13 +98,16 @@ class _Shift:
         self._waiting = {batch.batch_id: line_of(batch) for batch in fresh}
         self._importing: dict[str, BatchLine] = {}
         self._started: dict[str, BatchLine] = {}
+        self._stalled: set[str] = set()
+        self._again: list[BatchRecord] = []
+        self._resumed = 0
         self._looked_at: datetime | None = None
 
     def work(self) -> int:
         """Until nothing waits, or time is up."""
         self._look()
+        self._find_stalled()
         self._tell_backlog()
-        self._resume()
         # From here: a first look that takes long must not be all that a shift does.
         most = timedelta(seconds=self._desk.settings.dispatch_seconds)
         until = self._desk.deadline.less(_STEP).within(most, self._desk.clock.now())
@@ -128,15 +117,30 @@ class _Shift:
             self._desk.gate.leave(self._desk.holder)
         return len(self._started)
 
+    def _find_stalled(self) -> None:
+        """Whose execution has died holds no slot from here on; some start again in this shift."""
+        desk, now = self._desk, self._desk.clock.now()
+        bucket = desk.settings.dicom_bucket
+        dead = find_dead(self._importing.values(), desk.batches, desk.workflow, bucket, now)
+        stalled = list(desk.batches.lines(BatchState.STALLED))
+        self._again = to_start_again(stalled, dead, desk.batches, now)
+        self._stalled = {each.batch_id for each in stalled} | {each.batch_id for each in dead}
+        self._importing = {
+            batch_id: line
+            for batch_id, line in self._importing.items()
+            if batch_id not in self._stalled
+        }
+
     def _tell_backlog(self) -> None:
         """Once a shift, which is once a minute at least, whatever waits or not."""
         now = self._desk.clock.now()
         oldest = min((each.closed_at or now for each in self._waiting.values()), default=now)
         importing = self._importing.values()
-        first = min((each.admitted_at or now for each in importing), default=now)
+        first = min((last_start(each) for each in importing), default=now)
         values = {
             "WaitingBatches": len(self._waiting),
             "ImportingBatches": len(self._importing),
+            "StalledBatches": len(self._stalled),
             "BacklogSeconds": (now - oldest).total_seconds(),
             "ImportingSeconds": (now - first).total_seconds(),
         }
@@ -146,7 +150,8 @@ class _Shift:
         """Start a batch, or wait, or stop by letting go of the gate."""
         now = self._desk.clock.now()
         batch = choose(self._waiting.values(), self._importing.values(), gate.recent, self._slots)
-        if batch is None:
+        is_again = bool(self._again) and (batch is None or self._resumed < _AGAIN)
+        if batch is None and not is_again:
             self._rest(gate)
             return
         wait = self._pace.wait(gate.next_start, now)
@@ -154,7 +159,10 @@ class _Shift:
             if not self._looked_again():  # an urgent one may have come; looking takes its time, too
                 self._desk.clock.sleep(wait)
             return
-        self._start(batch, gate, now)
+        if is_again:
+            self._start_again(self._again.pop(0), gate, now)
+        elif batch is not None:
+            self._start(batch, gate, now)
 
     def _rest(self, gate: Gate) -> None:
         """Nothing can start. Stay while batches wait for a slot, or were announced meanwhile."""
@@ -174,19 +182,37 @@ class _Shift:
         batch = self._desk.batches.get(line.batch_id)
         if batch is None or batch.state is not BatchState.CLOSED:
             return  # the index was late: it has been admitted before
-        next_start = self._pace.after(gate.next_start, now)
-        turn = replace(gate, next_start=next_start, recent=remembered(gate.recent, line))
-        if not self._desk.gate.keep(self._desk.holder, turn, now + _HOLD):
-            _log.warning("gate_lost")
-            self._gate = None
+        if not self._take_turn(line, gate, now):
             return
-        self._gate = turn
         admitted = replace(batch, admitted_at=now)
         if not self._desk.batches.move(admitted, BatchEvent.ADMITTED):
             return  # somebody else has admitted it meanwhile
         self._started[batch.batch_id] = self._importing[batch.batch_id] = line_of(admitted)
-        self._desk.workflow.start(self._execution(batch.batch_id))
+        bucket = self._desk.settings.dicom_bucket
+        self._desk.workflow.start(Execution.of(batch.batch_id, bucket))
         _log.info("import_admitted", batch_id=batch.batch_id, urgent=batch.urgent)
+
+    def _start_again(self, batch: BatchRecord, gate: Gate, now: datetime) -> None:
+        """The same for a STALLED batch."""
+        if not self._take_turn(line_of(batch), gate, now):
+            return
+        self._resumed += 1
+        desk = self._desk
+        bucket = desk.settings.dicom_bucket
+        again = start_again(batch, desk.batches, desk.workflow, bucket, now)
+        if again is not None:
+            self._stalled.discard(batch.batch_id)
+            self._started[batch.batch_id] = self._importing[batch.batch_id] = line_of(again)
+
+    def _take_turn(self, line: BatchLine, gate: Gate, now: datetime) -> bool:
+        """Note the pace's turn as taken; False if another dispatcher has the gate."""
+        next_start = self._pace.after(gate.next_start, now)
+        turn = replace(gate, next_start=next_start, recent=remembered(gate.recent, line))
+        is_kept = self._desk.gate.keep(self._desk.holder, turn, now + _HOLD)
+        if not is_kept:
+            _log.warning("gate_lost")
+        self._gate = turn if is_kept else None
+        return is_kept
 
     def _looked_again(self) -> bool:
         age = timedelta(seconds=_LOOK_SECONDS)
@@ -206,7 +232,9 @@ class _Shift:
             if batch_id not in self._started
         }
         self._importing = {
-            batch.batch_id: batch for batch in self._desk.batches.lines(BatchState.IMPORTING)
+            batch.batch_id: batch
+            for batch in self._desk.batches.lines(BatchState.IMPORTING)
+            if batch.batch_id not in self._stalled
         } | {
             batch_id: batch
             for batch_id, batch in self._started.items()
@@ -220,23 +248,3 @@ class _Shift:
         if len(oldest) < _OLDEST:
             return oldest
         return [*oldest, *batches.lines(BatchState.CLOSED, _NEWEST, newest=True)]
-
-    def _resume(self) -> None:
-        """Start executions that a crash behind the admission has prevented, or that have died."""
-        now = self._desk.clock.now()
-        for batch in self._importing.values():
-            patience = _LONG if batch.job_id else _STALLED
-            if (batch.admitted_at or batch.opened_at) < now - patience:
-                self._start_again(batch)
-
-    def _start_again(self, batch: BatchLine) -> None:
-        execution = self._execution(batch.batch_id)
-        for attempt in range(_ATTEMPTS):
-            if self._desk.workflow.start(execution, attempt):
-                if attempt or not batch.job_id:
-                    _log.warning("import_resumed", batch_id=batch.batch_id, attempt=attempt)
-                return
-        _log.error("import_stalled", batch_id=batch.batch_id)
-
-    def _execution(self, batch_id: str) -> Execution:
-        return Execution(batch_id, self._desk.settings.dicom_bucket, manifest_key(batch_id))

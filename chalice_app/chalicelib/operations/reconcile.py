@@ -24,7 +24,7 @@ from chalicelib.stores import Stores
 from chalicelib.stores.copies import COPIED_FROM
 from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.stores.objects import read_manifest
-from contract.batch_states import ENDED
+from contract.batch_states import ENDED, UNDER_WAY
 from contract.errors import InvalidKey, InvalidManifest
 from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key, quarantine_key
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
@@ -35,7 +35,7 @@ CURSOR_KEY = "reports/reconciliation/cursor.json"
 MAX_LISTED = 10_000
 _PAGE = 1_000
 _MAX_CURSOR_BYTES = 4_096
-_WAITING = (BatchState.CLOSED, BatchState.IMPORTING)
+_WAITING = (BatchState.CLOSED, *UNDER_WAY)
 _log = structlog.get_logger()
 Json = dict[str, Any]
 

@@ -37,11 +37,13 @@ from contract.batch_states import ENDED
 from contract.errors import InvalidKey
 from contract.keys import InstanceKey
 from contract.manifest import CloseReason, Manifest, Source
-from contract.records import InstanceRecord, InstanceState
+from contract.records import BatchState, InstanceRecord, InstanceState
 
 # Rows of one UID that are looked at, and named in an answer.
 _MOST_ROWS = 100
 _MOST_NAMED = 10
+# Whose end can be asked for though no job is known.
+_SETTLED = ENDED | {BatchState.STALLED}
 _log = structlog.get_logger()
 
 
@@ -134,7 +136,7 @@ def _copied_before(
 def _settle(batch_id: str, operations: Operations, *, force: bool) -> None:
     """HealthImaging is asked first: the instance may have been imported after all."""
     batch = operations.stores.batches.get(batch_id)
-    if batch is not None and (batch.state in ENDED or batch.job_id):
+    if batch is not None and (batch.state in _SETTLED or batch.job_id):
         settled(batch, operations, force=force)
 
 
@@ -168,7 +170,7 @@ def _ledgers(sop_instance_uid: str, operations: Operations, *, force: bool) -> I
         return released[0]
     if force and (found := [row for row in rows if row.state is not InstanceState.RECEIVED]):
         return _the_one(found)
-    raise OperationRefused(f"the instance is {', '.join(sorted({row.state for row in rows}))}")
+    raise _refused(rows, operations)
 
 
 def _the_one(rows: Sequence[InstanceRecord]) -> InstanceKey:
@@ -191,12 +193,27 @@ def _check(original: InstanceKey, operations: Operations, *, force: bool) -> Non
     """Raises OperationRefused unless the ledger has it of its batch, as what can be released."""
     found = operations.stores.instances.of_instances([original.instance])
     rows = found.get(original.instance, ())
-    states = {row.state for row in rows if row.batch_id == original.batch_id}
-    if not states:
+    ours = [row for row in rows if row.batch_id == original.batch_id]
+    if not ours:
         raise OperationRefused("the ledger has nothing of this key: look up the instance's UID")
     released = set(InstanceState) - {InstanceState.RECEIVED} if force else {InstanceState.FAILED}
-    if not states <= released:
-        raise OperationRefused(f"the instance is {', '.join(sorted(states))}")
+    if not {row.state for row in ours} <= released:
+        raise _refused(ours, operations)
+
+
+def _refused(rows: Sequence[InstanceRecord], operations: Operations) -> OperationRefused:
+    """With the batch that an instance waits in, and what gives that batch its end."""
+    states = ", ".join(sorted({row.state for row in rows}))
+    waiting = sorted({row.batch_id for row in rows if row.state is InstanceState.RECEIVED})
+    batch = operations.stores.batches.get(waiting[-1]) if waiting else None
+    if batch is None:
+        return OperationRefused(f"the instance is {states}")
+    then = "retry that batch" if batch.state is BatchState.STALLED else "wait for its end"
+    if batch.state in ENDED:
+        then = "and nobody imports it: copy its object to dropbox/"
+    return OperationRefused(
+        f"the instance is {states}: its batch {batch.batch_id} is {batch.state}, {then}"
+    )
 
 
 def _released_before(

@@ -24,7 +24,7 @@ from chalicelib.errors import (
     ServiceUnavailable,
 )
 from chalicelib.imports.context import ImportContext
-from chalicelib.imports.late import ask_again
+from chalicelib.imports.late import ask_again, end_unanswered
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, Journal, entries, following, numbered
 from chalicelib.operations.quarantine import OperationRefused
@@ -32,7 +32,7 @@ from chalicelib.stores import Stores
 from chalicelib.stores.copies import origin
 from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.threads import in_threads
-from contract.batch_states import BatchEvent
+from contract.batch_states import UNDER_WAY, BatchEvent
 from contract.errors import InvalidManifest
 from contract.keys import (
     BATCH_ENTROPY_BYTES,
@@ -118,8 +118,10 @@ def new_entry(subject: str, reason: str, now: datetime) -> Entry:
 def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) -> BatchRecord:
     """The batch, once HealthImaging was asked what became of its job.
 
-    Raises OperationRefused where that job runs or, unless by ``force``, cannot be asked for: what
-    it has imported, or will, must not be imported again. Raises ServiceUnavailable.
+    One that has not ended gets its end, by what HealthImaging says of it; by ``force``, as failed,
+    if it says nothing. Raises OperationRefused where that job runs or, unless by ``force``, cannot
+    be asked for: what it has imported, or will, must not be imported again. Raises
+    ServiceUnavailable.
     """
     try:
         return ask_again(batch, operations.imports)
@@ -129,7 +131,8 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
         raise ServiceUnavailable(str(error)) from error
     except (*_UNANSWERED, InvalidManifest) as error:
         if force:
-            return batch
+            has_ended = batch.state not in UNDER_WAY
+            return batch if has_ended else end_unanswered(batch, operations.imports)
         raise OperationRefused(
             f"nobody can say what the batch's import job has imported ({type(error).__name__}):"
             " see import_unsettled in docs/operations.md"

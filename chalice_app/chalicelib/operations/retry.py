@@ -33,6 +33,14 @@ from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceSt
 
 _log = structlog.get_logger()
 _RETRIABLE = (BatchState.PARTIAL, BatchState.FAILED)
+_HINTS = {
+    BatchState.OPEN: ": it is closed by its receiver, or by recover_batches once its lease is over",
+    BatchState.CLOSED: ": dispatch_imports starts its import when it is its turn",
+    BatchState.IMPORTING: (
+        ": its execution imports it. If that has died, the batch is STALLED within minutes, while"
+        " dispatch_imports runs, and can be retried"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,8 @@ def _repeatable(
     if batch.state not in allowed:
         *others, last = allowed
         either = f"{', '.join(others)} or {last}"
-        raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried")
+        hint = _HINTS.get(batch.state, "")
+        raise NothingToRepeat(f"the batch is {batch.state}; only {either} can be retried{hint}")
     manifest = _manifest(batch.batch_id, operations)
     wanted = [each for each in manifest.instances if each.instance not in before.instances]
     keys = [each.row_key for each in wanted]

@@ -50,7 +50,7 @@ class BatchStore(Protocol):
     def mark_start(self, batch_id: str, at: datetime, before: datetime | None) -> bool:
         """Say that its import job is being started, if the record still has the mark ``before``.
 
-        None is no mark. False also if the batch has a job or is not IMPORTING.
+        None is no mark. False also if the batch has a job, or is neither IMPORTING nor STALLED.
         """
         ...
 
@@ -62,7 +62,7 @@ class BatchStore(Protocol):
         ...
 
     def attach_job(self, batch_id: str, job_id: str) -> bool:
-        """Say which job imports the batch; False if it has one or is not IMPORTING."""
+        """Say which job imports the batch; False if it has one, or as ``mark_start`` has it."""
         ...
 
     def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:

@@ -25,7 +25,8 @@ from contract.times import to_iso
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_STARTABLE = "#state = :importing AND attribute_not_exists(jobId)"
+_ADMITTED = {"importing": BatchState.IMPORTING, "stalled": BatchState.STALLED}
+_STARTABLE = "#state IN (:importing, :stalled) AND attribute_not_exists(jobId)"
 # A batch's id begins with a digit, and has letters, digits and dashes.
 _FIRST_ID, _BEHIND_IDS = "0", "~"
 _RUNNING = [status for status in JobStatus if not status.ended]
@@ -129,7 +130,7 @@ class DynamoBatches:
         return self._table.change(
             {"batchId": batch_id},
             expression,
-            {"importing": BatchState.IMPORTING, **values},
+            {**_ADMITTED, **values},
             ConditionExpression=condition,
             ExpressionAttributeNames={"#state": "state"},
         )
@@ -141,7 +142,7 @@ class DynamoBatches:
             {"jobId": job_id},
             (),
             _STARTABLE,
-            {"importing": BatchState.IMPORTING},
+            _ADMITTED,
         )
 
     def take_lease(self, batch: BatchRecord, owner: str, expires_at: datetime) -> bool:

@@ -11,7 +11,7 @@ from chalicelib.stores.batches import BatchLine, line_of
 from chalicelib.stores.gate import Gate
 from chalicelib.stores.instances import Change, Rows
 from chalicelib.stores.jobs import list_key
-from contract.batch_states import TRANSITIONS, BatchEvent
+from contract.batch_states import TRANSITIONS, UNDER_WAY, BatchEvent
 from contract.keys import RowKey
 from contract.records import (
     BatchRecord,
@@ -113,7 +113,7 @@ class MemoryBatches:
 
     def _change_unstarted(self, batch_id: str, **changes: Any) -> bool:
         known = self.rows.get(batch_id)
-        if known is None or known.state is not BatchState.IMPORTING or known.job_id:
+        if known is None or known.state not in UNDER_WAY or known.job_id:
             return False
         self.rows[batch_id] = replace(known, **changes)
         return True

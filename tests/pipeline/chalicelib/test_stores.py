@@ -169,6 +169,7 @@ def test_a_batch_moves_as_the_table_says(
         BatchState.OPEN: [BatchEvent.OPENED],
         BatchState.CLOSED: [BatchEvent.CLOSED],
         BatchState.IMPORTING: [BatchEvent.CLOSED, BatchEvent.ADMITTED],
+        BatchState.STALLED: [BatchEvent.CLOSED, BatchEvent.ADMITTED, BatchEvent.STALLED],
         BatchState.IMPORTED: [BatchEvent.CLOSED, BatchEvent.IMPORTED],
         BatchState.PARTIAL: [
             BatchEvent.CLOSED,
@@ -224,6 +225,26 @@ def test_a_batch_has_one_job(stores: Stores) -> None:
     batch = stores.batches.get(BATCH)
     assert batch is not None
     assert batch.job_id == "j1"
+
+
+def test_a_stalled_batch_has_the_number_of_its_next_execution_and_may_get_its_job(
+    stores: Stores,
+) -> None:
+    batches, later = stores.batches, NOW + timedelta(minutes=5)
+    closed = replace(a_batch(BatchState.CLOSED), admitted_at=NOW)
+    for step in (BatchEvent.CLOSED, BatchEvent.ADMITTED):
+        assert batches.move(closed, step)
+    assert not batches.move(closed, BatchEvent.RESUMED)
+    assert batches.move(closed, BatchEvent.STALLED)
+    assert batches.mark_start(BATCH, NOW, None)
+    assert batches.attach_job(BATCH, "j1")
+    assert [line.batch_id for line in batches.lines(BatchState.STALLED)] == [BATCH]
+    assert batches.move(replace(closed, attempt=1, admitted_at=later), BatchEvent.RESUMED)
+    assert not batches.move(replace(closed, attempt=2), BatchEvent.RESUMED)
+    batch = batches.get(BATCH)
+    assert batch is not None
+    assert (batch.attempt, batch.admitted_at, batch.job_id) == (1, later, "j1")
+    assert (batch.state, batch.start_asked_at) == (BatchState.IMPORTING, NOW)
 
 
 def test_a_batch_names_the_last_of_its_retries(stores: Stores) -> None:

@@ -5,7 +5,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from chalicelib.intake.admission import MAX_RECENT, Pace, Slots, choose, remembered
+from chalicelib.intake.admission import (
+    MAX_RECENT,
+    Pace,
+    Slots,
+    choose,
+    due_again,
+    is_due,
+    remembered,
+)
 from chalicelib.stores.batches import BatchLine, line_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +111,26 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(2 * MAX_RECENT):
         recent = remembered(recent, waiting(number))
     assert len(recent) == MAX_RECENT
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10**6))
+def test_a_stalled_batch_is_due_again_within_an_hour_however_often_it_was(
+    attempt: int, minutes: int
+) -> None:
+    now = NOW + timedelta(minutes=minutes)
+    assert is_due(attempt, NOW, now) or minutes < 60
+    assert not is_due(attempt, NOW, now) or minutes >= 5
+    assert is_due(attempt, NOW, now) >= is_due(attempt + 1, NOW, now)
+
+
+def test_a_start_that_a_wrong_clock_noted_is_not_waited_for() -> None:
+    assert is_due(3, NOW + timedelta(days=400), NOW)
+    assert not is_due(3, NOW + timedelta(seconds=2), NOW)
+
+
+def test_of_those_that_are_due_again_the_one_that_waits_longest_comes_first() -> None:
+    batches = [
+        replace(a_batch(batch_id=f"20261123T093000Z-{number:016x}"), admitted_at=at)
+        for number, at in enumerate(NOW - timedelta(minutes=each) for each in (6, 1, 90))
+    ]
+    assert due_again(batches, NOW) == [batches[2], batches[0]]

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from chalicelib.deadline import Deadline
@@ -44,13 +45,21 @@ class FakeWorkflow:
         self.started: dict[str, float] = {}
         self.ended: set[str] = set()
         self.fault: Exception | None = None
+        self.all_die = False
+        self.dies_at: str | None = None
 
     def start(self, execution: Execution, attempt: int = 0) -> bool:
         if self.fault:
             raise self.fault
         name = execution.batch_id + (f"-{attempt}" if attempt else "")
+        if name == self.dies_at:
+            raise ServiceUnavailable("StartExecution failed")
+        is_new = name not in self.started
         self.started.setdefault(name, (self.clock.time - NOW).total_seconds())
-        return name not in self.ended
+        is_running = name not in self.ended
+        if is_new and self.all_die:
+            self.ended.add(name)
+        return is_running
 
 
 class LaggingBatches(MemoryBatches):
@@ -246,24 +255,113 @@ def test_an_execution_that_died_before_its_batch_is_followed_by_another(world: W
     dispatch(world.desk())
     assert world.batches.attach_job(batch.batch_id, "job1")
     world.workflow.ended.add(batch.batch_id)
-    world.clock.time += timedelta(minutes=29)
+    world.clock.time += timedelta(minutes=4)
     dispatch(world.desk())
-    assert len(world.workflow.started) == 1  # many jobs take that long
+    assert len(world.workflow.started) == 1  # most have ended by then
     world.clock.time += timedelta(minutes=2)
     dispatch(world.desk())
     assert list(world.workflow.started) == [batch.batch_id, f"{batch.batch_id}-1"]
+    known = world.batches.get(batch.batch_id)
+    assert known is not None
+    assert (known.state, known.attempt, known.job_id) == (BatchState.IMPORTING, 1, "job1")
 
 
-def test_executions_that_die_again_and_again_are_left_to_a_person(
-    world: World,
-) -> None:
+def each_minute(world: World, minutes: int) -> list[dict[str, Any]]:
+    """The schedule's invocations; returns what each told of the backlog."""
+    told = []
+    for _ in range(minutes):
+        began = world.clock.time
+        with capture_logs() as lines:
+            dispatch(world.desk())
+        told += [dict(line) for line in lines if line["event"] == "backlog"]
+        world.clock.time = began + timedelta(minutes=1)
+    return told
+
+
+def test_executions_that_die_again_and_again_are_followed_without_end(world: World) -> None:
+    world.workflow.all_die = True
+    (batch,) = world.close(1)
+    told = each_minute(world, 3 * 24 * 60)
+    names = list(world.workflow.started)
+    assert names == [batch.batch_id, *(f"{batch.batch_id}-{n}" for n in range(1, len(names)))]
+    minutes = [at / 60 for at in world.workflow.started.values()]
+    gaps = [b - a for a, b in itertools.pairwise(minutes)]
+    assert all(gap <= 61 for gap in gaps)  # three days on, it is tried each hour
+    assert len(gaps) > 70
+    assert sorted(gaps[:4]) == gaps[:4]  # and ever less often before
+    # The alarm's two of twelve five minutes.
+    stalled = [each["StalledBatches"] for each in told]
+    hours = [stalled[at : at + 60] for at in range(60, len(stalled) - 60, 60)]
+    assert all(sum(hour) >= 10 for hour in hours)
+
+
+def test_dead_executions_in_all_slots_do_not_keep_others_waiting(world: World) -> None:
+    """All 100 slots; an hour without a start, before."""
+    dead = world.close(100, "MIGRATION")
+    each_minute(world, 3)
+    world.workflow.all_die = True
+    world.workflow.ended |= {batch.batch_id for batch in dead}
+    waiting = world.close(3, "CT1", first=1000)
+    began = world.clock.time
+    each_minute(world, 7)
+    world.workflow.all_die = False
+    starts = [world.workflow.started.get(batch.batch_id, 1e9) for batch in waiting]
+    assert max(starts) - (began - NOW).total_seconds() < 7 * 60
+    # And those that died are all tried again, beside them.
+    each_minute(world, 20)
+    assert {f"{batch.batch_id}-1" for batch in dead} <= world.workflow.started.keys()
+
+
+def test_many_dead_executions_leave_nine_turns_of_ten_to_those_who_wait(world: World) -> None:
+    many = SETTINGS.model_copy(update={"max_concurrent_jobs": 10_000})
+    dead = world.close(60, "CT1")
+    for _ in range(2):
+        dispatch(world.desk(settings=many))
+    world.workflow.ended |= {batch.batch_id for batch in dead}
+    world.clock.time += timedelta(minutes=6)
+    world.close(200, "CT1", first=1000)
+    before = len(world.workflow.started)
+    assert dispatch(world.desk(settings=many)) >= 50
+    again = [each for each in list(world.workflow.started)[before:] if each.endswith("-1")]
+    assert len(again) == 5
+
+
+def test_a_crash_between_the_number_and_the_start_costs_no_batch(world: World) -> None:
     (batch,) = world.close(1)
     dispatch(world.desk())
-    for attempt in ("", "-1", "-2"):
-        world.clock.time += timedelta(minutes=6)
-        world.workflow.ended.add(batch.batch_id + attempt)
+    world.workflow.ended.add(batch.batch_id)
+    world.workflow.dies_at = f"{batch.batch_id}-1"
+    world.clock.time += timedelta(minutes=6)
+    with pytest.raises(ServiceUnavailable):
         dispatch(world.desk())
-    assert len(world.workflow.started) == 3
+    world.workflow.dies_at = None
+    each_minute(world, 9)
+    assert list(world.workflow.started) == [batch.batch_id, f"{batch.batch_id}-1"]
+
+
+def test_an_execution_that_cannot_be_asked_after_keeps_nobody_waiting(world: World) -> None:
+    (old,) = world.close(1)
+    dispatch(world.desk())
+    world.clock.time += timedelta(minutes=10)
+    (new,) = world.close(1, first=7)
+    world.workflow.dies_at = old.batch_id
+    dispatch(world.desk())
+    assert new.batch_id in world.workflow.started
+    known = world.batches.get(old.batch_id)
+    assert known is not None
+    assert known.state is BatchState.IMPORTING
+
+
+def test_a_name_that_was_used_before_is_passed_over(world: World) -> None:
+    """The record was deleted and made again, and counts from 0."""
+    (batch,) = world.close(1)
+    dispatch(world.desk())
+    world.workflow.ended |= {batch.batch_id, *(f"{batch.batch_id}-{n}" for n in (1, 2))}
+    each_minute(world, 40)
+    assert f"{batch.batch_id}-3" in world.workflow.started
+    known = world.batches.get(batch.batch_id)
+    assert known is not None
+    assert (known.state, known.attempt) == (BatchState.IMPORTING, 3)
 
 
 def test_a_batch_admitted_before_the_index_knew_is_not_admitted_twice(world: World) -> None:

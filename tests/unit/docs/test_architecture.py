@@ -110,6 +110,10 @@ def batch_writes() -> dict[str, Writes]:
         "its lease is renewed": [(opened, renewed)],
         "it is closed": [(renewed, closed)],
         "it is admitted": [(closed, admitted)],
+        "its execution died": [(started, {**started, "state": "STALLED"})],
+        "it gets its next execution": [
+            ({**started, "state": "STALLED"}, {**started, "attempt": 1, "admittedAt": "2026-11-23"})
+        ],
         "the start of its job is noted": [(admitted, {**admitted, "startAskedAt": "2026-11-23"})],
         "it gets its job": [(admitted, started)],
         "it is imported": [(started, imported)],
