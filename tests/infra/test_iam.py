@@ -287,6 +287,7 @@ SCENARIOS: dict[str, list[Scenario]] = {
         a_retry_that_asks_healthimaging,
         a_retry_that_looks_for_the_job,
         a_retry_that_looks_for_the_instances,
+        _case("retry stalled"),
     ],
     "collect_dropbox": [dropped_objects, a_blocked_object],
     "announce_events": [an_end_that_cannot_be_announced],

@@ -31,7 +31,7 @@ def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     """
     job_id = lost_job(batch, context) or batch.import_job_id
     if job_id is None:
-        return _end_stalled(batch, context) if batch.state is BatchState.STALLED else batch
+        return _without_job(batch, context)
     execution = Execution.of(batch.batch_id, context.files.bucket)
     job = job_of(execution, job_id, context)
     if job.job_status is JobStatus.COMPLETED and batch.state in ENDED:
@@ -44,12 +44,22 @@ def ask_again(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     return context.stores.batches.get(batch.batch_id) or batch
 
 
-def _end_stalled(batch: BatchRecord, context: ImportContext) -> BatchRecord:
+def _without_job(batch: BatchRecord, context: ImportContext) -> BatchRecord:
+    if _is_half_ended(batch, context):
+        return _end(batch, Failure(_DEAD.error, batch.message or _DEAD.reason), context)
+    if batch.state is not BatchState.STALLED:
+        return batch
     if may_be_unlisted(batch, context.now):
         raise ImportRunning(
             "the batch's job may have been started in the last 15 minutes, and not be listed yet"
         )
     return _end(batch, _DEAD, context)
+
+
+def _is_half_ended(batch: BatchRecord, context: ImportContext) -> bool:
+    """Whether who ended the batch died before it had written the job's record."""
+    has_ended = batch.state in ENDED and batch.job_id == batch.batch_id
+    return has_ended and not batch.retried_as and context.stores.jobs.get(batch.batch_id) is None
 
 
 def end_unanswered(batch: BatchRecord, context: ImportContext) -> BatchRecord:

@@ -36,6 +36,7 @@ from tests.pipeline.chalicelib.crash_world import (
     NAMED,
     NOW,
     OLDER,
+    RESTART,
     SCHEDULED,
     A,
     B,
@@ -183,6 +184,24 @@ def a_failed_import(world: World) -> Any:
     world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED)
     world.begin_upload(A)
     return step(A, error={"Error": "ImportRefused", "Cause": '{"errorMessage": "no"}'})
+
+
+def a_stalled_batch(world: World) -> str:
+    """Its execution died before it had a job."""
+    world.close(A, [world.put_instance(A, "1.2.3.1"), world.put_instance(A, "1.2.3.2")])
+    world.keep(A, BatchEvent.CLOSED, BatchEvent.ADMITTED, BatchEvent.STALLED)
+    return A
+
+
+def a_stalled_batch_with_an_upload(world: World) -> str:
+    world.begin_upload(A)
+    return a_stalled_batch(world)
+
+
+def a_stalled_batch_that_is_due(world: World) -> Any:
+    a_stalled_batch(world)
+    world.now += RESTART
+    return SCHEDULED
 
 
 def a_failed_import_without_a_manifest(world: World) -> Any:
@@ -428,6 +447,7 @@ def a_failed_instance(world: World) -> str:
 CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "trigger_import": ("trigger_import", two_closed_manifests),
     "dispatch_imports": ("dispatch_imports", two_waiting_batches),
+    "dispatch_imports stalled": ("dispatch_imports", a_stalled_batch_that_is_due),
     "start_import_job": ("start_import_job", an_admitted_batch),
     "check_status": ("check_status", a_finished_job),
     "check_status no manifest": ("check_status", a_finished_job_without_a_manifest),
@@ -461,5 +481,6 @@ CASES: dict[str, tuple[str, Callable[[World], Any]]] = {
     "reconcile": ("reconcile", old_objects),
     "retry": ("retry", a_partial_batch),
     "retry late": ("retry", a_late_success),
+    "retry stalled": ("retry", a_stalled_batch_with_an_upload),
     "release": ("release", a_failed_instance),
 }
