@@ -34,8 +34,8 @@ def world() -> World:
 def test_a_stalled_batch_without_a_job_fails_and_is_repeated(world: World) -> None:
     world.put(BatchState.STALLED, attempt=4)
     entry = retry_batch(BATCH, WHY, world.operations)
-    assert (world.batch.state, world.batch.retried_as) == (BatchState.FAILED, entry.batch_id)
-    assert "no execution" in (world.batch.message or "")
+    assert (world.batch().state, world.batch().retried_as) == (BatchState.FAILED, entry.batch_id)
+    assert "no execution" in (world.batch().message or "")
     job = world.stores.jobs.get(BATCH)
     assert job is not None
     assert job.job_status is JobStatus.FAILED
@@ -50,10 +50,10 @@ def test_a_job_that_may_not_be_listed_yet_is_waited_for(world: World) -> None:
     world.now = NOW + 14 * MINUTE
     with pytest.raises(OperationRefused, match="not be listed yet"):
         retry_batch(BATCH, WHY, world.operations)
-    assert world.batch.state is BatchState.STALLED
+    assert world.batch().state is BatchState.STALLED
     world.now = NOW + 16 * MINUTE
     retry_batch(BATCH, WHY, world.operations)
-    assert world.batch.state is BatchState.FAILED
+    assert world.batch().state is BatchState.FAILED
 
 
 def test_the_job_of_a_start_without_an_answer_ends_a_stalled_batch(world: World) -> None:
@@ -61,7 +61,7 @@ def test_the_job_of_a_start_without_an_answer_ends_a_stalled_batch(world: World)
     world.service.listed[BATCH] = JOB
     with pytest.raises(NothingToRepeat, match="IMPORTED"):
         retry_batch(BATCH, WHY, world.operations)
-    assert (world.batch.state, world.batch.job_id) == (BatchState.IMPORTED, JOB)
+    assert (world.batch().state, world.batch().job_id) == (BatchState.IMPORTED, JOB)
     assert world.states == {InstanceState.IMPORTED}
 
 
@@ -71,15 +71,15 @@ def test_a_job_of_a_stalled_batch_that_runs_is_waited_for_by_force_too(world: Wo
     for force in (False, True):
         with pytest.raises(OperationRefused, match="still runs: wait for its end"):
             retry_batch(BATCH, WHY, world.operations, force=force)
-    assert world.batch.state is BatchState.STALLED
+    assert world.batch().state is BatchState.STALLED
 
 
 def test_a_job_of_a_stalled_batch_that_has_failed_is_recorded_and_repeated(world: World) -> None:
     world.put(BatchState.STALLED, job_id=JOB)
     world.service.view = ImportView(JobStatus.FAILED, f"s3://{RESULTS}/{BATCH}/", "too many files")
     retry_batch(BATCH, WHY, world.operations)
-    assert world.batch.state is BatchState.FAILED
-    assert "too many files" in (world.batch.message or "")
+    assert world.batch().state is BatchState.FAILED
+    assert "too many files" in (world.batch().message or "")
 
 
 @pytest.mark.parametrize("state", [BatchState.IMPORTING, BatchState.STALLED])
@@ -93,10 +93,10 @@ def test_force_ends_a_batch_of_whose_job_nobody_can_say_anything(
     world.service.faults = [gone]
     with pytest.raises(OperationRefused, match="import_unsettled"):
         retry_batch(BATCH, WHY, world.operations)
-    assert world.batch.state is state
+    assert world.batch().state is state
     world.service.faults = [gone]
     entry = retry_batch(BATCH, WHY, world.operations, force=True)
-    assert (world.batch.state, world.batch.retried_as) == (BatchState.FAILED, entry.batch_id)
+    assert (world.batch().state, world.batch().retried_as) == (BatchState.FAILED, entry.batch_id)
     assert len(world.keys(f"instances/{entry.batch_id}/")) == 2
     # An execution that still waits for the answer comes to its end, and the alarm with it.
     world.service.faults = [gone]
@@ -154,5 +154,5 @@ def test_a_failed_instance_of_a_stalled_batch_is_released_once_the_batch_has_its
     entry = release_instance(
         "1.2.3.1", WHY, f"instances/{BATCH}/1.2/1.2.3/1.2.3.1.dcm", world.operations
     )
-    assert world.batch.state is BatchState.FAILED
+    assert world.batch().state is BatchState.FAILED
     assert world.stores.batches.get(entry.batch_id) is not None

@@ -96,7 +96,7 @@ def _open(world: World) -> None:
     files_of(world.stores).delete([manifest_key(BATCH)])
     world.put(BatchState.OPEN, owner="task", lease_expires_at=NOW, manifest_key=None)
     world.run(10)
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
 
 @walk("batch", BatchState.CLOSED)
@@ -104,7 +104,7 @@ def _closed(world: World) -> None:
     """The dispatcher died before it."""
     world.put(BatchState.CLOSED)
     world.run(1)
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
 
 @walk("batch", BatchState.IMPORTING)
@@ -112,8 +112,8 @@ def _importing(world: World) -> None:
     """The dispatcher died before it started the execution; then five executions die."""
     world.deaths = 5
     world.run(180)
-    assert world.batch.state is BatchState.IMPORTED
-    assert (len(world.executions), world.batch.attempt) == (6, 5)
+    assert world.batch().state is BatchState.IMPORTED
+    assert (len(world.executions), world.batch().attempt) == (6, 5)
 
 
 @walk("batch", BatchState.STALLED)
@@ -121,18 +121,18 @@ def _stalled(world: World) -> None:
     """By itself; or by an operator, while no execution lives, with a job of its and without."""
     world.put(BatchState.STALLED, attempt=1_000)
     world.run(61)
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
     with_job = World()
     with_job.put(BatchState.STALLED, job_id=JOB)
     with pytest.raises(NothingToRepeat, match="IMPORTED"):
         retry_batch(BATCH, WHY, with_job.operations)
-    assert with_job.batch.state is BatchState.IMPORTED
+    assert with_job.batch().state is BatchState.IMPORTED
 
     without = World()
     without.put(BatchState.STALLED)
     entry = retry_batch(BATCH, WHY, without.operations)
-    assert without.batch.state is BatchState.FAILED
+    assert without.batch().state is BatchState.FAILED
     assert without.stores.batches.get(entry.batch_id) is not None
 
 
@@ -154,7 +154,7 @@ def _failed(world: World) -> None:
     """An operator repeats it."""
     a_failed_batch(world)
     entry = retry_batch(BATCH, WHY, world.operations)
-    assert world.batch.retried_as == entry.batch_id
+    assert world.batch().retried_as == entry.batch_id
     new = world.stores.batches.get(entry.batch_id)
     assert new is not None
     assert new.state is BatchState.CLOSED
@@ -193,7 +193,7 @@ def _completed(world: World) -> None:
     world.put(BatchState.IMPORTING, job_id=JOB)
     world.put_job(JobStatus.COMPLETED)
     world.run(10)
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
 
 @walk("job", JobStatus.FAILED)
@@ -205,7 +205,7 @@ def _job_failed(world: World) -> None:
     with pytest.raises(NothingToRepeat):
         retry_batch(BATCH, WHY, world.operations)
     assert job_status(world) is JobStatus.COMPLETED
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
 
 @walk("instance", InstanceState.RECEIVED)
@@ -304,9 +304,9 @@ def _gate(world: World) -> None:
     world.put(BatchState.CLOSED)
     world.gate.enter(DEAD, NOW, NOW + timedelta(seconds=60))
     world.run(1)
-    assert world.batch.state is BatchState.CLOSED
+    assert world.batch().state is BatchState.CLOSED
     world.run(2)
-    assert world.batch.state is BatchState.IMPORTED
+    assert world.batch().state is BatchState.IMPORTED
 
 
 @walk("request", "without its batch")

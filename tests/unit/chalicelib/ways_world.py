@@ -114,7 +114,6 @@ class World:
             f"s3://{RESULTS}/{BATCH}/", NOW, "CT1", Counts(2),
         )  # fmt: skip
 
-    @property
     def batch(self) -> BatchRecord:
         """The batch, as it is now."""
         batch = self.stores.batches.get(BATCH)
