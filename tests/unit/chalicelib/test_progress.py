@@ -24,8 +24,9 @@ def batches(state: BatchState, job_id: str | None) -> MemoryBatches:
     return store
 
 
-def test_it_is_importing_while_its_batchs_job_runs() -> None:
-    shown = Progress(batches(BatchState.IMPORTING, "job1")).of(ROW)
+@pytest.mark.parametrize("state", [BatchState.IMPORTING, BatchState.STALLED])
+def test_it_is_importing_while_its_batchs_job_may_run(state: BatchState) -> None:
+    shown = Progress(batches(state, "job1")).of(ROW)
     assert shown == replace(ROW, state=InstanceState.IMPORTING, job_id="job1")
 
 
