@@ -4,7 +4,8 @@ import functools
 import os
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,8 +44,11 @@ def main() -> int:
         return _CANNOT_START
 
 
-def run(settings: Settings) -> int:
-    """Everything that can fail at the start, here and once; then the workers."""
+def run(settings: Settings, system_clock: Callable[[], float] = time.time) -> int:
+    """Everything that can fail at the start, here and once; then the workers.
+
+    ``system_clock`` is this machine's time of day, in seconds since 1970.
+    """
     log = structlog.get_logger()
     log.info("settings", **settings.model_dump(mode="json", by_alias=True))
     access = worker.read_access(settings)
@@ -68,6 +72,7 @@ def run(settings: Settings) -> int:
             board.panel(number),
             plain[number] if plain else None,
             tls[number] if tls else None,
+            system_clock,
         )
 
     with SignalQueue(SIGNALS) as signals:  # whoever reads the next line may send one
@@ -87,7 +92,7 @@ def run(settings: Settings) -> int:
             settings,
             board,
             serve,
-            functools.partial(health.serve, settings, board, listeners.health),
+            functools.partial(health.serve, settings, board, listeners.health, system_clock),
             listeners,
             signals,
         )

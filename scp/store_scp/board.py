@@ -8,6 +8,7 @@ The supervisor makes the board before it forks; its children inherit it.
 """
 
 import fcntl
+import math
 import mmap
 import os
 import tempfile
@@ -32,8 +33,11 @@ _COUNTERS = slice(2, 2 + len(Counter))
 _GAUGES = slice(_COUNTERS.stop, _COUNTERS.stop + len(Gauge))
 _UPLOADS = slice(_GAUGES.stop, _GAUGES.stop + len(UPLOAD_BOUNDS) + 1)
 _UPLOAD_SECONDS = _UPLOADS.stop
-_PANEL_WORDS = -(-(_UPLOAD_SECONDS + 1) // _LINE_WORDS) * _LINE_WORDS
+_CLOCK_OFFSET = _UPLOAD_SECONDS + 1
+_PANEL_WORDS = -(-(_CLOCK_OFFSET + 1) // _LINE_WORDS) * _LINE_WORDS
 
+# In place of an offset that is not known.
+_UNKNOWN = math.nan
 # In place of a worker and of a group; a worker's own number is kept plus one.
 _FREE = 0
 
@@ -63,6 +67,8 @@ class Board:
         memory = memoryview(mmap.mmap(descriptor, panels + 2 * table))
         self._workers = workers
         self._numbers = memory[:panels].cast("d")
+        for each in range(workers):
+            _row(each, self._numbers)[_CLOCK_OFFSET] = _UNKNOWN
         self._seats = _Seats(
             descriptor,
             owners=memory[panels : panels + table].cast("Q"),
@@ -87,6 +93,7 @@ class Board:
         row = _row(worker, self._numbers)
         row[_GAUGES] = memoryview(bytes(len(Gauge) * _WORD)).cast("d")
         row[_STATE] = WorkerState.STARTING
+        row[_CLOCK_OFFSET] = _UNKNOWN
         self._seats.leave_all(worker)
 
 
@@ -125,6 +132,10 @@ class Panel:
         """Say that the worker lives, at ``now`` of the monotonic clock, and how it does."""
         self._row[_STATE] = state
         self._row[_BEAT_AT] = now
+
+    def clock_offset(self, seconds: float | None) -> None:
+        """The system's clock is so far ahead of AWS's; None: not known."""
+        self._row[_CLOCK_OFFSET] = _UNKNOWN if seconds is None else seconds
 
     def take_seat(self, group: str, limit: int, group_limit: int | None) -> Seat:
         """Take one of ``limit`` seats over all workers, and of ``group_limit`` for the group.
@@ -205,6 +216,7 @@ def _reading(worker: int, numbers: "memoryview[float]") -> PanelReading:
         gauges=tuple(row[_GAUGES]),
         uploads=tuple(row[_UPLOADS]),
         upload_seconds=row[_UPLOAD_SECONDS],
+        clock_offset=None if math.isnan(row[_CLOCK_OFFSET]) else row[_CLOCK_OFFSET],
     )
 
 

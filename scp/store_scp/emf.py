@@ -50,6 +50,9 @@ def _state(now: Sequence[PanelReading]) -> Iterator[_Measurement]:
     for each in Gauge:
         yield _name(each), _unit(each), _number(values[each])
     yield "WorkersReady", "Count", sum(each.state is WorkerState.READY for each in now)
+    offsets = [abs(each.clock_offset) for each in now if each.clock_offset is not None]
+    if offsets:  # without its sign: an alarm has one threshold
+        yield "ClockOffsetSeconds", "Seconds", round(max(offsets), 3)
 
 
 def _uploads(before: Sequence[PanelReading], now: Sequence[PanelReading]) -> Iterator[_Measurement]:

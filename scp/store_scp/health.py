@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -58,7 +58,12 @@ def open_health_socket(settings: Settings) -> socket.socket:
     return open_listeners(settings.bind_address, settings.health_port, 1)[0]
 
 
-def serve(settings: Settings, board: Board, listener: socket.socket) -> int:
+def serve(
+    settings: Settings,
+    board: Board,
+    listener: socket.socket,
+    system_clock: Callable[[], float] = time.time,
+) -> int:
     """Answer until SIGTERM; the body of the health process, and its exit code."""
     with (
         SignalQueue([signal.SIGTERM]) as signals,
@@ -66,7 +71,8 @@ def serve(settings: Settings, board: Board, listener: socket.socket) -> int:
         protecting(settings, board),
     ):
         if settings.emf_namespace:
-            _publish(signals, board, settings.emf_namespace, {"AETitle": settings.ae_title})
+            dimensions = {"AETitle": settings.ae_title}
+            _publish(signals, board, settings.emf_namespace, dimensions, system_clock)
         else:
             signals.wait(None)
     return 0
@@ -130,6 +136,8 @@ def _unready(readings: Sequence[PanelReading], now: float) -> str | None:
         return None
     if WorkerState.CONGESTED in states:
         return "every worker is congested"
+    if WorkerState.CLOCK_UNKNOWN in states:
+        return "neither S3 nor DynamoDB has told the time yet"
     return "starting" if states else "no worker lives"
 
 
@@ -163,16 +171,26 @@ class _Families(Collector):
 
 
 def _publish(
-    signals: SignalQueue, board: Board, namespace: str, dimensions: dict[str, str]
+    signals: SignalQueue,
+    board: Board,
+    namespace: str,
+    dimensions: dict[str, str],
+    system_clock: Callable[[], float],
 ) -> None:
     """One line each minute, and a last one at the end."""
     before = board.read()
     due = time.monotonic() + _EMF_SECONDS
     stopping = False
+    offset = 0.0
     while not stopping:
         stopping = bool(signals.wait(max(0.0, due - time.monotonic())))
         now = board.read()
-        document = emf_document(before, now, namespace, int(time.time() * 1000), dimensions)
+        # At AWS's time: CloudWatch takes no metric of two hours ahead, and an alarm sees none that
+        # comes minutes late.
+        known = (each.clock_offset for each in now if each.clock_offset is not None)
+        offset = next(known, offset)
+        timestamp_ms = int((system_clock() - offset) * 1000)
+        document = emf_document(before, now, namespace, timestamp_ms, dimensions)
         # Not a log line of ours: CloudWatch takes nothing before or behind the document.
         print(json.dumps(document, separators=(",", ":")), flush=True)
         before = now

@@ -100,6 +100,8 @@ class WorkerState(IntEnum):
     READY = 1
     CONGESTED = 2
     DRAINING = 3
+    # Since its start, no answer of S3 or DynamoDB has told the time.
+    CLOCK_UNKNOWN = 4
 
 
 # Upper bounds in seconds. A PUT of half a megabyte takes S3 20 to 100 ms, a disk less than 5 ms;
@@ -119,6 +121,8 @@ class PanelReading:
     gauges: tuple[float, ...]
     uploads: tuple[float, ...]
     upload_seconds: float
+    # Seconds that the system's clock is ahead of AWS's; None: not measured.
+    clock_offset: float | None = None
 
 
 def totals(rows: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
@@ -168,10 +172,17 @@ def _workers(readings: Sequence[PanelReading], now: float) -> Iterator[Metric]:
         "Since a worker last said it lives",
         labels=["worker"],
     )
+    offsets = GaugeMetricFamily(
+        _PREFIX + "clock_offset_seconds",
+        "By how much the system's clock is ahead of AWS's, as a worker measured it",
+        labels=["worker"],
+    )
     for each in readings:
+        if each.clock_offset is not None:
+            offsets.add_metric([str(each.worker)], each.clock_offset)
         restarts.add_metric([str(each.worker)], each.counters[Counter.WORKER_RESTARTS])
         ages.add_metric([str(each.worker)], max(0.0, now - each.beat_at))
     states = GaugeMetricFamily(_PREFIX + "workers", "Workers by their state", labels=["state"])
     for state in WorkerState:
         states.add_metric([state.name.lower()], sum(each.state is state for each in readings))
-    yield from (restarts, ages, states)
+    yield from (restarts, ages, states, offsets)

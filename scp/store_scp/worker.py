@@ -13,6 +13,7 @@ import structlog
 
 from store_scp.association import RECEIVE_BYTES, Association
 from store_scp.board import Panel
+from store_scp.clocks import ServerClock
 from store_scp.dialogue import Ending, Site
 from store_scp.entrance import Door
 from store_scp.errors import CannotStart, SettingsInvalid
@@ -22,6 +23,7 @@ from store_scp.policy import AccessPolicy, Certificate, policy_from_settings
 from store_scp.policy_file import load_policy
 from store_scp.reception import Reception
 from store_scp.s3 import Endpoint
+from store_scp.server_time import OffsetState
 from store_scp.settings import Settings
 from store_scp.sinks import open_sink
 from store_scp.spool import Spool
@@ -74,14 +76,16 @@ def run(
     panel: Panel,
     plain: socket.socket | None,
     tls: socket.socket | None,
+    system_clock: Callable[[], float] = time.time,
 ) -> int:
     """Serve until SIGTERM; the body of a worker's process, and its exit code.
 
     ``access`` holds where the files cannot be used by now: a worker that is started again must
-    not die of what the others live with.
+    not die of what the others live with. ``system_clock`` gives seconds since 1970, right or wrong.
     """
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(Worker(settings, endpoint, access, panel).serve(plain, tls))
+        worker = Worker(settings, endpoint, access, panel, ServerClock(system_clock))
+        runner.run(worker.serve(plain, tls))
     return 0
 
 
@@ -89,12 +93,19 @@ class Worker:
     """Everything one worker has."""
 
     def __init__(
-        self, settings: Settings, endpoint: Endpoint | None, access: Access, panel: Panel
+        self,
+        settings: Settings,
+        endpoint: Endpoint | None,
+        access: Access,
+        panel: Panel,
+        clock: ServerClock,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._access = access
         self._panel = panel
+        self._clock = clock
+        self._offset = OffsetState()
         self._members: set[Association] = set()
         self._receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._stop = asyncio.Event()
@@ -138,7 +149,7 @@ class Worker:
     def _open(self) -> None:
         settings, panel = self._settings, self._panel
         self._read()
-        self._sink = open_sink(settings, self._endpoint, panel)
+        self._sink = open_sink(settings, self._endpoint, panel, self._clock)
         spool = Spool(
             settings.buffer_bytes,
             lambda taken: panel.adjust(Gauge.BYTES_IN_FLIGHT, taken),
@@ -186,6 +197,7 @@ class Worker:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(TICK_SECONDS, self._tick, loop)
         now = time.monotonic()
+        self._compare_clocks()
         self._panel.beat(now, self._state())
         for each in tuple(self._members):
             each.tick(now)
@@ -193,7 +205,21 @@ class Worker:
     def _state(self) -> WorkerState:
         if self._draining:
             return WorkerState.DRAINING
+        if self._endpoint is not None and not self._clock.known:
+            return WorkerState.CLOCK_UNKNOWN
         return WorkerState.CONGESTED if self._site.spool.congested else WorkerState.READY
+
+    def _compare_clocks(self) -> None:
+        """Tell of the system's clock: always as a number, and as a line where that is news."""
+        offset = self._clock.offset()
+        self._panel.clock_offset(offset)
+        if offset is None:
+            return
+        before, self._offset = self._offset, self._offset.seen(offset)
+        if self._offset.large and not before.large:
+            _log.warning("clock_wrong", offset_seconds=round(offset, 1))
+        elif before.large and not self._offset.large:
+            _log.info("clock_right", offset_seconds=round(offset, 1))
 
     async def _drain(self) -> None:
         """Let open associations finish until the deadline; others are told to come back."""

@@ -6,9 +6,10 @@ stop for as long as it likes, and one that never goes on is one that died. The d
 product's own: ``store_scp.leases``, ``store_scp.batches`` and ``contract.batch_states``. ``Rules``
 plants errors for the explorer to find; without them, every world within reach has to be sound.
 
-What the model leaves out: S3 and DynamoDB are consistent, clocks differ by less than recovery's
-grace, and nothing lands between the importer's sweep and HealthImaging's own listing, seconds
-later (``late_after_sweep`` shows what that would do).
+What the model leaves out: S3 and DynamoDB are consistent, the time in a lease's record is
+recovery's (what ``store_scp.server_time`` is for; ``clock_behind`` shows what happens without), and
+nothing lands between the importer's sweep and HealthImaging's own listing, seconds later
+(``late_after_sweep`` shows what that would do).
 """
 
 from collections.abc import Callable, Iterator
@@ -148,14 +149,14 @@ def renew(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
 
 def answer(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
     asked_at = worker.asking.pop(batch_id)
+    expires_at = asked_at + LEASE - rules.clock_behind
     record = world.records.get(batch_id)
     lease = worker.leases[batch_id]
     ours = record is None or record.owner == worker.name or rules.renew_anyones
     if record is None:
         opened = after(None, BatchEvent.OPENED)
-        world.records[batch_id] = Record(opened, worker.name, asked_at + LEASE)
+        world.records[batch_id] = Record(opened, worker.name, expires_at)
     elif ours and record.state is BatchState.OPEN:
-        expires_at = asked_at + LEASE
         world.records[batch_id] = replace(record, owner=worker.name, expires_at=expires_at)
     else:
         worker.leases[batch_id] = lease.denied()

@@ -7,7 +7,7 @@ is small in one is large in another.
 import pytest
 
 from tests.model.explorer import explore
-from tests.model.world import Rules, Scope
+from tests.model.world import GRACE, Rules, Scope
 
 # Tens of thousands of worlds, of which coverage would see nothing new.
 pytestmark = [pytest.mark.timeout(900), pytest.mark.no_cover]
@@ -44,6 +44,12 @@ def test_nothing_acknowledged_is_lost_or_imported_twice(scope: Scope, worlds: in
     assert seen > worlds
 
 
+def test_a_clock_that_is_behind_by_the_grace_loses_nothing() -> None:
+    """What is left of the grace for the error of the time that was measured."""
+    finding, _ = explore(SLOW, Rules(clock_behind=GRACE))
+    assert finding is None
+
+
 @pytest.mark.parametrize(
     ("rules", "scope", "wrong"),
     [
@@ -59,6 +65,8 @@ def test_nothing_acknowledged_is_lost_or_imported_twice(scope: Scope, worlds: in
         (Rules(no_claim=True), MOVING, "1.1 is imported twice"),
         # Why a receiver leaves an object where it is, once recovery may have listed it.
         (Rules(delete_stray=True), SLOW, "1.1 is listed and missing"),
+        # Why a lease's end is written by AWS's time, and not by a clock that may be minutes slow.
+        (Rules(clock_behind=GRACE + 1), SLOW, "1.1 was acknowledged and is not imported"),
         # The gap that grace makes unlikely, and that nothing closes: S3 cannot fence a PUT.
         (Rules(late_after_sweep=True), SHARED, "is imported and not listed"),
     ],

@@ -50,6 +50,7 @@ class Rules:
     no_claim: bool = False  # duplicates are told by what is IMPORTED, not by what is IMPORTING
     delete_stray: bool = False  # an object that is put again elsewhere is removed where it was
     late_after_sweep: bool = False  # sweep and import are two steps
+    clock_behind: int = 0  # ticks: a lease's end is written by a clock that is so slow
 
 
 @dataclass(frozen=True, slots=True)

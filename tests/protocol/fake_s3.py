@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
@@ -57,6 +58,8 @@ class FakeS3:
     port: int = 0
     faults: dict[str, Fault] = field(default_factory=dict)
     manifest_faults: list[tuple[int, str]] = field(default_factory=list)
+    # Whether it refuses what was signed at another time, as S3 does from 15 minutes on.
+    checks_time: bool = False
     # For every GetObject.
     get_fault: Fault | None = None
     gets: int = 0
@@ -184,6 +187,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             if isinstance(fault, tuple):
                 raise _Refusal(*fault)
+            if self.state.checks_time:
+                _check_time(self.headers["x-amz-date"])
             with self.state.changed:
                 status, answer = work(url.path, query, body)
                 self.state.changed.notify_all()
@@ -254,6 +259,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
+
+
+def _check_time(signed: str) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+    moment = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if abs(moment - datetime.now(UTC)) > timedelta(minutes=15):
+        raise _Refusal(HTTPStatus.FORBIDDEN, "RequestTimeTooSkewed")
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -44,6 +44,8 @@ class ReceiverProcess:
     At the end every line has to be one JSON object, and none may repeat what a peer wrote.
     """
 
+    module = "store_scp"
+
     def __init__(self, *prefix: str, **environment: str) -> None:
         """``prefix``: a command that runs the receiver, such as ``unshare ...``."""
         known = {
@@ -51,7 +53,7 @@ class ReceiverProcess:
             for name in os.environ
             if name in ("PATH", "HOME") or name.startswith("COVERAGE_")
         }
-        self._command: Sequence[str] = [*prefix, sys.executable, "-m", "store_scp"]
+        self._command: Sequence[str] = [*prefix, sys.executable, "-m", self.module]
         self._environment = {
             **known,
             "PYTHONPATH": PYTHON_PATH,
@@ -167,18 +169,19 @@ class ReceiverProcess:
 
     def states(self) -> list[str]:
         """What the workers say of themselves."""
-        answer = json.loads(self._get("/health/live"))
+        answer = json.loads(self.answer("/health/live"))
         return [each["state"] for each in answer["workers"]]
 
     def metrics(self) -> dict[str, float]:
         """Every number of /metrics by name and labels: ``name{outcome=released}``."""
         return {
             _named(sample.name, sample.labels): sample.value
-            for family in text_string_to_metric_families(self._get("/metrics"))
+            for family in text_string_to_metric_families(self.answer("/metrics"))
             for sample in family.samples
         }
 
-    def _get(self, path: str) -> str:
+    def answer(self, path: str) -> str:
+        """What the health process answers."""
         connection = HTTPConnection("127.0.0.1", self.health_port, timeout=_DEADLINE)
         connection.request("GET", path)
         with connection.getresponse() as response:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from store_scp.board import Board
+from store_scp.clocks import ServerClock
 from store_scp.settings import Settings
 from store_scp.sinks import Sink, open_sink, prepare_sink
 
@@ -21,7 +22,7 @@ def to_bucket(s3: FakeS3, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 @asynccontextmanager
 async def opened(environment: dict[str, str], **more: str) -> AsyncIterator[Sink]:
     settings = Settings.from_env(environment | more)
-    sink = open_sink(settings, prepare_sink(settings), Board.create(1, 1).panel(0))
+    sink = open_sink(settings, prepare_sink(settings), Board.create(1, 1).panel(0), ServerClock())
     try:
         yield sink
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from store_scp.batches import BatchLimits
 from store_scp.board import Board
+from store_scp.clocks import ServerClock
 from store_scp.errors import StoreRefused
 from store_scp.instance import Instance
 from store_scp.sinks import Sink
@@ -163,7 +164,7 @@ def test_the_keeper_survives_a_bug_in_the_sink() -> None:
 
     async def keep(write: Callable[[Manifest], Awaitable[None]]) -> None:
         limits = BatchLimits(5, 30, 10, 10_000, 10**6, 900, 10_000)
-        keeper = Keeper(limits, write, Board.create(1, 1).panel(0), None, 60)
+        keeper = Keeper(limits, write, Board.create(1, 1).panel(0), None, 60, ServerClock())
         body = checksum(b"pixels")
         keeper.stored(keeper.place(instance(), 6), 6, body)
         await keeper.close(10)

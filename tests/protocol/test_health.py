@@ -84,6 +84,11 @@ def test_a_worker_that_drains_is_left_to_the_supervisors_deadline(board: Board) 
         ((WorkerState.READY, WorkerState.CONGESTED), None),
         ((WorkerState.STARTING, WorkerState.READY), None),
         ((WorkerState.STARTING, WorkerState.STARTING), "starting"),
+        ((WorkerState.CLOCK_UNKNOWN, WorkerState.READY), None),
+        (
+            (WorkerState.CLOCK_UNKNOWN, WorkerState.STARTING),
+            "neither S3 nor DynamoDB has told the time yet",
+        ),
         ((WorkerState.CONGESTED, WorkerState.CONGESTED), "every worker is congested"),
         ((WorkerState.READY, WorkerState.DRAINING), "draining"),
     ],

@@ -53,9 +53,9 @@ _CAUSES: dict[tuple[Status, Remedy], tuple[str, ...]] = {
     (Status.PROCESSING_FAILURE, Remedy.NEW_CREDENTIALS): (
         "InvalidAccessKeyId",
         "InvalidToken",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
     ),
+    # S3 tolerates 15 minutes; its answer says what time it is.
+    (Status.PROCESSING_FAILURE, Remedy.NEW_TIME): ("RequestExpired", "RequestTimeTooSkewed"),
     (Status.PROCESSING_FAILURE, Remedy.SEND_AGAIN): ("BadDigest", "XAmzContentChecksumMismatch"),
     # A 501, and the only 5xx that does not pass.
     (Status.PROCESSING_FAILURE, Remedy.GIVE_UP): ("NotImplemented",),

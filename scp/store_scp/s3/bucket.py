@@ -13,6 +13,7 @@ from typing import Protocol, Self, TypeVar
 from botocore.credentials import ReadOnlyCredentials
 
 from contract.checksums import Checksum
+from store_scp.clocks import ServerClock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.s3 import answers, requests
@@ -24,10 +25,13 @@ from store_scp.s3.errors import AlreadyExists, AttemptFailed, Remedy
 from store_scp.s3.pool import Pool
 from store_scp.s3.requests import ObjectRequest, PartReceipt, Request
 from store_scp.s3.retries import attempt_seconds, pause_before_retry
+from store_scp.s3.sigv4 import TIMESTAMP
 
 T = TypeVar("T")
 # Bytes read at once of an object that is compared.
 PIECE = 1024 * 1024
+# A comparison, and the end of an upload.
+_NO_UPLOADS = ("GET", "DELETE")
 
 
 class UploadStats(Protocol):
@@ -61,20 +65,29 @@ class S3Bucket:
         pool: Pool,
         credentials: CredentialSource,
         stats: UploadStats,
+        clock: ServerClock,
     ) -> None:
+        """Requests are signed at ``clock``'s time; every answer's ``Date`` goes to it."""
         self._endpoint = endpoint
         self._pool = pool
         self._credentials = credentials
         self._stats = stats
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
 
     @classmethod
     def open(
-        cls, endpoint: Endpoint, *, max_connections: int, stats: UploadStats | None = None
+        cls,
+        endpoint: Endpoint,
+        *,
+        max_connections: int,
+        clock: ServerClock,
+        stats: UploadStats | None = None,
     ) -> Self:
         """A client of the bucket at ``endpoint``; asks the network nothing yet."""
         pool = Pool(endpoint, max_connections)
-        return cls(endpoint, pool, CredentialSource(), stats or _NoStats())
+        credentials = CredentialSource(expiry_time=clock.expiry_time)
+        return cls(endpoint, pool, credentials, stats or _NoStats(), clock)
 
     async def put(
         self,
@@ -192,11 +205,21 @@ class S3Bucket:
             raise
 
     async def _exchange(self, request: Request, credentials: ReadOnlyCredentials) -> Response:
-        timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        asked_at = self._clock.steady()
+        timestamp = time.strftime(TIMESTAMP, time.gmtime(self._clock.seconds()))
         head = request.head(self._endpoint, credentials, timestamp)
+        if request.method in _NO_UPLOADS:
+            response = await self._pool.exchange(head, request.body, MAX_RESPONSE + PIECE)
+        else:
+            response = await self._upload(head, request)
+        # A refusal may be one of the time that was signed; the next attempt has this one's.
+        refused = response.status >= HTTPStatus.BAD_REQUEST
+        self._clock.answered(response.headers.get("date"), asked_at, always=refused)
+        return response
+
+    async def _upload(self, head: bytes, request: Request) -> Response:
+        """An exchange that is counted."""
         started = self._loop.time()
-        if request.method == "GET":
-            return await self._pool.exchange(head, (), MAX_RESPONSE + PIECE)
         status = None
         self._stats.uploading(1)
         try:

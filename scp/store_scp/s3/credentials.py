@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import botocore.exceptions as aws
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
@@ -35,6 +36,21 @@ def load() -> Credentials | None:
     return Session().get_credentials()
 
 
+def _system_time() -> datetime:
+    return datetime.now(UTC)
+
+
+def expire_by(now: Callable[[], datetime], credentials: Credentials | None) -> None:
+    """Let the credentials expire by this clock, and not by the system's.
+
+    Where that is hours ahead, botocore calls credentials that were just fetched expired, and uses
+    none; where it is behind, those that are expired good.
+    """
+    if isinstance(credentials, RefreshableCredentials):
+        # What its constructor calls time_fetcher; the providers pass none.
+        credentials._time_fetcher = now  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 class CredentialSource:
     """The credentials to sign with; one load at a time serves everyone who waits for it."""
 
@@ -42,7 +58,10 @@ class CredentialSource:
         self,
         loads: Callable[[], Credentials | None] = load,
         clock: Callable[[], float] = time.monotonic,
+        expiry_time: Callable[[], datetime] = _system_time,
     ) -> None:
+        """``expiry_time`` is the clock that credentials expire by."""
+        self._expiry_time = expiry_time
         self._loads = loads
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "credentials")
@@ -122,6 +141,7 @@ class CredentialSource:
         credentials = self._loads()
         if credentials is None:
             raise aws.NoCredentialsError
+        expire_by(self._expiry_time, credentials)
         frozen = credentials.get_frozen_credentials()
         self._credentials, self._frozen = credentials, frozen
 

@@ -21,6 +21,7 @@ class Remedy(Enum):
     TRY_LATER = "the same request after a pause"
     SEND_AGAIN = "the same bytes, in case they were damaged on the way"
     NEW_CREDENTIALS = "a new signature with credentials loaded anew"
+    NEW_TIME = "a new signature at the time that S3 has just told"
 
 
 class AlreadyExists(ReceiverError):

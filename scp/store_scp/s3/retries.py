@@ -20,6 +20,8 @@ _SHORTEST_ATTEMPT = 1.0
 _REPETITIONS = {
     Remedy.GIVE_UP: 0,
     Remedy.NEW_CREDENTIALS: 1,
+    # Where an answer contradicts all before it, a second must confirm it (server_time.py).
+    Remedy.NEW_TIME: 2,
     Remedy.SEND_AGAIN: 2,
     Remedy.TRY_LATER: math.inf,
 }
@@ -35,7 +37,7 @@ def pause_before_retry(
     if earlier.count(failed.remedy) >= _REPETITIONS[failed.remedy]:
         return None
     pause = 0.0
-    if failed.remedy is not Remedy.NEW_CREDENTIALS:
+    if failed.remedy not in (Remedy.NEW_CREDENTIALS, Remedy.NEW_TIME):
         doubled = _FIRST_PAUSE * 2.0 ** min(len(earlier), _DOUBLINGS)
         pause = max(min(doubled, _LONGEST_PAUSE) * chance, failed.retry_after)
     return pause if pause < remaining else None

@@ -13,6 +13,9 @@ from botocore.credentials import ReadOnlyCredentials
 # TLS and the checksum protect an object's bytes; signing them would cost a SHA-256 over all.
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
+# Of a signature, as strftime makes it.
+TIMESTAMP = "%Y%m%dT%H%M%SZ"
+
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 

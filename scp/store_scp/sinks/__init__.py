@@ -1,5 +1,6 @@
 """Where instances become durable: an S3 bucket, or a directory."""
 
+from store_scp.clocks import ServerClock
 from store_scp.s3 import Endpoint, endpoint_of
 from store_scp.settings import Settings
 from store_scp.sinks.directory import DirectorySink, prepare_directory
@@ -17,8 +18,10 @@ def prepare_sink(settings: Settings) -> Endpoint | None:
     return None
 
 
-def open_sink(settings: Settings, endpoint: Endpoint | None, meter: Meter) -> Sink:
-    """The sink that was prepared, in the running loop."""
+def open_sink(
+    settings: Settings, endpoint: Endpoint | None, meter: Meter, clock: ServerClock
+) -> Sink:
+    """The sink that was prepared, in the running loop; a directory needs no ``clock``."""
     if settings.dicom_bucket is None or endpoint is None:
         return DirectorySink(settings.storage_dir, meter, fsync=settings.storage_fsync)
-    return S3Sink.open(settings, settings.dicom_bucket, endpoint, meter)
+    return S3Sink.open(settings, settings.dicom_bucket, endpoint, meter, clock)

@@ -10,7 +10,6 @@ import os
 import time
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import structlog
 
@@ -18,6 +17,7 @@ from contract.checksums import Checksum
 from contract.keys import BATCH_ENTROPY_BYTES, new_batch_id
 from contract.manifest import Manifest, ManifestInstance
 from store_scp.batches import BatchBook, BatchLimits, Placement
+from store_scp.clocks import ServerClock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.instance import Instance
@@ -44,12 +44,17 @@ class Keeper:
         meter: Meter,
         leases: LeaseStore | None,
         lease_seconds: float,
+        clock: ServerClock,
     ) -> None:
-        """Without ``leases``, nobody recovers batches, and all are this worker's for good."""
-        self._book = BatchBook(limits, _new_batch_id)
+        """Without ``leases``, nobody recovers batches, and all are this worker's for good.
+
+        Batch ids, records and manifests get ``clock``'s time.
+        """
+        self._book = BatchBook(limits, self._new_batch_id)
+        self._clock = clock
         self._write = write
         self._meter = meter
-        self._leases = Leaseholder(leases, lease_seconds, self._lost)
+        self._leases = Leaseholder(leases, lease_seconds, self._lost, clock)
         self._lease_seconds = lease_seconds
         self._attempts: Tally[str] = Tally()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -129,7 +134,7 @@ class Keeper:
     def _look(self) -> None:
         """Close what is due, and hand every manifest that is due to a task of its own."""
         self._wakes_at = math.inf
-        for manifest in self._book.due(time.monotonic(), datetime.now(UTC)):
+        for manifest in self._book.due(time.monotonic(), self._clock.now()):
             delivery = asyncio.get_running_loop().create_task(self._deliver(manifest))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
@@ -179,6 +184,5 @@ class Keeper:
         _log.warning("manifest_postponed", batch_id=manifest.batch_id, seconds=pause, why=why)
         self._wake_at(moment)
 
-
-def _new_batch_id() -> str:
-    return new_batch_id(datetime.now(UTC), os.urandom(BATCH_ENTROPY_BYTES))
+    def _new_batch_id(self) -> str:
+        return new_batch_id(self._clock.now(), os.urandom(BATCH_ENTROPY_BYTES))

@@ -6,25 +6,18 @@ The shell around :class:`store_scp.leases.Lease`: it has the clocks and one task
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from contract.records import BatchRecord, BatchState, Counts
 from store_scp.batches import Placement
+from store_scp.clocks import ServerClock, clock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.lease_store import LeaseStore
 from store_scp.leases import Lease, Standing
 from store_scp.logs import describe
-
-
-def clock() -> float:
-    """Seconds that also pass while the machine is suspended, unlike Linux's monotonic clock's."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 async def sleep_until(moment: float) -> None:
@@ -45,10 +38,18 @@ class Leaseholder:
     """Holds leases for a worker; without a store, every lease is endless."""
 
     def __init__(
-        self, store: LeaseStore | None, seconds: float, on_lost: Callable[[str], None]
+        self,
+        store: LeaseStore | None,
+        seconds: float,
+        on_lost: Callable[[str], None],
+        server_clock: ServerClock,
     ) -> None:
-        """``on_lost`` hears of a batch that is recovery's, before anyone who waits for it does."""
+        """``on_lost`` hears of a batch that is recovery's, before anyone who waits for it does.
+
+        Records get ``server_clock``'s time.
+        """
         self._store = store
+        self._server_clock = server_clock
         self._seconds = seconds
         self._on_lost = on_lost
         # No process before or beside this one has this name.
@@ -102,7 +103,7 @@ class Leaseholder:
             state=BatchState.OPEN,
             calling_ae_title=sender.calling_ae_title,
             called_ae_title=sender.called_ae_title,
-            opened_at=datetime.now(UTC),
+            opened_at=self._server_clock.now(),
             counts=Counts(0),
             datastore_id=route.datastore_id,
             urgent=route.urgent,
@@ -116,7 +117,8 @@ class Leaseholder:
             await sleep_until(held.lease.renews_at)
             # Our own clock first: a stall between the two makes the record's lease the longer one.
             asked_at = clock()
-            expires_at = datetime.now(UTC) + timedelta(seconds=self._seconds)
+            is_guess = not self._server_clock.known
+            expires_at = self._server_clock.latest() + timedelta(seconds=self._seconds)
             try:
                 if taken:
                     granted = await store.renew(batch, expires_at)
@@ -128,6 +130,9 @@ class Leaseholder:
                 held.lease = held.lease.unanswered(clock(), f"lease: {describe(error)}")
             else:
                 taken = True
+                if granted and is_guess and self._server_clock.known:
+                    # Only now is it known how wrong the record is; renewed at once, it is right.
+                    continue
                 held.lease = held.lease.granted(asked_at) if granted else held.lease.denied()
             if held.lease.lost:
                 self._on_lost(batch.batch_id)

@@ -13,6 +13,7 @@ from contract.manifest import Manifest
 from contract.metadata import Target, to_metadata
 from contract.uids import uid_digest
 from store_scp.batches import BatchLimits, Placement
+from store_scp.clocks import ServerClock
 from store_scp.crc import crc64
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
@@ -21,6 +22,7 @@ from store_scp.lease_store import DynamoLeases
 from store_scp.metrics import Counter, Gauge
 from store_scp.s3 import AlreadyExists, Endpoint, ObjectRequest, PartReceipt, S3Bucket
 from store_scp.settings import Settings
+from store_scp.sinks.first_answer import FirstAnswer
 from store_scp.sinks.keeper import Keeper
 from store_scp.sinks.sink import Kept, Meter, Stream
 
@@ -32,16 +34,21 @@ class S3Sink:
 
     streams = False
 
-    def __init__(self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float) -> None:
+    def __init__(
+        self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float, first: FirstAnswer
+    ) -> None:
         """``seconds`` bounds each request with all its retries."""
+        self._first = first
         self._bucket = bucket
         self._name = name
         self._keeper = keeper
         self._seconds = seconds
 
     @classmethod
-    def open(cls, settings: Settings, name: str, endpoint: Endpoint, meter: Meter) -> Self:
-        """A sink as the settings want it; does not ask S3 anything yet."""
+    def open(
+        cls, settings: Settings, name: str, endpoint: Endpoint, meter: Meter, clock: ServerClock
+    ) -> Self:
+        """A sink as the settings want it; asks S3 what time it is, in the background."""
         limits = BatchLimits(
             quiet_seconds=settings.batch_quiet_seconds,
             held_quiet_seconds=settings.batch_held_quiet_seconds,
@@ -52,12 +59,15 @@ class S3Sink:
             max_instance_bytes=settings.max_instance_bytes,
         )
         bucket = S3Bucket.open(
-            endpoint, max_connections=settings.max_pool_connections, stats=_Stats(meter)
+            endpoint,
+            max_connections=settings.max_pool_connections,
+            clock=clock,
+            stats=_Stats(meter),
         )
         write = partial(_put_manifest, bucket, settings.dimse_timeout)
-        leases = DynamoLeases(settings.batch_table) if settings.batch_table else None
-        keeper = Keeper(limits, write, meter, leases, settings.lease_seconds)
-        return cls(bucket, name, keeper, settings.dimse_timeout)
+        leases = DynamoLeases(settings.batch_table, clock) if settings.batch_table else None
+        keeper = Keeper(limits, write, meter, leases, settings.lease_seconds, clock)
+        return cls(bucket, name, keeper, settings.dimse_timeout, FirstAnswer(bucket, clock))
 
     def __str__(self) -> str:
         return f"s3://{self._name}"
@@ -65,6 +75,7 @@ class S3Sink:
     async def store(self, instance: Instance, content: Content) -> Kept:
         """PUT the instance into its batch; S3 has confirmed its checksum when this returns."""
         deadline = time.monotonic() + self._seconds
+        await self._first.wait(self._seconds / 2)
         if await self._is_repeated(instance, content, deadline):
             return Kept.REPEATED
         while not await self._put(instance, content, deadline):
@@ -81,6 +92,7 @@ class S3Sink:
         It is stored even if the same bytes are: what could be compared has gone out already. The
         import compares the two objects.
         """
+        await self._first.wait(self._seconds / 2)
         placement = self._keeper.place(instance, None)
         try:
             await _expect_ours(self._keeper, placement, self._seconds)
@@ -99,6 +111,7 @@ class S3Sink:
     async def close(self, seconds: float) -> None:
         """Close all batches and write their manifests."""
         await self._keeper.close(seconds)
+        self._first.close()
         await self._bucket.close()
 
     async def _is_repeated(self, instance: Instance, content: Content, deadline: float) -> bool:

@@ -14,6 +14,7 @@ from botocore.credentials import Credentials
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from store_scp.clocks import ServerClock
 from store_scp.s3 import ObjectRequest, S3Bucket
 from store_scp.s3.credentials import CredentialSource
 from store_scp.s3.endpoint import Endpoint
@@ -205,12 +206,13 @@ async def client(
     max_connections: int = 4,
     idle_seconds: float = IDLE_SECONDS,
     tls: ssl.SSLContext | None = None,
+    clock: ServerClock | None = None,
 ) -> AsyncIterator[Client]:
     address = f"127.0.0.1:{port}"
     endpoint = Endpoint("127.0.0.1", port, tls, address, "/bucket/", "eu-central-1")
     pool = Pool(endpoint, max_connections, idle_seconds)
     stats, keys = Stats(), Keys()
-    bucket = S3Bucket(endpoint, pool, CredentialSource(keys), stats)
+    bucket = S3Bucket(endpoint, pool, CredentialSource(keys), stats, clock or ServerClock())
     try:
         yield Client(bucket, pool, stats, keys)
     finally:

@@ -4,8 +4,12 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
+from store_scp.clocks import ServerClock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.s3 import AlreadyExists, PartReceipt, retries
@@ -409,5 +413,73 @@ def test_an_answer_drop_by_drop_ends_in_time(run: Run) -> None:
         async with scripted_s3(*[drip] * 9) as s3, client(s3.port) as c:
             with pytest.raises(StoreRefused, match="Timeout"):
                 await c.put(seconds=0.3)
+
+    run(test())
+
+
+def _checking(truth: Callable[[], datetime]) -> Step:
+    """Refuses what was signed at another time, and says what time it is, as S3 does."""
+
+    async def step(got: Exchange) -> None:
+        now = truth()
+        signed = datetime.strptime(got.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        refused = abs(signed - now) > timedelta(minutes=15)
+        how = answer(403, "RequestTimeTooSkewed", Date=format_datetime(now, usegmt=True))
+        await (how if refused else answer(200, Date=format_datetime(now, usegmt=True)))(got)
+
+    return step
+
+
+@pytest.mark.parametrize("hours", [-30, -1, 1, 30])
+def test_an_object_is_stored_by_a_clock_that_is_hours_off(run: Run, hours: int) -> None:
+    clock = ServerClock(lambda: time.time() + hours * 3_600)
+
+    async def test() -> None:
+        script = [_checking(lambda: datetime.now(UTC))] * 3
+        async with scripted_s3(*script) as s3, client(s3.port, clock=clock) as c:
+            await c.put(BODY)
+            # The first answer tells the time; from then on nothing is refused.
+            await c.put(BODY)
+            assert c.stats.attempts == [False, True, True]
+            assert c.keys.loads == 1
+
+    run(test())
+
+
+def test_a_steady_clock_that_missed_hours_is_found_out_within_one_put(run: Run) -> None:
+    missed = timedelta()
+    clock = ServerClock()
+
+    async def test() -> None:
+        nonlocal missed
+        script = [_checking(lambda: datetime.now(UTC) + missed)] * 4
+        async with scripted_s3(*script) as s3, client(s3.port, clock=clock) as c:
+            await c.put(BODY)
+            missed = timedelta(hours=7)
+            await c.put(BODY)
+            assert c.stats.attempts == [True, False, False, True]
+            assert abs(clock.now() - datetime.now(UTC) - missed) < timedelta(seconds=5)
+
+    run(test())
+
+
+def test_a_time_that_nobody_can_sign_is_refused_after_three_attempts(run: Run) -> None:
+    async def test() -> None:
+        skewed = answer(403, "RequestTimeTooSkewed")
+        async with scripted_s3(*[skewed] * 9) as s3, client(s3.port) as c:
+            with pytest.raises(StoreRefused, match="RequestTimeTooSkewed") as refused:
+                await c.put(BODY)
+            assert refused.value.status is OPERATOR
+            assert len(s3.seen) == 3
+
+    run(test())
+
+
+def test_ending_an_upload_is_no_upload_that_failed(run: Run) -> None:
+    async def test() -> None:
+        async with scripted_s3(answer(404, "NoSuchUpload")) as s3, client(s3.port) as c:
+            await c.bucket.abort_multipart("instances/clock", "none", seconds=10)
+            assert c.stats.attempts == []
+            assert len(s3.seen) == 1
 
     run(test())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
 from awscrt.checksums import crc64nvme
+from store_scp.clocks import ServerClock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.s3 import AlreadyExists, ObjectRequest, S3Bucket, endpoint_of
@@ -58,7 +59,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Engine, "Work"], None]:
             monkeypatch.setenv(name, value)
 
         async def with_bucket() -> None:
-            bucket = S3Bucket.open(endpoint_of(BUCKET), max_connections=4)
+            bucket = S3Bucket.open(endpoint_of(BUCKET), max_connections=4, clock=ServerClock())
             try:
                 await work(bucket)
             finally:

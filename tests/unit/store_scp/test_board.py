@@ -184,3 +184,16 @@ def test_without_memfd_the_board_is_a_file_that_no_directory_shows(
     assert board.read()[0].counters[Counter.ECHOES] == 1
     assert scope_refused(board, "CT1", limit=1, group_limit=None) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_the_clocks_offset_is_unknown_until_a_worker_says_it_and_again_after_its_death() -> None:
+    board = Board.create(2, seats=1)
+    assert [each.clock_offset for each in board.read()] == [None, None]
+    board.panel(1).clock_offset(-12.5)
+    assert [each.clock_offset for each in board.read()] == [None, -12.5]
+    board.panel(1).clock_offset(None)
+    assert board.read()[1].clock_offset is None
+    board.panel(1).clock_offset(0.0)
+    assert board.read()[1].clock_offset == 0
+    board.worker_died(1)
+    assert board.read()[1].clock_offset is None

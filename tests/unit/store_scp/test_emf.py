@@ -19,6 +19,7 @@ def full_board() -> Board:
         panel.add(counter, 2**40)
     for gauge in Gauge:
         panel.gauge(gauge, 2**40)
+    panel.clock_offset(-(2.0**31) - 0.123456)
     for exponent in range(-3, 3):
         for factor in (1, 2, 4, 9):
             panel.observe_upload(factor * 10**exponent)
@@ -82,3 +83,14 @@ def test_without_an_upload_there_is_no_distribution() -> None:
     found = document(Board.create(1, seats=1))
     assert "UploadSeconds" not in found
     assert "UploadSeconds" not in json.dumps(found["_aws"])
+
+
+def test_the_clocks_offset_is_the_largest_whichever_way_and_left_out_while_unknown() -> None:
+    board = Board.create(3, seats=1)
+    assert "ClockOffsetSeconds" not in document(board)
+    board.panel(0).clock_offset(-600.12345)
+    board.panel(2).clock_offset(2.0)
+    found = document(board)
+    assert found["ClockOffsetSeconds"] == 600.123
+    (directive,) = found["_aws"]["CloudWatchMetrics"]
+    assert {"Name": "ClockOffsetSeconds", "Unit": "Seconds"} in directive["Metrics"]

@@ -4,14 +4,17 @@ import asyncio
 import dataclasses
 import itertools
 import selectors
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from types import SimpleNamespace
 
 import pytest
 from store_scp.batches import Placement
+from store_scp.clocks import ServerClock
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.metrics import Counter, Gauge
@@ -136,7 +139,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, leased: bool = True, quiet: float = 900) -> AsyncIterator[Bench]:
+async def bench(
+    *, leased: bool = True, quiet: float = 900, server_clock: ServerClock | None = None
+) -> AsyncIterator[Bench]:
     written: list[Manifest] = []
 
     async def write(manifest: Manifest) -> None:
@@ -144,7 +149,9 @@ async def bench(*, leased: bool = True, quiet: float = 900) -> AsyncIterator[Ben
 
     table, meter = Table(), Meter()
     limits = dataclasses.replace(LIMITS, held_quiet_seconds=quiet)
-    keeper = Keeper(limits, write, meter, table if leased else None, LEASE)
+    keeper = Keeper(
+        limits, write, meter, table if leased else None, LEASE, server_clock or ServerClock()
+    )
     yield Bench(keeper, table, written, meter)
     await keeper.close(0.01)
     assert table.closed is leased
@@ -453,7 +460,7 @@ def test_a_manifest_is_tried_again_after_twice_the_pause_up_to_half_a_minute(
             raise StoreRefused(Status.OUT_OF_RESOURCES, "SlowDown")
 
     async def scene() -> None:
-        keeper = Keeper(LIMITS, write, Meter(), None, LEASE)
+        keeper = Keeper(LIMITS, write, Meter(), None, LEASE, ServerClock())
         keeper.stored(keeper.place(instance(), len(BODY)), len(BODY), CHECKSUM)
         await asyncio.sleep(10_000)
         await keeper.close(1)
@@ -461,3 +468,76 @@ def test_a_manifest_is_tried_again_after_twice_the_pause_up_to_half_a_minute(
     run_timed(scene)
     pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30], abs=0.01)
+
+
+HOURS = timedelta(hours=3)
+
+
+def told(server_clock: ServerClock) -> None:
+    """An answer of S3 or DynamoDB has come, with the true time."""
+    date = format_datetime(datetime.now(UTC), usegmt=True)
+    server_clock.answered(date, server_clock.steady(), always=True)
+
+
+@pytest.mark.parametrize("ahead", [-HOURS, HOURS])
+def test_records_ids_and_manifests_have_awss_time(clock: Clock, ahead: timedelta) -> None:
+    async def scene() -> None:
+        server_clock = ServerClock(lambda: time.time() + ahead.total_seconds())
+        told(server_clock)
+        async with bench(server_clock=server_clock) as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            before = datetime.now(UTC)
+            assert await on.keeper.is_ours(placement, 10)
+            (record,) = on.table.taken
+            assert record.lease_expires_at is not None
+            # Never before it is over for its holder.
+            late = record.lease_expires_at - (before + timedelta(seconds=LEASE))
+            assert timedelta() <= late < timedelta(seconds=10)
+            opened = datetime.strptime(f"{placement.batch_id[:15]}+0000", "%Y%m%dT%H%M%S%z")
+            for moment in (record.opened_at, opened):
+                assert abs(moment - before) < timedelta(seconds=10)
+            on.store(placement)
+            await on.keeper.close(10)
+            (manifest,) = on.written
+            assert abs(manifest.closed_at - before) < timedelta(seconds=10)
+
+    run(scene)
+
+
+def test_a_lease_that_was_granted_before_the_time_was_known_is_renewed_at_once(
+    clock: Clock,
+) -> None:
+    async def scene() -> None:
+        server_clock = ServerClock(lambda: time.time() - HOURS.total_seconds())
+        async with bench(server_clock=server_clock) as on:
+            placement = on.place()
+            waiting = asyncio.ensure_future(on.keeper.is_ours(placement, 10))
+            await on.asked()
+            (record,) = on.table.taken
+            assert record.lease_expires_at is not None
+            assert record.lease_expires_at < datetime.now(UTC)
+            told(server_clock)
+            on.table.answers.put_nowait(True)
+            await on.asked()
+            # Recovery may have the batch until the record is right.
+            assert not waiting.done()
+            (renewed,) = on.table.renewals
+            assert renewed >= datetime.now(UTC) + timedelta(seconds=LEASE - 10)
+            on.table.answers.put_nowait(True)
+            assert await waiting
+            on.keeper.failed(placement)
+
+    run(scene)
+
+
+def test_where_no_answer_tells_the_time_the_systems_clock_serves(clock: Clock) -> None:
+    async def scene() -> None:
+        async with bench() as on:
+            on.table.answers.put_nowait(True)
+            placement = on.place()
+            assert await on.keeper.is_ours(placement, 10)
+            assert on.table.renewals == []
+            on.keeper.failed(placement)
+
+    run(scene)

@@ -102,3 +102,12 @@ def test_no_family_clashes_with_another() -> None:
     registry = CollectorRegistry()
     registry.register(Once())
     assert len(list(registry.collect())) == len(list(families(board.read(), 0.0)))
+
+
+def test_each_workers_clock_offset_is_exposed_once_it_is_known() -> None:
+    board = Board.create(2, seats=1)
+    assert collect(board)["store_scp_clock_offset_seconds"].samples == []
+    board.panel(1).clock_offset(-3.5)
+    found = collect(board)
+    assert value(found, "store_scp_clock_offset_seconds", worker="1") == -3.5
+    assert len(found["store_scp_clock_offset_seconds"].samples) == 1

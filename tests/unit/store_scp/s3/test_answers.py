@@ -32,6 +32,7 @@ def error(code: str, status: int = 400) -> Response:
         (error("NoSuchUpload", 404), "NoSuchUpload", LATER, Remedy.GIVE_UP),
         (error("ExpiredToken"), "ExpiredToken", LATER, Remedy.NEW_CREDENTIALS),
         (error("InvalidAccessKeyId", 403), "InvalidAccessKeyId", OPERATOR, Remedy.NEW_CREDENTIALS),
+        (error("RequestTimeTooSkewed", 403), "RequestTimeTooSkewed", OPERATOR, Remedy.NEW_TIME),
         (error("BadDigest"), "BadDigest", OPERATOR, Remedy.SEND_AGAIN),
         (error("DOE^JANE", 403), "HTTP 403", OPERATOR, Remedy.GIVE_UP),
         (error("C" * 65, 403), "HTTP 403", OPERATOR, Remedy.GIVE_UP),

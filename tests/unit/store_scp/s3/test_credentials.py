@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import threading
+from collections.abc import Callable
 
 import botocore.exceptions as aws
 import pytest
@@ -190,6 +191,34 @@ def test_no_credentials_yet_may_pass() -> None:
         with pytest.raises(AttemptFailed, match="NoCredentials") as caught:
             await source.current()
         assert caught.value.status is Status.OUT_OF_RESOURCES
+        source.close()
+
+    asyncio.run(test())
+
+
+def hours_from_the_systems(hours: int) -> Callable[[], dt.datetime]:
+    return lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
+
+
+def test_credentials_are_good_though_the_systems_clock_is_past_their_end() -> None:
+    provider = Provider(minutes=60 - 12 * 60)
+
+    async def test() -> None:
+        source = CredentialSource(provider.load, Clock(), hours_from_the_systems(-12))
+        for _ in range(2):
+            assert await keys(source) == "key1"
+        assert provider.calls == 1
+        source.close()
+
+    asyncio.run(test())
+
+
+def test_credentials_are_renewed_though_the_systems_clock_is_far_before_their_end() -> None:
+    provider = Provider(minutes=5 + 12 * 60)
+
+    async def test() -> None:
+        source = CredentialSource(provider.load, Clock(), hours_from_the_systems(12))
+        assert await keys(source) == "key2"
         source.close()
 
     asyncio.run(test())

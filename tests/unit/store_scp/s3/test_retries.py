@@ -12,7 +12,12 @@ def failed(remedy: Remedy, retry_after: float = 0.0) -> AttemptFailed:
 
 @pytest.mark.parametrize(
     ("remedy", "times"),
-    [(Remedy.GIVE_UP, 0), (Remedy.NEW_CREDENTIALS, 1), (Remedy.SEND_AGAIN, 2)],
+    [
+        (Remedy.GIVE_UP, 0),
+        (Remedy.NEW_CREDENTIALS, 1),
+        (Remedy.NEW_TIME, 2),
+        (Remedy.SEND_AGAIN, 2),
+    ],
 )
 def test_each_remedy_is_tried_so_often(remedy: Remedy, times: int) -> None:
     pauses = [pause_before_retry(failed(remedy), [remedy] * n, 60, 0.5) for n in range(times + 1)]
@@ -26,8 +31,9 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
 
 
-def test_new_credentials_are_used_at_once() -> None:
-    assert pause_before_retry(failed(Remedy.NEW_CREDENTIALS), [], 1, 1.0) == 0
+@pytest.mark.parametrize("remedy", [Remedy.NEW_CREDENTIALS, Remedy.NEW_TIME])
+def test_another_signature_is_tried_at_once(remedy: Remedy) -> None:
+    assert pause_before_retry(failed(remedy), [], 1, 1.0) == 0
 
 
 def test_s3_may_ask_for_a_longer_pause_than_ours() -> None:
