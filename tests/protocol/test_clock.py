@@ -94,6 +94,7 @@ def opened(batch_id: str) -> datetime:
 
 
 # Minutes, as far as S3 lets pass what is signed so; and, for moto verifies no time, hours.
+@pytest.mark.fault("wrong-clock")
 @pytest.mark.parametrize("ahead", [-10 * 60, 10 * 60, -5 * HOUR, 5 * HOUR])
 def test_a_batch_is_its_receivers_and_gets_its_rows(
     cloud: dict[str, str], tmp_path: Path, ahead: float
@@ -124,6 +125,7 @@ def test_a_batch_is_its_receivers_and_gets_its_rows(
     assert {each.state for each in rows} == {InstanceState.RECEIVED}
 
 
+@pytest.mark.fault("wrong-clock")
 @pytest.mark.parametrize("ahead", [-HOUR, HOUR])
 def test_an_hour_off_it_still_puts_and_says_so(
     cloud: dict[str, str], tmp_path: Path, ahead: float
@@ -143,6 +145,7 @@ def test_an_hour_off_it_still_puts_and_says_so(
             assert len(s3.keys()) == 1
 
 
+@pytest.mark.fault("wrong-clock")
 def test_a_clock_that_is_set_while_it_runs_changes_nothing_but_the_offset(
     s3: FakeS3, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def off_by(hours: int) -> ServerClock:
     return ServerClock(lambda: time.time() + hours * 3_600)
 
 
+@pytest.mark.fault("wrong-clock")
 @pytest.mark.parametrize("hours", [-30, -1, 0, 1, 30])
 def test_a_lease_is_granted_by_a_clock_that_is_hours_off(table: Checking, hours: int) -> None:
     async def scene() -> None:

@@ -67,7 +67,11 @@ class Recovery:
 
 
 def overdue(batch: BatchRecord, now: datetime, grace_seconds: int) -> bool:
-    """Whether an open batch is nobody's any more."""
+    """Whether an open batch is nobody's any more.
+
+    ``now`` is Lambda's clock, which is trusted. The record has AWS's time, whatever the receiver's
+    clock says; it is right to a few seconds, and the grace is for more (docs/batches.md).
+    """
     expires_at = batch.lease_expires_at
     return expires_at is not None and expires_at + timedelta(seconds=grace_seconds) < now
 

@@ -430,6 +430,7 @@ def _checking(truth: Callable[[], datetime]) -> Step:
     return step
 
 
+@pytest.mark.fault("wrong-clock")
 @pytest.mark.parametrize("hours", [-30, -1, 1, 30])
 def test_an_object_is_stored_by_a_clock_that_is_hours_off(run: Run, hours: int) -> None:
     clock = ServerClock(lambda: time.time() + hours * 3_600)

@@ -109,6 +109,7 @@ def honest(at: float, truth: float = TRUE) -> Origin:
     return Origin.of_answer(math.floor(truth + at), at - 0.02, at)
 
 
+@pytest.mark.fault("wrong-clock")
 @given(seconds(10_000_000, -1_000_000_000).filter(lambda error: abs(error) > 10))
 def test_one_answer_is_not_believed_against_all_others(error: float) -> None:
     measured = Measured().after(honest(100)).after(honest(101))
