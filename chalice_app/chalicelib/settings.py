@@ -16,7 +16,7 @@ _Name = Annotated[str, Field(min_length=1)]
 # A poll is 9 of the 25,000 events an execution's history may hold; retries need some of the rest.
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 _MAX_POLLS = 2_000
-_METRIC_NAMESPACE = "DicomStoreScp"
+METRIC_NAMESPACE = "DicomStoreScp"
 
 
 class _Environment(BaseModel):
@@ -81,7 +81,7 @@ class AdmissionSettings(_Environment):
     start_burst: int = Field(default=1, ge=1, le=1_000)
     # One invocation a minute keeps up the pace: 55 s of work, and the schedule's own variance.
     dispatch_seconds: int = Field(default=55, ge=1, le=840)
-    metric_namespace: _Name = _METRIC_NAMESPACE
+    metric_namespace: _Name = METRIC_NAMESPACE
 
 
 class RecoverySettings(_Environment):
@@ -111,7 +111,7 @@ class ImportSettings(_Environment):
     poll_min_seconds: int = Field(default=15, ge=1, le=3_600)
     poll_max_seconds: int = Field(default=60, ge=1, le=3_600)
     import_max_age_seconds: int = Field(default=86_400, ge=60)
-    metric_namespace: _Name = _METRIC_NAMESPACE
+    metric_namespace: _Name = METRIC_NAMESPACE
 
     @model_validator(mode="after")
     def _fits_the_execution_history(self) -> Self:
@@ -142,7 +142,7 @@ class ReconcileSettings(_Environment):
     datastore_id: _Name
     reconcile_after_hours: int = Field(default=24, ge=1, le=8_760)
     reconcile_seconds: int = Field(default=600, ge=1, le=800)
-    metric_namespace: _Name = _METRIC_NAMESPACE
+    metric_namespace: _Name = METRIC_NAMESPACE
 
 
 class EventSettings(_Environment):
@@ -154,6 +154,7 @@ class EventSettings(_Environment):
     dicom_bucket: _Name
     event_bus: _Name = "default"
     study_quiet_minutes: float = Field(default=15, gt=0, le=10_080)
+    metric_namespace: _Name = METRIC_NAMESPACE
 
 
 class RetentionSettings(_Environment):

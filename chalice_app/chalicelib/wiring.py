@@ -157,6 +157,7 @@ def announcer(until: Deadline = UNBOUNDED) -> Announcer:
         files=_files(events.dicom_bucket),
         bus=EventBridge(aws.events(), events.event_bus),
         lock=DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "announcer"),
+        metric_namespace=events.metric_namespace,
         quiet=timedelta(minutes=events.study_quiet_minutes),
         now=_now,
         holder=uuid.uuid4().hex,

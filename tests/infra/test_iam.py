@@ -251,7 +251,7 @@ def every_request(cloud: Cloud) -> None:
     with Client(app.app) as client:
         for path in ("jobs", "jobs?study=1.2", "jobs?status=FAILED", f"jobs/{A}",
                      f"jobs/{A}/instances", f"jobs/{running}/instances", "studies/1.2",
-                     "batches", "batches?state=CLOSED", f"batches/{A}",
+                     "batches", "batches?state=CLOSED", f"batches/{A}", "blocked",
                      "instances/1.2.3.1", "instances/1.2.3.2"):  # fmt: skip
             answer = client.http.get(f"/{path}")
             assert answer.status_code == 200, (path, answer.body)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from chalicelib.api.batch_pages import BatchQuery
 from chalicelib.api.job_pages import JobQuery, Window
 from chalicelib.errors import BadParameter
+from chalicelib.stores.blocked import Work
 from contract.ae_titles import parse_ae_title
 from contract.errors import ContractError, InvalidUid
 from contract.keys import parse_batch_id
@@ -90,6 +91,16 @@ def batch_query(query: Query) -> BatchQuery:
         return BatchQuery(_state(query), None if title is None else parse_ae_title(title))
     except ContractError as error:
         raise BadParameter("callingAeTitle", str(error)) from None
+
+
+def works(query: Query) -> tuple[Work, ...]:
+    """The filter of a list of what is blocked; all kinds of work without it."""
+    text = query.get("work")
+    if text is None:
+        return tuple(Work)
+    if text not in set(Work):
+        raise BadParameter("work", f"must be one of {', '.join(Work)}")
+    return (Work(text),)
 
 
 def batch_id(text: str) -> str:

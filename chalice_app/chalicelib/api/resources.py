@@ -14,6 +14,7 @@ from chalicelib.api.progress import Progress
 from chalicelib.api.views import (
     Json,
     batch_view,
+    blocked_view,
     entry_view,
     instance_view,
     job_view,
@@ -30,6 +31,7 @@ from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import last_request
 from chalicelib.operations.retry import retry_batch as retry
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import listed, of_batch
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
@@ -117,7 +119,22 @@ def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
     if batch is None:
         raise NotFound("there is no batch of this id")
     made_for = journal.of_batch(batch.batch_id)
-    return repeated_batch_view(batch, made_for, last_request(batch, journal))
+    view = repeated_batch_view(batch, made_for, last_request(batch, journal))
+    blocked = [blocked_view(record) for record in of_batch(batch.batch_id, stores.blocked)]
+    return view | {"blocked": blocked} if blocked else view
+
+
+def list_blocked(stores: Stores, query: Query) -> Json:
+    """``GET /blocked``: ``{"blocked": [...], "nextCursor"?}``, by work, the next try first.
+
+    Raises BadParameter.
+    """
+    limit, first = parameters.limit(query), parameters.offset(query)
+    following = first + limit
+    found = listed(stores.blocked, parameters.works(query))
+    records = list(islice(found, first, following + 1))
+    answer = {"blocked": [blocked_view(record) for record in records[:limit]]}
+    return _with_cursor(answer, following if len(records) > limit else None)
 
 
 def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:

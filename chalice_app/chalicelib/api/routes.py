@@ -11,6 +11,7 @@ from chalicelib.api.schemas import TEXT, TIME, UID, Schema
 from chalicelib.api.views import Json
 from chalicelib.operations import setup
 from chalicelib.settings import ApiSettings
+from chalicelib.stores.blocked import Work
 from contract.records import BatchState, JobStatus
 
 _NAME = re.compile(r"{(\w+)}")
@@ -118,6 +119,11 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/batches/{batchId}", "One batch", "Batch",
         lambda call: resources.get_batch(wiring.stores(), setup.journal(), call.path["batchId"]),
         {}, _GONE,
+    ),
+    Route(
+        "GET", "/blocked", "What cannot be handled until somebody changes something", "Blocked",
+        lambda call: resources.list_blocked(wiring.stores(), call.query),
+        {"work": {"type": "string", "enum": list(Work)}, **_PAGE},
     ),
     Route(
         "POST", "/batches/{batchId}/retry", "Import a batch's failed instances once more",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from chalicelib.api.parameters import MAX_REASON
+from chalicelib.stores.blocked import Work
 from contract.records import BatchState, InstanceState, JobStatus
 from contract.uids import MAX_UID_LENGTH
 
@@ -137,8 +138,22 @@ SCHEMAS: dict[str, Schema] = {
         request=_REQUEST,
         retryReason=TEXT,
         retryRequestedAt=TIME,
+        blocked={"type": "array", "items": reference("BlockedSubject")},
     ),
     "Batches": _page("batches", "Batch"),
+    "BlockedSubject": _object(
+        {
+            "work": {"type": "string", "enum": list(Work)},
+            "subject": TEXT,
+            "reason": TEXT,
+            "why": TEXT,
+            "since": TIME,
+            "triedAt": TIME,
+            "nextTryAt": TIME,
+            "tries": COUNT,
+        }
+    ),
+    "Blocked": _page("blocked", "BlockedSubject"),
     "Instance": _object(_INSTANCE, **_INSTANCE_MORE),
     "RequestedInstance": _object(_INSTANCE, **_INSTANCE_MORE, request=_REQUEST),
     "Instances": _object(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.operations.journal import Entry
+from chalicelib.stores.blocked import Blocked
 from chalicelib.stores.items import batch_item, instance_item, job_item
 from contract.records import BatchRecord, InstanceRecord, InstanceState, JobRecord
 from contract.times import to_iso
@@ -64,6 +65,20 @@ def request_view(request: Entry | None) -> Json:
             "reason": request.reason,
             "requestedAt": to_iso(request.requested_at),
         }
+    }
+
+
+def blocked_view(record: Blocked) -> Json:
+    """What cannot be handled until somebody changes something."""
+    return {
+        "work": str(record.work),
+        "subject": record.subject,
+        "reason": record.reason,
+        "why": record.why,
+        "since": to_iso(record.since),
+        "triedAt": to_iso(record.tried_at),
+        "nextTryAt": to_iso(record.next_try_at),
+        "tries": record.tries,
     }
 
 

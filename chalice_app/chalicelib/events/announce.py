@@ -20,6 +20,8 @@ from chalicelib.events.quiet import LookAgain, Quiet, decide, ended_at
 from chalicelib.imports.aside import aside_of
 from chalicelib.imports.listing import studies_of
 from chalicelib.isolation import Isolation
+from chalicelib.metrics import embedded
+from chalicelib.settings import METRIC_NAMESPACE
 from chalicelib.stores import Stores
 from chalicelib.stores.blocked import Work
 from chalicelib.stores.files import Files
@@ -54,6 +56,7 @@ class Announcer:
     now: Callable[[], datetime]
     holder: str
     deadline: Deadline = UNBOUNDED
+    metric_namespace: str = METRIC_NAMESPACE
 
 
 def announce(announcer: Announcer) -> bool:
@@ -85,6 +88,7 @@ class _Round:
 
     def work(self) -> None:
         """Batches before the studies that their end may bring up."""
+        self._tell_blocked()
         due, until = self._outbox.due, self._began
         is_all = (
             self._each(due(Due.ANNOUNCE, until), self._announce_batch)
@@ -94,6 +98,13 @@ class _Round:
         if is_all:
             self._run.forget_others()
         self._run.finish()
+
+    def _tell_blocked(self) -> None:
+        """How many subjects are blocked, of all kinds of work: a metric, each minute."""
+        values = {
+            "BlockedSubjects": sum(len(self._stores.blocked.next_tries(work)) for work in Work),
+        }
+        _log.info("blocked", **embedded(self._announcer.metric_namespace, self._began, values))
 
     def _each(self, keys: Iterator[str], do: Callable[[str], None]) -> bool:
         """False if time was up before the last."""

@@ -101,11 +101,12 @@ def recover_batches(recovery: Recovery) -> int:
     found = recovery.stores.batches.get_many(ids)
     opened = (found[each] for each in ids if each in found)
     run = _isolation(Work.RECOVERY, recovery)
-    late = [batch for batch in opened if overdue(batch, recovery.now, grace)]
-    due = [batch for batch in late if run.is_due(batch.batch_id)]
+    # A blocked one has a lease between two tries: it is asked about all the same.
+    due = [batch for batch in opened if run.is_due(batch.batch_id)]
     run.forget_others()
+    late = [batch for batch in due if overdue(batch, recovery.now, grace)]
     count = 0
-    for batch in _in_time(due, recovery):
+    for batch in _in_time(late, recovery):
         count += run.attempt(batch.batch_id, partial(_recover, batch, recovery, run)) or 0
     intake = _close_blocked(recovery)
     run.finish()

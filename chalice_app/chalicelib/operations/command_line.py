@@ -13,6 +13,7 @@ from chalicelib.api.parameters import MAX_LIMIT
 from chalicelib.aws import error_code
 from chalicelib.operations import commands
 from chalicelib.operations.commands import Answer
+from chalicelib.stores.blocked import Work
 from contract.errors import ProductError
 from contract.records import BatchState, JobStatus
 
@@ -78,6 +79,11 @@ def _add_views(add: Any) -> None:
     jobs.add_argument("--status", choices=[str(status) for status in JobStatus])
     jobs.add_argument("--study", metavar="UID")
     _bounds(jobs, "submitted")
+    blocked = _page(_command(add, "blocked", commands.blocked, "list what cannot be handled"))
+    blocked.add_argument("--work", choices=[str(work) for work in Work])
+    unblock = _command(add, "unblock", commands.unblock, "have what is blocked tried again now")
+    unblock.add_argument("subject", nargs="?", help="default: all, of --work if that is given")
+    unblock.add_argument("--work", choices=[str(work) for work in Work])
     instance = _command(add, "instance", commands.instance, "show an instance, wherever it came in")
     _page(instance).add_argument("uid")
     _command(add, "study", commands.study, "show how far a study is").add_argument("uid")

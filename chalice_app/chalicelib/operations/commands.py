@@ -15,15 +15,18 @@ from botocore.exceptions import ClientError
 
 from chalicelib import aws, wiring
 from chalicelib.api import parameters, resources
+from chalicelib.errors import NotFound
+from chalicelib.intake.drops import digest
 from chalicelib.operations import dead_letters as letters
 from chalicelib.operations import setup
 from chalicelib.operations.bulk_retry import Selection, retry_all
 from chalicelib.operations.reconcile import reconcile as reconcile_objects
 from chalicelib.settings import ApiSettings, DeadLetterSettings
+from chalicelib.stores.blocked import Work, listed
 from chalicelib.stores.files import Files, StoredObject
 from chalicelib.threads import in_threads
 from contract.errors import ProductError
-from contract.keys import QUARANTINE_PREFIX
+from contract.keys import DROPBOX_PREFIX, QUARANTINE_PREFIX
 from contract.records import BatchState
 from contract.times import to_iso
 
@@ -50,6 +53,31 @@ def batches(asked: argparse.Namespace) -> Answer:
     """``GET /batches``."""
     query = _query(asked, state=asked.state, callingAeTitle=asked.calling_ae_title)
     return _listed(resources.list_batches(wiring.stores(), query))
+
+
+def blocked(asked: argparse.Namespace) -> Answer:
+    """``GET /blocked``; of an object in the dropbox, with its key, for this terminal alone."""
+    answer = _listed(resources.list_blocked(wiring.stores(), _query(asked, work=asked.work)))
+    records = answer.body["blocked"]
+    if any(record["work"] == Work.DROPBOX for record in records):
+        keys = {digest(each): each.key for each in setup.files().list(DROPBOX_PREFIX)}
+        for record in records:
+            if record["subject"] in keys:
+                record["key"] = keys[record["subject"]]
+    return answer
+
+
+def unblock(asked: argparse.Namespace) -> Answer:
+    """Forget what is blocked: the next invocation tries it, in a minute (expiry: an hour)."""
+    store = wiring.stores().blocked
+    works = (Work(asked.work),) if asked.work else tuple(Work)
+    subjects = {(record.work, record.subject) for record in listed(store, works)}
+    chosen = [(work, name) for work, name in subjects if asked.subject in (None, name)]
+    for work, name in chosen:
+        store.remove(work, name)
+    if not chosen:
+        raise NotFound("nothing of this kind is blocked: see blocked")
+    return Answer({"unblocked": len(chosen)})
 
 
 def job(asked: argparse.Namespace) -> Answer:

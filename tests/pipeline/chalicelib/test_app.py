@@ -94,7 +94,7 @@ def test_every_other_route_asks_iam() -> None:
         for entry in methods.values()
         if path != "/health"
     ]
-    assert len(others) == 10
+    assert len(others) == 11
     assert all(isinstance(each.authorizer, IAMAuthorizer) for each in others)
 
 

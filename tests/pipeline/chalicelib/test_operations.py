@@ -14,8 +14,10 @@ from chalicelib.deadline import Deadline
 from chalicelib.errors import ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.rows import import_request, new_job
+from chalicelib.isolation import block
 from chalicelib.operations import setup
 from chalicelib.operations.command_line import run
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.files import StoredObject
 from chalicelib.stores.jobs import list_key
 from chalicelib.stores.s3_files import S3Files
@@ -483,3 +485,59 @@ def test_a_refusal_of_aws_is_a_line_that_names_the_call(capsys: pytest.CaptureFi
     code, answer, said = command(capsys, "dead-letters")
     assert (code, answer) == (1, None)
     assert said.startswith("AWS refuses GetQueueUrl: ")
+
+
+def denied_drop() -> None:
+    """S3 denies to read an archived object; beside it is one that is no DICOM."""
+    aws.s3().put_object(
+        Bucket=BUCKET, Key="dropbox/DOE^JANE.dcm", Body=b"x" * 200, StorageClass="GLACIER"
+    )
+    aws.s3().put_object(Bucket=BUCKET, Key="dropbox/z.txt", Body=b"no DICOM")
+    with Client(app.app) as client:
+        client.lambda_.invoke("collect_dropbox", SCHEDULED)
+
+
+@pytest.mark.usefixtures("_aws")
+def test_what_is_blocked_is_told_by_digest_and_by_key_in_the_operators_terminal_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    denied_drop()
+    assert "DOE" not in capsys.readouterr().out
+    status, body = call("GET", "/blocked?work=dropbox")
+    assert status == 200
+    (record,) = body["blocked"]
+    assert (record["work"], record["reason"], record["why"]) == (
+        "dropbox", "ObjectDenied", "GetObject: InvalidObjectState",
+    )  # fmt: skip
+    assert "DOE" not in json.dumps(record)
+    assert run(["blocked", "--work", "dropbox"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)["blocked"]
+    assert shown == record | {"key": "dropbox/DOE^JANE.dcm"}
+
+
+@pytest.mark.usefixtures("_aws")
+def test_what_is_unblocked_is_tried_by_the_next_invocation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    denied_drop()
+    aws.s3().put_object(Bucket=BUCKET, Key="dropbox/DOE^JANE.dcm", Body=b"x" * 200)
+    denied_again = [each["Key"] for each in aws.s3().list_objects_v2(
+        Bucket=BUCKET, Prefix="dropbox/")["Contents"]]  # fmt: skip
+    assert denied_again == ["dropbox/DOE^JANE.dcm"]
+    capsys.readouterr()
+    assert run(["unblock", "--work", "dropbox"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"unblocked": 1}
+    assert run(["unblock", "--work", "dropbox"]) == 1
+    with Client(app.app) as client:
+        client.lambda_.invoke("collect_dropbox", SCHEDULED)
+    assert "Contents" not in aws.s3().list_objects_v2(Bucket=BUCKET, Prefix="dropbox/")
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_batch_shows_what_of_it_is_blocked() -> None:
+    keep_partial_batch()
+    error = ObjectDenied("GetObject: AccessDenied")
+    block(Work.EXPIRY, BATCH, error, wiring.stores().blocked, wiring.outbox(), NOW)
+    assert call("GET", "/blocked?work=nothing")[0] == 400
+    body = call("GET", f"/batches/{BATCH}")[1]
+    assert [each["work"] for each in body["blocked"]] == ["expiry"]

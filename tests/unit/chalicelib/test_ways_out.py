@@ -11,13 +11,17 @@ from datetime import timedelta
 
 import pytest
 from chalicelib import wiring
+from chalicelib.errors import ObjectDenied
 from chalicelib.events.event import EventType, an_event
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.imports.deletion import image_set_noticed
+from chalicelib.isolation import block
 from chalicelib.operations.journal import Entry
 from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import NothingToRepeat
 from chalicelib.operations.retry import retry_batch, retry_subject
+from chalicelib.stores.blocked import Blocked, Work, listed
+from chalicelib.stores.memory import MemoryObjects
 from chalicelib.stores.outbox import Due
 from chalicelib.stores.studies import Arrival
 
@@ -34,6 +38,7 @@ from tests.unit.chalicelib.builders import (
     a_context,
     files_of,
     outbox_of,
+    remove,
 )
 from tests.unit.chalicelib.ways_world import JOB, MANIFEST, World
 
@@ -68,6 +73,7 @@ def all_states() -> set[tuple[str, str]]:
         ("study", "due"),
         ("gate", "held"),
         ("request", "without its batch"),
+        *(("blocked", work) for work in Work),
     }
 
 
@@ -93,7 +99,7 @@ def test_every_state_has_a_way_out(state: tuple[str, str]) -> None:
 @walk("batch", BatchState.OPEN)
 def _open(world: World) -> None:
     """Its receiver was killed, and its manifest's event was lost."""
-    files_of(world.stores).delete([manifest_key(BATCH)])
+    remove(files_of(world.stores), [manifest_key(BATCH)])
     world.put(BatchState.OPEN, owner="task", lease_expires_at=NOW, manifest_key=None)
     world.run(10)
     assert world.batch().state is BatchState.IMPORTED
@@ -316,6 +322,81 @@ def _request(world: World) -> None:
     world.journal.begin(Entry(retry_subject(BATCH), NEWER_BATCH, WHY, NOW))
     assert retry_batch(BATCH, WHY, world.operations).batch_id == NEWER_BATCH
     assert world.stores.batches.get(NEWER_BATCH) is not None
+
+
+def blocked(world: World) -> list[Blocked]:
+    return list(listed(world.stores.blocked, Work))
+
+
+def blocked_by(world: World, key: str, work: Work) -> None:
+    """An object is denied for an hour, and then allowed."""
+    objects = world.stores.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.denied.add((BUCKET, key))
+    world.run(60)
+    assert [record.work for record in blocked(world)] == [work]
+    objects.denied.clear()
+    world.run(61)
+    assert blocked(world) == []
+
+
+@walk("blocked", Work.DROPBOX)
+def _dropbox_blocked(world: World) -> None:
+    objects = world.stores.objects
+    assert isinstance(objects, MemoryObjects)
+    objects.bodies[BUCKET, "dropbox/a"] = b"x" * 200
+    blocked_by(world, "dropbox/a", Work.DROPBOX)
+    assert not world.keys("dropbox/")
+
+
+@walk("blocked", Work.RECOVERY)
+def _recovery_blocked(world: World) -> None:
+    world.put(BatchState.OPEN, owner="task", lease_expires_at=NOW, manifest_key=None)
+    blocked_by(world, manifest_key(BATCH), Work.RECOVERY)
+    assert world.batch().state is BatchState.IMPORTED
+
+
+@walk("blocked", Work.INTAKE)
+def _intake_blocked(world: World) -> None:
+    """The event came while the manifest was denied, and became a dead letter."""
+    world.put(BatchState.OPEN, owner="task", lease_expires_at=NOW + timedelta(days=1))
+    error = ObjectDenied("GetObject: AccessDenied")
+    block(Work.INTAKE, BATCH, error, world.stores.blocked, outbox_of(world.stores), NOW)
+    blocked_by(world, manifest_key(BATCH), Work.INTAKE)
+    assert world.batch().state is BatchState.IMPORTED
+
+
+@walk("blocked", Work.ANNOUNCEMENT)
+def _announcement_blocked(world: World) -> None:
+    """The code has met something that it does not know."""
+    world.put(BatchState.IMPORTED, ended_at=NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chalicelib.events.announce.batch_events", {}.__getitem__)
+        world.run(60)
+        assert [record.work for record in blocked(world)] == [Work.ANNOUNCEMENT]
+    world.run(61)
+    assert blocked(world) == []
+    assert world.bus.sent
+
+
+@walk("blocked", Work.EXPIRY)
+def _expiry_blocked(world: World) -> None:
+    """Of two objects one is denied for a day."""
+    world.put(BatchState.IMPORTED, ended_at=NOW, job_id=JOB)
+    world.rows(InstanceState.IMPORTED, JOB)
+    world.run(20)
+    world.now += timedelta(days=31)
+    objects, denied = world.stores.objects, (BUCKET, MANIFEST.instances[0].key)
+    assert isinstance(objects, MemoryObjects)
+    objects.denied.add(denied)
+    world.run(60)
+    assert world.keys("instances/") == [denied[1]]
+    assert [record.work for record in blocked(world)] == [Work.EXPIRY]
+    objects.denied.clear()
+    world.now += timedelta(days=1)
+    world.run(1)
+    assert world.keys("instances/") == []
+    assert blocked(world) == []
 
 
 def a_failed_batch(world: World) -> None:

@@ -162,7 +162,8 @@ class World:
         for _ in range(minutes):
             began = self.now
             holder = began.isoformat()
-            recover_batches(Recovery(self.stores, files_of(self.stores), RECOVERY, began))
+            outbox, files = outbox_of(self.stores), files_of(self.stores)
+            recover_batches(Recovery(self.stores, outbox, files, RECOVERY, began))
             dispatch(Desk(self.stores.batches, self.gate, self, ADMISSION, _Clock(self), holder))
             collect(self._dropbox(holder))
             announce(self._announcer(holder))
@@ -171,7 +172,10 @@ class World:
 
     def _dropbox(self, holder: str) -> Dropbox:
         files, outbox = files_of(self.stores), outbox_of(self.stores)
-        return Dropbox(files, self.stores.instances, outbox, self.dropbox_lock, self.clock, holder)
+        return Dropbox(
+            files, self.stores.instances, self.stores.blocked, outbox, self.dropbox_lock,
+            self.clock, holder,
+        )  # fmt: skip
 
     def _announcer(self, holder: str) -> Announcer:
         return Announcer(
