@@ -49,8 +49,10 @@ def _report(outcome: Outcome) -> None:
     hits = storm.receivers.hits + storm.lambdas.hits
     _say(
         f"  {hits} requests to AWS failed or delayed, {storm.crashes.count} Lambda crashes, "
-        f"{storm.deleted} image sets deleted."
+        f"{storm.deleted} image sets deleted, {storm.stopped} executions stopped."
     )
+    drops = ", ".join(f"{count} {drop}" for drop, count in sorted(outcome.drops.items()))
+    _say(f"Dropped: {drops}.")
     answers = ", ".join(f"{ledger.count(answer)} {answer}" for answer in Answer)
     _say(f"C-STORE: {answers}; {len(outcome.evidence.sent)} contents.")
     for variant, contents in ledger.kept().items():

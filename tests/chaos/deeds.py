@@ -14,6 +14,7 @@ from tests.chaos.weather import drawn
 
 _ARCHIVED, _RESTORED = "GLACIER", "STANDARD"
 _ARCHIVED_SHARE, _RESTORED_SHARE, _DELETED_SHARE = 0.15, 0.5, 0.15
+_STOPPED_SHARE = 0.5
 
 
 class Archive:
@@ -30,18 +31,22 @@ class Archive:
 
     def fill(self, seed: str) -> None:
         """Archive some of the instances that are there, imported or not, or put aside."""
-        backend = s3_backends[names.ACCOUNT_ID][names.PARTITION]
         for prefix in (INSTANCES_PREFIX, QUARANTINE_PREFIX):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=names.DICOM_BUCKET, Prefix=prefix
             )
             keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
             for key in keys:
-                found = backend.get_object(names.DICOM_BUCKET, key)
-                if found and drawn(seed, key) < _ARCHIVED_SHARE:
-                    found.set_storage_class(_ARCHIVED)
-                    self._archived.append(found)
-                    self.outages.begin(id(found), frozenset({key}).__contains__)
+                if drawn(seed, key) < _ARCHIVED_SHARE:
+                    self.add(key)
+
+    def add(self, key: str) -> None:
+        """Archive an object, if it is there."""
+        backend = s3_backends[names.ACCOUNT_ID][names.PARTITION]
+        if found := backend.get_object(names.DICOM_BUCKET, key):
+            found.set_storage_class(_ARCHIVED)
+            self._archived.append(found)
+            self.outages.begin(id(found), frozenset({key}).__contains__)
 
     def thin(self, seed: str) -> None:
         """Restore some: the others stay until :meth:`empty`."""
@@ -59,6 +64,19 @@ class Archive:
             each.set_storage_class(_RESTORED)
             self._archived.remove(each)
             self.outages.end(id(each))
+
+
+def stop_executions(aws_url: str, seed: str) -> int:
+    """Stop some of the executions that run, as somebody does by hand; returns how many."""
+    client = boto3.client("stepfunctions", endpoint_url=aws_url)
+    pages = client.get_paginator("list_executions").paginate(
+        stateMachineArn=names.STATE_MACHINE_ARN, statusFilter="RUNNING"
+    )
+    running = [each["executionArn"] for page in pages for each in page["executions"]]
+    chosen = [arn for arn in running if drawn(seed, arn) < _STOPPED_SHARE]
+    for arn in chosen:
+        client.stop_execution(executionArn=arn, cause="chaos")
+    return len(chosen)
 
 
 def delete_image_sets(seed: str) -> int:

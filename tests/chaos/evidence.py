@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
+from chalicelib import wiring
 from chalicelib.events.event import EventType
+from chalicelib.intake.drops import digest
 from chalicelib.settings import TableSettings
 from chalicelib.stores import items
+from chalicelib.stores.blocked import Work, listed
 from chalicelib.stores.outbox import Due
+from chalicelib.stores.s3_files import S3Files
 
 from contract.batch_states import ENDED
 from contract.checksums import Checksum
 from contract.errors import InvalidKey
 from contract.keys import (
+    DROPBOX_PREFIX,
     DUPLICATES_PREFIX,
     INSTANCES_PREFIX,
     MANIFESTS_PREFIX,
@@ -87,9 +92,21 @@ class Witness:
             "executions": sum(len(page["executions"]) for page in pages),
             "messages": self._messages(names.QUEUE),
             "dead letters": self._messages(names.DEAD_LETTER_QUEUE),
+            "in the dropbox": self._left_in_dropbox(),
             **unfinished(),
         }
         return {what: count for what, count in counts.items() if count}
+
+    def _left_in_dropbox(self) -> int:
+        """What is neither archived nor a folder: the archived ones wait for somebody."""
+        found = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=names.DICOM_BUCKET, Prefix=DROPBOX_PREFIX
+        )
+        objects = [each for page in found for each in page.get("Contents", ())]
+        return sum(
+            each["StorageClass"] == "STANDARD" and (each["Size"] > 0 or each["Key"][-1] != "/")
+            for each in objects
+        )
 
     def evidence(
         self,
@@ -129,6 +146,8 @@ class Witness:
             told=frozenset(self.told),
             reported=reported,
             outages=outages,
+            dropped=dict(self._dropped()),
+            blocked=frozenset(record.subject for record in listed(wiring.stores().blocked, Work)),
             tasks_died=tasks_died,
         )
 
@@ -152,6 +171,13 @@ class Witness:
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
             for each in page.get("Contents", ()):
                 yield StoredObject(each["Key"], each["LastModified"].astimezone(UTC))
+
+    def _dropped(self) -> Iterator[tuple[str, str]]:
+        """Without a console's folders."""
+        files = S3Files(self.s3, names.DICOM_BUCKET)
+        for each in files.list(DROPBOX_PREFIX):
+            if each.size or not each.key.endswith("/"):
+                yield each.key, digest(each)
 
     def _imported(self) -> Iterator[str]:
         for each in self._objects(names.RESULTS_BUCKET):

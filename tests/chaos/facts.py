@@ -1,7 +1,7 @@
 """What there is to see after a run, as values: in the records, in S3, and in HealthImaging."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -74,7 +74,9 @@ class Evidence:
     its result files call imported; ``digests`` are those of all objects, also of some that were
     deleted since, by the keys that they were stored under first; ``uploads`` the keys of multipart
     uploads that are open; ``reported`` the keys that reconciliation reported as unaccounted;
-    ``outages`` say when which objects could not be read.
+    ``outages`` say when which objects could not be read; ``dropped`` are the digests, as logs and
+    records have them, of what lies in the dropbox, by key; ``blocked`` the subjects of all records
+    of blocked work.
     """
 
     sent: Mapping[Content, Sent]
@@ -91,6 +93,8 @@ class Evidence:
     reported: frozenset[str]
     told: frozenset[Told]
     outages: Sequence[Outage] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    blocked: frozenset[str] = frozenset()
     tasks_died: int = 0
 
     def content(self, row: InstanceRecord) -> Content | None:
@@ -138,6 +142,7 @@ class Promise(StrEnum):
     MISCOUNTED = "batch whose counts are wrong"
     ORPHAN = "object that nobody accounts for"
     OPEN_UPLOAD = "multipart upload left open"
+    LEFT_IN_DROPBOX = "left in the dropbox, and named nowhere"
     NOT_RETRIED = "retry refused though nothing stands in its way"
     TASK_DIED = "receiver ended by itself"
 

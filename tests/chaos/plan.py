@@ -43,6 +43,7 @@ class Kind(StrEnum):
     JOBS_LONG = "long jobs"
     ANSWERS_LOST = "HealthImaging's answers lost"
     IMAGE_SETS_DELETED = "image sets deleted"
+    EXECUTIONS_STOPPED = "executions stopped"
     OBJECTS_ARCHIVED = "objects archived"
     OBJECTS_DENIED = "objects denied"
     RESULTS_DENIED = "results denied"

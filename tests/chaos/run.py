@@ -9,6 +9,7 @@ import random
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -19,12 +20,14 @@ from unittest.mock import patch
 from chalicelib import aws, wiring
 from chalicelib.events import announce
 from chalicelib.imports import lost
-from chalicelib.intake import dispatch
+from chalicelib.intake import admission, dispatch, stalled
 from chalicelib.operations import dead_letters, setup
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.reconcile import reconcile
 from chalicelib.operations.repeat import NothingToRepeat
 from chalicelib.operations.retry import retry_batch
+from chalicelib.stores import blocked
+from chalicelib.stores.blocked import Work
 
 from contract.errors import ProductError
 from contract.records import BatchRecord, BatchState
@@ -32,6 +35,7 @@ from local import names
 from local.cloud import Cloud, CloudOptions
 from tests.chaos.crashes import Crashes
 from tests.chaos.deeds import Archive
+from tests.chaos.droppers import Drop, Dropper
 from tests.chaos.evidence import Witness
 from tests.chaos.facts import Evidence
 from tests.chaos.fleet import Fleet
@@ -67,6 +71,8 @@ _LAMBDAS = {
 _LOOK_AGAIN_SECONDS = 3
 # What crashed holding a lock or a batch is given up after that long; on AWS after minutes.
 _GIVEN_UP = timedelta(seconds=20)
+# Between two tries of what is blocked, or of a stalled batch.
+_SOON = timedelta(seconds=3)
 # HealthImaging's list shows a job at once here.
 _LISTED = timedelta(seconds=2)
 _LOOK_SECONDS = 1.0
@@ -109,6 +115,7 @@ class Outcome:
     retries: Retries
     ledger: Ledger
     storm: Storm
+    drops: Mapping[Drop, int]
     settled: bool
 
 
@@ -116,7 +123,10 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
     """Raise no error for what the product does wrong: the evidence tells."""
     with ExitStack() as stack:
         enter = stack.enter_context
-        enter(patch.multiple(dispatch, _HOLD=_GIVEN_UP, _STALLED=_GIVEN_UP))
+        enter(patch.object(dispatch, "_HOLD", _GIVEN_UP))
+        enter(patch.object(stalled, "_UNASKED", _GIVEN_UP))
+        enter(patch.multiple(admission, _FIRST_INTERVAL=_SOON, _LONGEST_INTERVAL=_GIVEN_UP))
+        enter(patch.multiple(blocked, _FIRST_PAUSE=_SOON, _LONGEST=dict.fromkeys(Work, _SOON)))
         enter(patch.object(announce, "_HOLD", _GIVEN_UP))
         enter(patch.object(lost, "_LISTED", _LISTED))
         enter(in_haste())
@@ -138,7 +148,8 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         receiving = {"AWS_ENDPOINT_URL": receivers.url}
         fleet = enter(Fleet(lambda name: cloud.receiver(name, environment=receiving), _TASKS))
         storm, ledger = Storm(cloud, fleet, receivers, lambdas, crashes, archive), Ledger()
-        with _sending(seed, fleet, ledger):
+        drops: Counter[Drop] = Counter()
+        with _sending(seed, fleet, ledger), _dropping(seed, witness, ledger, archive, drops):
             storm.rage(plan(seed, seconds), seconds)
 
         def evidence() -> Evidence:
@@ -155,7 +166,7 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         )
         retries = _retry(before.batches.values()).beyond(early)
         settled = _settle(witness, say) and settled
-        return Outcome(before, evidence(), early, retries, ledger, storm, settled)
+        return Outcome(before, evidence(), early, retries, ledger, storm, drops, settled)
 
 
 @contextmanager
@@ -184,6 +195,23 @@ def _sending(seed: int, fleet: Fleet, ledger: Ledger) -> Iterator[None]:
             stop.set()
     for each in running:
         each.result()
+
+
+@contextmanager
+def _dropping(
+    seed: int, witness: Witness, ledger: Ledger, archive: Archive, drops: Counter[Drop]
+) -> Iterator[None]:
+    """Somebody drops files while the block is run."""
+    stop = threading.Event()
+    chance = random.Random(f"{seed}/dropper")
+    dropper = Dropper(witness.s3, ledger, archive, chance, stop, drops)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(dropper.run)
+        try:
+            yield
+        finally:
+            stop.set()
+    running.result()
 
 
 def _settle(witness: Witness, say: Callable[[str], None]) -> bool:

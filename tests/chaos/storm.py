@@ -13,7 +13,7 @@ from local.cloud import Cloud
 from local.healthimaging import EmulatorOptions, QuotaProfile
 from local.roads import RELIABLE, EventFaults
 from tests.chaos.crashes import Crashes
-from tests.chaos.deeds import Archive, delete_image_sets
+from tests.chaos.deeds import Archive, delete_image_sets, stop_executions
 from tests.chaos.fleet import Fleet
 from tests.chaos.outages import Outages
 from tests.chaos.plan import STALLS, Fault, Kind
@@ -116,6 +116,7 @@ class Storm:
     archive: Archive
     counts: Counter[Kind] = field(default_factory=Counter)
     deleted: int = 0
+    stopped: int = 0
     outages: Outages = field(default_factory=Outages)
     _active: dict[int, Fault] = field(default_factory=dict)
 
@@ -153,6 +154,8 @@ class Storm:
                 self.fleet.stall(number, fault.lot, whole=fault.kind is Kind.TASK_STALLED)
             case Kind.OBJECTS_ARCHIVED:
                 self.archive.fill(str(fault.lot))
+            case Kind.EXECUTIONS_STOPPED:
+                self.stopped += stop_executions(self.cloud.aws_url, str(fault.lot))
             case Kind.IMAGE_SETS_DELETED:
                 self.deleted += delete_image_sets(str(fault.lot))
         if options := jobs_in(fault):

@@ -26,6 +26,7 @@ def violations(evidence: Evidence) -> list[Violation]:
         *_batches(evidence),
         *_objects(evidence),
         *_uploads(evidence),
+        *_dropped(evidence),
         *([Violation(Promise.TASK_DIED, str(evidence.tasks_died))] if evidence.tasks_died else []),
     ]
 
@@ -73,6 +74,13 @@ def _name(content: Content, row: InstanceRecord, evidence: Evidence) -> str:
     batch = evidence.batches.get(row.batch_id)
     store = batch.datastore_id if batch else row.datastore_id
     return bytes_name(str(content.digest), store or "no data store")
+
+
+def _dropped(evidence: Evidence) -> Iterator[Violation]:
+    """What lies in the dropbox is archived, and named as blocked."""
+    for key, digest in evidence.dropped.items():
+        if digest not in evidence.blocked:
+            yield Violation(Promise.LEFT_IN_DROPBOX, repr(key))
 
 
 def _batches(evidence: Evidence) -> Iterator[Violation]:

@@ -14,9 +14,12 @@ from chalicelib.threads import in_threads
 from contract.errors import InvalidKey
 from contract.keys import (
     INSTANCES_PREFIX,
+    MANIFEST_SUFFIX,
     QUARANTINE_PREFIX,
     InstanceKey,
     batch_prefix,
+    key_digest,
+    parse_manifest_key,
     quarantine_key,
 )
 
@@ -43,6 +46,19 @@ def unlisted_key(key: str) -> str:
         return InstanceKey.parse(key).quarantined(_UNLISTED)
     except InvalidKey:  # whoever else may write to the bucket chose the name
         return quarantine_key(_UNLISTED, key.removeprefix(INSTANCES_PREFIX))
+
+
+def invalid_manifest_key(key: str) -> str:
+    """Where an object stands that was under a manifest's key, and is none of ours.
+
+    Others chose its name, if that is no batch's: then a digest of the key stands for it, so that
+    two of them never have one place.
+    """
+    try:
+        name = f"{parse_manifest_key(key)}{MANIFEST_SUFFIX}"
+    except InvalidKey:
+        name = key_digest(key)
+    return quarantine_key(INVALID_MANIFEST, name)
 
 
 def aside_of(files: Files, batch_id: str) -> list[str]:
@@ -92,7 +108,7 @@ def _move(files: Files, target: Callable[[str], str], more: Mapping[str, str], k
         # HEAD is denied, but a listing shows whether an earlier try has moved the object.
         if not any(each.key == key for each in files.list(key)):
             return True
-        _log.warning("object_not_moved", why=str(error))
+        _log.warning("object_not_moved", key_digest=key_digest(key), why=str(error))
         return False
     except ObjectChanged as error:  # a PUT that came late; the next try moves it
         raise ServiceUnavailable("an object was replaced while it was moved") from error

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import structlog
 
 from chalicelib.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.aside import INVALID_MANIFEST, NOT_LISTED, move_all, unlisted_key
+from chalicelib.imports.aside import NOT_LISTED, invalid_manifest_key, move_all, unlisted_key
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.listing import Rebuilt, instance_key, rebuilt
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidKey, InvalidManifest
-from contract.keys import MANIFESTS_PREFIX, batch_prefix, quarantine_key
+from contract.keys import batch_prefix
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, InstanceRecord, InstanceState
 
@@ -118,7 +118,7 @@ def restore_manifest(
     except ObjectMissing:
         pass  # nothing to put aside: it is written below
     except (InvalidManifest, ObjectUnavailable) as error:
-        target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
+        target = invalid_manifest_key(key)
         with suppress(ObjectMissing, ObjectChanged):  # what stands there then is kept
             objects.move(execution.bucket, key, target, {"reason": str(error)})
     except (InvalidKey, ObjectDenied):

@@ -19,7 +19,7 @@ from chalicelib.errors import (
     ObjectUnavailable,
     ServiceUnavailable,
 )
-from chalicelib.imports.aside import INVALID_MANIFEST, failed_key
+from chalicelib.imports.aside import failed_key, invalid_manifest_key
 from chalicelib.imports.rows import closed_batch, instance_rows
 from chalicelib.logs import describe, manifest_named
 from chalicelib.stores import Stores
@@ -35,7 +35,6 @@ from contract.keys import (
     MANIFESTS_PREFIX,
     InstanceKey,
     parse_manifest_key,
-    quarantine_key,
 )
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
@@ -283,7 +282,7 @@ def _take_drops(intake: Intake) -> None:
 
 
 def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductError) -> None:
-    target = quarantine_key(INVALID_MANIFEST, key.removeprefix(MANIFESTS_PREFIX))
+    target = invalid_manifest_key(key)
     # A second event for it, at the same time; or another object, which has its own event.
     with suppress(ObjectMissing, ObjectChanged):
         objects.move(bucket, key, target, {"reason": str(reason)})

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.aside import INVALID_MANIFEST
+from chalicelib.imports.aside import invalid_manifest_key
 from chalicelib.intake.trigger import close_batch
 from chalicelib.logs import describe
 from chalicelib.metrics import embedded
@@ -26,7 +26,7 @@ from chalicelib.stores.files import Files, StoredObject, has_manifest
 from chalicelib.stores.objects import read_manifest
 from contract.batch_states import ENDED, UNDER_WAY
 from contract.errors import InvalidKey, InvalidManifest
-from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key, quarantine_key
+from contract.keys import INSTANCES_PREFIX, InstanceKey, manifest_key
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 from contract.times import to_iso
 
@@ -211,7 +211,7 @@ class _Look:
         is_new = found.modified_at > self.older_than
         if is_new or self.work.stores.batches.get(batch_id) or has_manifest(batch_id, files):
             return Verdict.ACCOUNTED
-        invalid = quarantine_key(INVALID_MANIFEST, f"{batch_id}.json")
+        invalid = invalid_manifest_key(manifest_key(batch_id))
         if COPIED_FROM not in found.metadata or any(files.list(invalid)):
             return Verdict.NO_BATCH
         files.delete(str(key), found.etag)

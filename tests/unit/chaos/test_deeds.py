@@ -18,15 +18,6 @@ from tests.chaos.holdings import copies, service_jobs, unfinished
 from tests.chaos.weather import Endpoint
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "local")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", names.REGION)
-    with Endpoint("seed") as endpoint:
-        yield endpoint
-
-
 def test_some_instances_are_archived_and_all_of_them_are_restored_at_last(
     server: Endpoint,
 ) -> None:

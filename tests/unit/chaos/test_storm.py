@@ -17,6 +17,7 @@ SIGNALS = frozenset(
         Kind.JOB_EVENTS_UNRELIABLE,
         Kind.IMAGE_SETS_DELETED,
         Kind.OBJECTS_ARCHIVED,
+        Kind.EXECUTIONS_STOPPED,
     }
 )
 

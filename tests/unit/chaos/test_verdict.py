@@ -204,6 +204,12 @@ def test_an_open_upload_is_found() -> None:
     assert found(run) == {Promise.OPEN_UPLOAD}
 
 
+def test_what_is_left_in_the_dropbox_is_named_as_blocked_or_found() -> None:
+    run = replace(a_good_run(), dropped={"dropbox/a": "digest"})
+    assert found(run) == {Promise.LEFT_IN_DROPBOX}
+    assert found(replace(run, blocked=frozenset({"digest"}))) == set()
+
+
 def test_a_receiver_that_ended_by_itself_is_found() -> None:
     assert found(replace(a_good_run(), tasks_died=1)) == {Promise.TASK_DIED}
 
