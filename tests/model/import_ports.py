@@ -98,6 +98,8 @@ class Calls:
         files: Any = _Port(real.files, self)
         results: Any = _Port(real.results, self)
         service: Any = _Port(real.service, self)
+        # What is blocked is no part of the model: each try is made as if it were the first.
+        stores["blocked"] = real.stores.blocked
         return ImportContext(Stores(**stores), files, results, service, real.settings, self._now)
 
     def operations(self) -> Operations:
