@@ -14,7 +14,7 @@ from tests.chaos.weather import drawn
 
 _ARCHIVED, _RESTORED = "GLACIER", "STANDARD"
 _ARCHIVED_SHARE, _RESTORED_SHARE, _DELETED_SHARE = 0.15, 0.5, 0.15
-_STOPPED_SHARE = 0.5
+_STOPPED_SHARE = 0.9
 
 
 class Archive:

@@ -172,12 +172,12 @@ class Witness:
             for each in page.get("Contents", ()):
                 yield StoredObject(each["Key"], each["LastModified"].astimezone(UTC))
 
-    def _dropped(self) -> Iterator[tuple[str, str]]:
+    def _dropped(self) -> Iterator[tuple[str, tuple[str, Checksum]]]:
         """Without a console's folders."""
         files = S3Files(self.s3, names.DICOM_BUCKET)
         for each in files.list(DROPBOX_PREFIX):
             if each.size or not each.key.endswith("/"):
-                yield each.key, digest(each)
+                yield each.key, (digest(each), object_digest(each.key))
 
     def _imported(self) -> Iterator[str]:
         for each in self._objects(names.RESULTS_BUCKET):

@@ -74,9 +74,9 @@ class Evidence:
     its result files call imported; ``digests`` are those of all objects, also of some that were
     deleted since, by the keys that they were stored under first; ``uploads`` the keys of multipart
     uploads that are open; ``reported`` the keys that reconciliation reported as unaccounted;
-    ``outages`` say when which objects could not be read; ``dropped`` are the digests, as logs and
-    records have them, of what lies in the dropbox, by key; ``blocked`` the subjects of all records
-    of blocked work.
+    ``outages`` say when which objects could not be read; ``dropped`` are, by key, the
+    digests of what lies in the dropbox, as records name it, and of its bytes; ``blocked`` the
+    subjects of all records of blocked work.
     """
 
     sent: Mapping[Content, Sent]
@@ -93,7 +93,7 @@ class Evidence:
     reported: frozenset[str]
     told: frozenset[Told]
     outages: Sequence[Outage] = ()
-    dropped: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, tuple[str, Checksum]] = field(default_factory=dict)
     blocked: frozenset[str] = frozenset()
     tasks_died: int = 0
 

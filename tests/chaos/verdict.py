@@ -46,10 +46,14 @@ def unretried(refused: Mapping[str, str]) -> list[Violation]:
 
 
 def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
-    """Each content has a row; or was imported, and deleted in HealthImaging: a row may go on."""
+    """Each content has a row; or was imported, and deleted in HealthImaging: a row may go on.
+
+    What lies in the dropbox is not lost.
+    """
     told = evidence.rows_by_content().keys() | {each.content for each in evidence.copies}
+    dropped = {digest for _, digest in evidence.dropped.values()}
     for content, sent in evidence.sent.items():
-        if sent.acknowledged and content not in told:
+        if sent.acknowledged and content not in told and content.digest not in dropped:
             detail = f"({sent.acknowledged} times acknowledged) {content.digest}"
             yield Violation(Promise.LOST, content.instance, detail)
 
@@ -78,8 +82,8 @@ def _name(content: Content, row: InstanceRecord, evidence: Evidence) -> str:
 
 def _dropped(evidence: Evidence) -> Iterator[Violation]:
     """What lies in the dropbox is archived, and named as blocked."""
-    for key, digest in evidence.dropped.items():
-        if digest not in evidence.blocked:
+    for key, (subject, _) in evidence.dropped.items():
+        if subject not in evidence.blocked:
             yield Violation(Promise.LEFT_IN_DROPBOX, repr(key))
 
 

@@ -150,11 +150,11 @@ def _archived(cloud: Cloud, key: str, body: bytes) -> None:
 
 
 def _until_it_is_restored(cloud: Cloud, function: str, key: str, body: bytes) -> None:
-    """The function is blocked by an object, and a minute later no more."""
+    """The function is blocked by an object, and no more when its next try is due."""
     _archived(cloud, key, body)
     cloud.invoke(function, SCHEDULED)
     cloud.put(key, body)
-    cloud.now += timedelta(minutes=2)
+    cloud.now += timedelta(minutes=3)
     cloud.invoke(function, SCHEDULED)
 
 

@@ -151,6 +151,12 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
     """Copy, commit, delete."""
     files = box.files
     done, fresh = _committed(group, box, run)
+    listed = _listed(batch_id, files)
+    if listed is not None:
+        # An earlier try has made the batch of these very objects. What it could not copy becomes a
+        # batch of its own, once the others are gone: a copy here would be in no manifest.
+        done |= {each.source.key for each in fresh if str(each.key(batch_id)) in listed}
+        fresh = []
     copies = in_threads(
         lambda each: run.attempt_once(digest(each.source), lambda: _copy(each, batch_id, files)),
         fresh,
@@ -159,8 +165,8 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
     if entries:
         manifest = group_manifest(group, entries.values())
         files.create(manifest_key(batch_id), manifest.to_json())
-        # Ours, or that of an earlier try, which may have missed an object.
-        listed = _listed(batch_id, files)
+        # Ours, or that of another invocation, which may have missed an object.
+        listed = _listed(batch_id, files) or frozenset()
         done |= {key for key, entry in entries.items() if entry.key in listed}
     imported = [each.source for each in group if each.source.key in done]
     in_threads(
@@ -180,9 +186,13 @@ def _delete(source: StoredObject, files: Files, run: Isolation) -> None:
     run.succeeded(digest(source))
 
 
-def _listed(batch_id: str, files: Files) -> set[str]:
-    body = files.read(manifest_key(batch_id), MAX_MANIFEST_BYTES)
-    return {each.key for each in Manifest.from_json(body).instances}
+def _listed(batch_id: str, files: Files) -> frozenset[str] | None:
+    """The keys that the batch's manifest lists; None if it has none."""
+    try:
+        body = files.read(manifest_key(batch_id), MAX_MANIFEST_BYTES)
+    except ObjectMissing:
+        return None
+    return frozenset(each.key for each in Manifest.from_json(body).instances)
 
 
 def _committed(

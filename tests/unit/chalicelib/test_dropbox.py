@@ -533,3 +533,18 @@ def test_a_key_like_a_folders_that_has_bytes_is_imported_and_a_folder_is_left_al
     collect(cloud.box())
     assert len(cloud.manifests()) == 1
     assert cloud.keys("dropbox/") == ["dropbox/MR/"]
+
+
+def test_what_a_try_could_not_copy_is_never_copied_behind_its_manifest() -> None:
+    """The batch may be imported by then: the copy would be in no manifest."""
+    cloud = Cloud()
+    cloud.drop(a=a_file("1.2.3.1"), b=a_file("1.2.3.2"))
+    files = files_of(cloud.stores)
+    faults = {("copy", "dropbox/b"): DENIED, ("delete", "dropbox/a"): DENIED}
+    collect(cloud.box(Faulty(files, faults)))
+    for minute in range(1, 4):
+        collect(cloud.box(now=lambda minute=minute: NOW + minute * MINUTE))
+    assert cloud.keys("dropbox/") == []
+    listed = [each.key for one in cloud.manifests() for each in one.instances]
+    assert cloud.keys("instances/") == sorted(listed)
+    assert len(listed) == 2

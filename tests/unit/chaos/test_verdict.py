@@ -13,6 +13,7 @@ from tests.chaos.verdict import late_objects, unretried, violations
 from tests.unit.chaos.runs import (
     AGAIN,
     BATCH,
+    DIGEST,
     FAILED,
     IMPORTED,
     NOW,
@@ -205,7 +206,7 @@ def test_an_open_upload_is_found() -> None:
 
 
 def test_what_is_left_in_the_dropbox_is_named_as_blocked_or_found() -> None:
-    run = replace(a_good_run(), dropped={"dropbox/a": "digest"})
+    run = replace(a_good_run(), dropped={"dropbox/a": ("digest", DIGEST)})
     assert found(run) == {Promise.LEFT_IN_DROPBOX}
     assert found(replace(run, blocked=frozenset({"digest"}))) == set()
 
