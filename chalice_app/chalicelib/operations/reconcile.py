@@ -15,7 +15,12 @@ from typing import Any
 
 import structlog
 
-from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
+from chalicelib.errors import (
+    ObjectDenied,
+    ObjectMissing,
+    ObjectUnavailable,
+    ServiceUnavailable,
+)
 from chalicelib.imports.aside import invalid_manifest_key
 from chalicelib.intake.trigger import close_batch
 from chalicelib.logs import describe
@@ -35,6 +40,8 @@ CURSOR_KEY = "reports/reconciliation/cursor.json"
 MAX_LISTED = 10_000
 _PAGE = 1_000
 _MAX_CURSOR_BYTES = 4_096
+# So many batches without an answer from AWS are its own trouble; more are an outage.
+_MOST_UNANSWERED = 10
 _WAITING = (BatchState.CLOSED, *UNDER_WAY)
 _log = structlog.get_logger()
 Json = dict[str, Any]
@@ -150,48 +157,60 @@ def _examine(page: list[StoredObject], work: Reconciliation, report: Report) -> 
     keys = {each.key: _instance_key(each.key) for each in page}
     known = [key for key in keys.values() if key is not None]
     rows = work.stores.instances.of_instances(key.instance for key in known)
-    batches = {batch_id: _batch(batch_id, work) for batch_id in {key.batch_id for key in known}}
-    look = _Look(work, report.older_than, {})
+    look = _Look(work, report.older_than)
     for text, key in keys.items():
         verdict = Verdict.STRANGE_KEY
         if key is not None:
-            verdict = _verdict(key, batches[key.batch_id], rows.get(key.instance, ()), look)
+            verdict = look.at(key, rows.get(key.instance, ()))
         report.verdicts[verdict] += 1
         known_or_gone = verdict in (Verdict.ACCOUNTED, Verdict.LEFTOVER)
         if not known_or_gone and len(report.listed) < MAX_LISTED:
             report.listed.append((text, verdict))
 
 
-def _verdict(
-    key: InstanceKey,
-    batch: "BatchRecord | _Unknown | None",
-    rows: Sequence[InstanceRecord],
-    look: "_Look",
-) -> Verdict:
-    """What an object is; UNKNOWN where that cannot be told now: its neighbours are examined."""
-    if isinstance(batch, _Unknown):
-        return Verdict.UNKNOWN
-    try:
-        return look.again(key, judge(key, batch, rows))
-    except Exception as error:  # noqa: BLE001 - the report names the object
-        _log.warning("object_not_examined", batch_id=key.batch_id, **describe(error))
-        return Verdict.UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """A batch of which nobody can say now whether it has a record or a manifest."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The second look at an object; ``manifests`` are the keys that those read so far list."""
+    """A page's objects, and what is read of their batches, each once.
+
+    ``manifests`` are the keys that those read so far list; ``unanswered`` the batches about which
+    AWS gave no answer.
+    """
 
     work: Reconciliation
     older_than: datetime
-    manifests: dict[str, frozenset[str]]
+    batches: dict[str, BatchRecord | Exception | None] = field(default_factory=dict)
+    manifests: dict[str, frozenset[str]] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)
 
-    def again(self, key: InstanceKey, verdict: Verdict) -> Verdict:
+    def at(self, key: InstanceKey, rows: Sequence[InstanceRecord]) -> Verdict:
+        """What an object is; UNKNOWN where that cannot be told now: the others are examined.
+
+        Raises ServiceUnavailable in an outage, which would last longer than the invocation.
+        """
+        try:
+            return self._again(key, judge(key, self._batch(key.batch_id), rows))
+        except Exception as error:
+            _log.warning("object_not_examined", batch_id=key.batch_id, **describe(error))
+            if isinstance(error, ServiceUnavailable):
+                self.unanswered.add(key.batch_id)
+            if len(self.unanswered) > _MOST_UNANSWERED:
+                raise
+            return Verdict.UNKNOWN
+
+    def _batch(self, batch_id: str) -> BatchRecord | None:
+        """Read once: where that fails, each of the batch's objects meets the same error."""
+        if batch_id not in self.batches:
+            try:
+                self.batches[batch_id] = _batch(batch_id, self.work)
+            except Exception as error:  # noqa: BLE001 - raised below
+                self.batches[batch_id] = error
+        found = self.batches[batch_id]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _again(self, key: InstanceKey, verdict: Verdict) -> Verdict:
+        """The second look at an object, where its batch's record and its rows do not decide."""
         if verdict is Verdict.NO_BATCH:
             return self._of_no_batch(key)
         if verdict is Verdict.SUPERSEDED:
@@ -232,17 +251,13 @@ def _listed(batch_id: str, work: Reconciliation) -> frozenset[str]:
     return frozenset(each.key for each in manifest.instances)
 
 
-def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | _Unknown | None:
+def _batch(batch_id: str, work: Reconciliation) -> BatchRecord | None:
     """The batch's record, which is made now if its manifest's event was lost."""
-    try:
-        batch = work.stores.batches.get(batch_id)
-        if batch is None and has_manifest(batch_id, work.files):
-            key = manifest_key(batch_id)
-            bucket, default = work.files.bucket, work.default_datastore
-            return close_batch(bucket, key, work.stores, default, work.now())
-    except Exception as error:  # noqa: BLE001 - the report names its objects
-        _log.warning("batch_not_examined", batch_id=batch_id, **describe(error))
-        return _Unknown()
+    batch = work.stores.batches.get(batch_id)
+    if batch is None and has_manifest(batch_id, work.files):
+        key = manifest_key(batch_id)
+        bucket, default = work.files.bucket, work.default_datastore
+        return close_batch(bucket, key, work.stores, default, work.now())
     return batch
 
 
@@ -259,7 +274,7 @@ def _cursor(results: Files) -> str:
         document = json.loads(results.read(CURSOR_KEY, _MAX_CURSOR_BYTES))
         return str(document["after"])
     except ObjectMissing:
-        pass  # the first walk
+        return ""  # the first walk
     except (
         ObjectDenied,
         ObjectUnavailable,
@@ -269,7 +284,7 @@ def _cursor(results: Files) -> str:
         RecursionError,
     ) as error:
         _log.warning("cursor_not_read", **describe(error))
-    return ""
+        return ""
 
 
 def _write(report: Report, results: Files) -> None:

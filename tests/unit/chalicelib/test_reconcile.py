@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chalicelib.errors import ServiceUnavailable
 from chalicelib.operations.reconcile import (
     CURSOR_KEY,
     MAX_LISTED,
@@ -243,3 +244,74 @@ def test_copies_whose_manifest_is_none_may_be_the_only_ones(body: bytes) -> None
     files_of(stores).put(manifest_key(BATCH), body)
     assert findings(stores) == [(KEY, "no-batch")]
     assert (BUCKET, KEY) in stores.objects.bodies
+
+
+ODD_BATCHES = [f"20261123T0900{number:02}Z-0001020304050607" for number in range(30)]
+
+
+def leftovers(stores: Stores, batch_ids: list[str]) -> list[str]:
+    """An object of each batch, of which there is neither record nor manifest."""
+    assert isinstance(stores.objects, MemoryObjects)
+    keys = [an_instance("1.2.3.1", batch_id).key for batch_id in batch_ids]
+    stores.objects.bodies |= {(BUCKET, key): b"x" for key in keys}
+    return keys
+
+
+@pytest.mark.parametrize("denied", ["its object", "its batch's manifest"])
+def test_what_s3_denies_is_listed_and_its_neighbours_are_examined(denied: str) -> None:
+    stores = memory_stores()
+    assert isinstance(stores.objects, MemoryObjects)
+    bad, good = leftovers(stores, ODD_BATCHES[:2])
+    stores.objects.metadata[BUCKET, good] = {COPIED_FROM: "x"}
+    key = bad if denied == "its object" else manifest_key(ODD_BATCHES[0])
+    stores.objects.denied.add((BUCKET, key))
+    report = reconcile(a_reconciliation(stores))
+    assert report.listed == [(bad, Verdict.UNKNOWN)]
+    assert report.verdicts == {Verdict.UNKNOWN: 1, Verdict.LEFTOVER: 1}
+
+
+def test_a_batch_that_cannot_be_read_is_asked_about_once_for_all_its_objects() -> None:
+    stores = memory_stores()
+    assert isinstance(stores.objects, MemoryObjects)
+    asked = []
+
+    class Denied(MemoryFiles):
+        def head(self, key: str) -> StoredObject:
+            asked.append(key)
+            raise KeyError("a bug")
+
+    for number in range(5):
+        stores.objects.bodies[BUCKET, an_instance(f"1.2.3.{number}", ODD_BATCHES[0]).key] = b"x"
+    files = Denied(stores.objects, BUCKET)
+    report = reconcile(replace(a_reconciliation(stores), files=files))
+    assert report.verdicts == {Verdict.UNKNOWN: 5}
+    assert asked == [manifest_key(ODD_BATCHES[0])]
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_what_aws_never_answers_stops_nobody_and_an_outage_ends_the_walk(count: int) -> None:
+    stores = memory_stores()
+    assert isinstance(stores.objects, MemoryObjects)
+    keys = leftovers(stores, ODD_BATCHES[:count])
+    asked = []
+
+    class Away(MemoryFiles):
+        def head(self, key: str) -> StoredObject:
+            asked.append(key)
+            raise ServiceUnavailable("HeadObject failed")
+
+    work = replace(a_reconciliation(stores), files=Away(stores.objects, BUCKET))
+    if count == 3:
+        assert reconcile(work).listed == [(key, Verdict.UNKNOWN) for key in keys]
+    else:
+        with pytest.raises(ServiceUnavailable):
+            reconcile(work)
+        assert len(asked) < 15
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b"x" * 5_000])
+def test_a_cursor_that_is_none_of_ours_begins_the_walk_anew(body: bytes) -> None:
+    stores = a_stored_batch(None, None)
+    assert isinstance(stores.objects, MemoryObjects)
+    stores.objects.bodies[RESULTS, CURSOR_KEY] = body
+    assert reconcile(a_reconciliation(stores)).verdicts.total() == 1
