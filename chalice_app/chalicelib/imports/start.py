@@ -10,6 +10,7 @@ from chalicelib.errors import (
     ImportThrottled,
     ServiceUnavailable,
 )
+from chalicelib.imports.aside import bring_back
 from chalicelib.imports.claims import Claimant
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution, job_state
@@ -61,6 +62,9 @@ def start_import(execution: Execution, context: ImportContext) -> dict[str, Any]
     datastore_id = target(batch, settings, manifest)
     request = import_request(manifest, datastore_id, execution.bucket, settings)
     if job_id is None:
+        if batch.attempt:
+            # An execution before this one may have died while it recorded a failure.
+            bring_back(context.files, batch.batch_id, {each.key for each in manifest.instances})
         swept = sweep(manifest, _claimant(request, batch, context), context)
     else:
         swept = seen(manifest, context.files)  # its prefix is being read: nothing is moved

@@ -1,15 +1,21 @@
 """StartImportJob, CheckStatus and RecordFailure, with a crash around each write."""
 
+import json
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from chalicelib.imports.failure import record_failure
 from chalicelib.imports.healthimaging import ImportView
+from chalicelib.imports.sweep import MISSING
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryInstances, MemoryJobs
 from chalicelib.stores.memory_files import MemoryFiles
 
+from contract.batch_states import ENDED
 from contract.records import BatchState, Counts, InstanceState, JobStatus
-from tests.unit.chalicelib.builders import BATCH, FakeHealthImaging
+from tests.unit.chalicelib.builders import BATCH, BUCKET, EVENT, FakeHealthImaging, a_context
 from tests.unit.chalicelib.steps import (
     FOLDER,
     Crash,
@@ -87,3 +93,27 @@ def test_a_crash_around_any_write_does_not_lose_a_failure(
     assert batch is not None
     assert (job.job_status, batch.state) == (JobStatus.FAILED, BatchState.FAILED)
     assert states(stores) == [InstanceState.FAILED] * 2
+
+
+@pytest.mark.usefixtures("crash_once")
+def test_an_execution_that_dies_while_it_records_a_failure_leaves_the_next_one_all(
+    stores: Stores, service: FakeHealthImaging
+) -> None:
+    """Its objects may be in quarantine by then, and its rows FAILED."""
+    error = {"Error": "ObjectDenied", "Cause": json.dumps({"errorMessage": "GetObject: denied"})}
+    with suppress(Crash):
+        record_failure(EVENT | {"error": error}, a_context(stores, FakeHealthImaging()))
+    batches = stores.batches
+    assert isinstance(batches, MemoryBatches)
+    if batches.rows[BATCH].state in ENDED:
+        return
+    batches.rows[BATCH] = replace(batches.rows[BATCH], attempt=1)
+    survive(start, stores, service)
+    completed(stores, service)
+    survive(check, stores, service, 9)
+    job = stores.jobs.get("job1")
+    assert job is not None
+    assert job.counts == Counts(2, imported=1, failed=1)  # as the results say
+    for row in stores.instances.by_study("1.2"):
+        assert (BUCKET, row.key) in stores.objects.bodies  # type: ignore[attr-defined]
+        assert row.reason != MISSING
