@@ -11,6 +11,7 @@
     |   +-- ObjectTooLarge      it is larger than anything of ours
     |   +-- ObjectChanged       it is not the one that was read
     +-- ObjectDenied            S3 refuses an object that may be there
+    +-- JobUnfinished           a batch has ended, and the record of its job has not
     +-- ObjectsStay             a batch's objects are not (all) deleted after their retention
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportRunning           the job has not ended: what was asked for must wait
@@ -63,6 +64,10 @@ class ObjectDenied(ProductError):
 
     It may be there, and be read again once somebody has changed that.
     """
+
+
+class JobUnfinished(ProductError):
+    """A batch has ended and its job's record has not: an execution has to finish it first."""
 
 
 class ObjectsStay(ProductError):

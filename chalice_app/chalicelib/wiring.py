@@ -11,6 +11,7 @@ from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.events.announce import Announcer
 from chalicelib.events.bus import EventBridge
 from chalicelib.imports.context import ImportContext
+from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import HealthImaging
 from chalicelib.intake.adapters import SqsQueue, StateMachine, SystemClock
 from chalicelib.intake.dispatch import Desk, dispatch
@@ -98,7 +99,7 @@ def deadline(context: object) -> Deadline:
 def desk(until: Deadline = UNBOUNDED) -> Desk:
     """What one invocation dispatches imports with."""
     admission = settings(AdmissionSettings)
-    workflow = StateMachine(aws.stepfunctions(), admission.state_machine_arn)
+    workflow = _workflow()
     gate = DynamoGate(aws.dynamodb(), settings(TableSettings).batch_table)
     clock, holder = SystemClock(), uuid.uuid4().hex
     return Desk(stores().batches, gate, workflow, admission, clock, holder, until)
@@ -156,6 +157,9 @@ def announcer(until: Deadline = UNBOUNDED) -> Announcer:
         outbox=outbox(),
         files=_files(events.dicom_bucket),
         bus=EventBridge(aws.events(), events.event_bus),
+        start=lambda batch_id, attempt: _workflow().start(
+            Execution.of(batch_id, events.dicom_bucket), attempt
+        ),
         lock=DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "announcer"),
         metric_namespace=events.metric_namespace,
         quiet=timedelta(minutes=events.study_quiet_minutes),
@@ -163,6 +167,10 @@ def announcer(until: Deadline = UNBOUNDED) -> Announcer:
         holder=uuid.uuid4().hex,
         deadline=until,
     )
+
+
+def _workflow() -> StateMachine:
+    return StateMachine(aws.stepfunctions(), settings(AdmissionSettings).state_machine_arn)
 
 
 def retained(days: int) -> timedelta | None:

@@ -127,7 +127,7 @@ def run(seed: int, seconds: float, say: Callable[[str], None]) -> Outcome:
         enter(patch.object(stalled, "_UNASKED", _GIVEN_UP))
         enter(patch.multiple(admission, _FIRST_INTERVAL=_SOON, _LONGEST_INTERVAL=_GIVEN_UP))
         enter(patch.multiple(blocked, _FIRST_PAUSE=_SOON, _LONGEST=dict.fromkeys(Work, _SOON)))
-        enter(patch.object(announce, "_HOLD", _GIVEN_UP))
+        enter(patch.multiple(announce, _HOLD=_GIVEN_UP, _JOB_LAG=_GIVEN_UP))
         enter(patch.object(lost, "_LISTED", _LISTED))
         enter(in_haste())
         options = CloudOptions(

@@ -207,6 +207,18 @@ def an_end_that_cannot_be_announced(cloud: Cloud) -> None:
     cloud.invoke("announce_events", event)
 
 
+def an_end_whose_job_has_none(cloud: Cloud) -> None:
+    """The execution died between the two records."""
+    event = CASES["announce_events"][1](cloud)
+    batch = cloud.batches.get(A)
+    assert batch is not None
+    (job,) = cloud.jobs.get_many([batch.job_id or ""]).values()
+    key: Any = {"jobId": {"S": job.job_id}}
+    cloud.dynamodb.delete_item(TableName="DicomImportJobTable", Key=key)
+    cloud.jobs.create(replace(job, job_status=JobStatus.IN_PROGRESS))
+    cloud.invoke("announce_events", event)
+
+
 def _refused(*_: object) -> None:
     raise KeyError("a bug")
 
@@ -290,7 +302,7 @@ SCENARIOS: dict[str, list[Scenario]] = {
         _case("retry stalled"),
     ],
     "collect_dropbox": [dropped_objects, a_blocked_object],
-    "announce_events": [an_end_that_cannot_be_announced],
+    "announce_events": [an_end_that_cannot_be_announced, an_end_whose_job_has_none],
     "trigger_import": [a_blocked_manifest, a_blocked_drop_of_the_queues],
     "reconcile": [old_objects],
     "expire_objects": [

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import structlog
 
 from chalicelib.deadline import UNBOUNDED, Deadline
-from chalicelib.errors import ObjectDenied, ObjectUnavailable
+from chalicelib.errors import JobUnfinished, ObjectDenied, ObjectUnavailable
 from chalicelib.events.bus import Bus
 from chalicelib.events.facts import batch_events, quarantine_events, study_event
 from chalicelib.events.quiet import LookAgain, Quiet, decide, ended_at
@@ -31,7 +31,7 @@ from chalicelib.stores.outbox import Due, Outbox, event_key
 from chalicelib.threads import in_threads
 from contract.errors import InvalidManifest
 from contract.keys import batch_prefix, manifest_key
-from contract.records import BatchRecord, BatchState, JobRecord
+from contract.records import BatchRecord, BatchState
 
 # What is begun within this, and before the end of its invocation by what one of them may take.
 _WORK = timedelta(seconds=60)
@@ -45,12 +45,16 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Announcer:
-    """What announcing works with; ``holder`` is an invocation's own name."""
+    """What announcing works with; ``holder`` is an invocation's own name.
+
+    ``start`` sees that the execution of a batch with a number runs; False if it has ended.
+    """
 
     stores: Stores
     outbox: Outbox
     files: Files
     bus: Bus
+    start: Callable[[str, int], bool]
     lock: Lock
     quiet: timedelta
     now: Callable[[], datetime]
@@ -124,8 +128,10 @@ class _Round:
         if batch is None or not self._outbox.is_due(batch_id, Due.ANNOUNCE):
             return  # the index was late
         job = self._stores.jobs.get(batch.job_id) if batch.job_id else None
-        if job and self._is_early(job, batch):
-            return
+        if job and not job.job_status.ended:
+            if ended_at(batch) > self._began - _JOB_LAG:
+                return
+            self._finish_job(batch)
         studies = self._studies(batch)
         at = ended_at(batch)
         look_at = at + self._announcer.quiet
@@ -138,9 +144,18 @@ class _Round:
         self._outbox.done(batch_id, Due.ANNOUNCE, then, at)
         _log.info("batch_announced", batch_id=batch_id, events=len(events))
 
-    def _is_early(self, job: JobRecord, batch: BatchRecord) -> bool:
-        """Whether the job's record, which has the image sets, may still get its end."""
-        return not job.job_status.ended and ended_at(batch) > self._began - _JOB_LAG
+    def _finish_job(self, batch: BatchRecord) -> None:
+        """The execution died between the batch's end and its job's: another one finishes the job.
+
+        It asks HealthImaging, and starts nothing. If it dies as well, the next try starts the next
+        one. Raises JobUnfinished: the end is announced with the image sets, which the job has.
+        """
+        known = self._stores.blocked.get(Work.ANNOUNCEMENT, batch.batch_id)
+        latest = batch.attempt + (known.tries if known else 0)
+        start = self._announcer.start
+        if not start(batch.batch_id, latest):
+            start(batch.batch_id, latest + 1)
+        raise JobUnfinished("the batch has ended, and its job's record has not")
 
     def _studies(self, batch: BatchRecord) -> Set[str]:
         """By the batch's objects, where its manifest cannot be read."""

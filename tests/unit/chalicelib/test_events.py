@@ -24,6 +24,7 @@ from chalicelib.events.schemas import SCHEMAS
 from chalicelib.imports.aside import failed_key, unlisted_key
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.rows import import_request, new_job
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.lock import MemoryLock
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.memory_studies import MemoryStudies
@@ -209,6 +210,7 @@ class World:
         self.stores = memory_stores()
         self.bus, self.lock = Bus(), MemoryLock()
         self.now: datetime = NOW
+        self.started: set[tuple[str, int]] = set()
         self.keep(BATCH, event)
 
     def keep(self, batch_id: str, event: BatchEvent | None) -> None:
@@ -227,11 +229,17 @@ class World:
         before = len(self.bus.sent)
         assert announce(
             Announcer(
-                self.stores, outbox_of(self.stores), files_of(self.stores), self.bus,
+                self.stores, outbox_of(self.stores), files_of(self.stores), self.bus, self.start,
                 self.lock, QUIET, lambda: self.now, "me",
             )
         )  # fmt: skip
         return self.bus.kinds[before:]
+
+    def start(self, batch_id: str, attempt: int) -> bool:
+        """An execution dies at once; its name is taken from then on."""
+        is_new = (batch_id, attempt) not in self.started
+        self.started.add((batch_id, attempt))
+        return is_new
 
     def put(self, key: str) -> None:
         assert isinstance(self.stores.objects, MemoryObjects)
@@ -303,15 +311,25 @@ def test_a_study_whose_event_is_not_taken_is_still_quiet_later() -> None:
     assert world.announce(1) == [EventType.STUDY_QUIET]
 
 
-def test_a_batch_is_told_of_when_its_jobs_record_has_its_end_or_never_gets_it() -> None:
+def test_a_batch_is_told_of_when_its_jobs_record_has_its_end() -> None:
+    """Its execution died between the two: others are started until one has finished the job."""
     world = World()
     batch = world.stores.batches.get(BATCH)
     assert isinstance(world.stores.batches, MemoryBatches)
     assert batch is not None
-    world.stores.batches.rows[BATCH] = replace(batch, job_id="job1")
-    world.stores.jobs.create(replace(a_job(), job_status=JobStatus.IN_PROGRESS))
+    world.stores.batches.rows[BATCH] = replace(batch, job_id="job1", attempt=3)
+    running = replace(a_job(), job_status=JobStatus.IN_PROGRESS)
+    world.stores.jobs.create(running)
+    world.started = {(BATCH, attempt) for attempt in range(4)}
     assert world.announce() == []
-    assert world.announce(11) == [EventType.BATCH_IMPORTED]
+    assert (BATCH, 4) not in world.started
+    for minutes in (11, 2, 4):
+        assert world.announce(minutes) == []
+    assert {(BATCH, 4), (BATCH, 5), (BATCH, 6)} <= world.started
+    assert world.stores.blocked.get(Work.ANNOUNCEMENT, BATCH) is not None
+    world.stores.jobs.put(replace(running, job_status=JobStatus.COMPLETED))
+    assert world.announce(60) == [EventType.BATCH_IMPORTED, EventType.STUDY_QUIET]
+    assert world.stores.blocked.get(Work.ANNOUNCEMENT, BATCH) is None
 
 
 @pytest.mark.parametrize("spoilt", ["damaged", "denied"])
@@ -367,7 +385,7 @@ def test_two_invocations_do_not_announce_beside_each_other() -> None:
     world = World()
     assert world.lock.take("another", NOW, NOW + timedelta(minutes=1))
     announcer = Announcer(
-        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus,
+        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus, world.start,
         world.lock, QUIET, lambda: NOW, "me",
     )  # fmt: skip
     assert not announce(announcer)
@@ -379,7 +397,7 @@ def test_announcing_stops_in_time_and_goes_on_with_the_next_call() -> None:
     world.keep(NEWER_BATCH, BatchEvent.FAILED)
     times = iter([NOW, NOW, NOW + timedelta(seconds=61)])
     announcer = Announcer(
-        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus,
+        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus, world.start,
         world.lock, QUIET, lambda: next(times), "me",
     )  # fmt: skip
     announce(announcer)
@@ -392,7 +410,7 @@ def test_announcing_ends_before_its_invocation_does() -> None:
     world = World()
     world.keep(NEWER_BATCH, BatchEvent.FAILED)
     announcer = Announcer(
-        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus,
+        world.stores, outbox_of(world.stores), files_of(world.stores), world.bus, world.start,
         world.lock, QUIET, lambda: NOW, "me", Deadline(NOW + timedelta(seconds=50)),
     )  # fmt: skip
     assert announce(announcer)

@@ -180,6 +180,7 @@ class World:
     def _announcer(self, holder: str) -> Announcer:
         return Announcer(
             self.stores, outbox_of(self.stores), files_of(self.stores), EventBridge(self.bus, "b"),
+            lambda batch_id, attempt: self.start(Execution.of(batch_id, BUCKET), attempt),
             self.announcer_lock, timedelta(minutes=15), self.clock, holder,
         )  # fmt: skip
 
