@@ -16,6 +16,7 @@
     +-- ImportThrottled         429: retried by the state machine
     +-- ImportRunning           the job has not ended: what was asked for must wait
     +-- ImportQuotaExceeded     402, too many jobs at once: retried
+    +-- RowUnreadable           an item of a table is not what the product writes
     +-- ServiceUnavailable      5xx, a dropped connection: retried
     +-- ResultsNotReady         the job is done, its result files are not there yet: retried
     +-- ResultsNotUnderstood    the result files are of a form nobody knows: nothing is recorded
@@ -84,6 +85,10 @@ class ImportQuotaExceeded(ProductError):
 
 class ImportRunning(ProductError):
     """A batch's import job has not ended, so that nothing of the batch may be imported again."""
+
+
+class RowUnreadable(ProductError):
+    """An item of a table is not what the product writes: somebody else has changed it."""
 
 
 class ServiceUnavailable(ProductError):

@@ -3,13 +3,18 @@
 AWS Lambda ships whatever is printed; one JSON object a line is what CloudWatch can query.
 """
 
+import hashlib
 import logging
+import re
 
 import structlog
 
 from chalicelib.settings import LogSettings
 from contract.errors import InvalidKey
 from contract.keys import key_digest, parse_manifest_key
+
+# Batch ids, digests, and the keys of events.
+_PLAIN = re.compile(r"[0-9A-Za-z:-]+", re.ASCII)
 
 
 def configure(settings: LogSettings) -> None:
@@ -30,6 +35,16 @@ def configure(settings: LogSettings) -> None:
             logging.getLevelNamesMapping()[settings.log_level]
         ),
     )
+
+
+def named(subject: str) -> str:
+    """A subject as a log line may have it: itself if it is an id or a digest, else its SHA-256.
+
+    A study's subject is its UID, which no log may have.
+    """
+    if _PLAIN.fullmatch(subject):
+        return subject
+    return hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def describe(error: BaseException) -> dict[str, str]:

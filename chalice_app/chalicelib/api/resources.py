@@ -31,7 +31,7 @@ from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import last_request
 from chalicelib.operations.retry import retry_batch as retry
 from chalicelib.stores import Stores
-from chalicelib.stores.blocked import listed, of_batch
+from chalicelib.stores.blocked import names, of_batch
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidManifest
 from contract.keys import manifest_key
@@ -125,16 +125,18 @@ def get_batch(stores: Stores, journal: Journal, batch_id: str) -> Json:
 
 
 def list_blocked(stores: Stores, query: Query) -> Json:
-    """``GET /blocked``: ``{"blocked": [...], "nextCursor"?}``, by work, the next try first.
+    """``GET /blocked``: ``{"blocked": [...], "nextCursor"?}``, by work and subject.
 
     Raises BadParameter.
     """
-    limit, first = parameters.limit(query), parameters.offset(query)
-    following = first + limit
-    found = listed(stores.blocked, parameters.works(query))
-    records = list(islice(found, first, following + 1))
-    answer = {"blocked": [blocked_view(record) for record in records[:limit]]}
-    return _with_cursor(answer, following if len(records) > limit else None)
+    limit, cursor = parameters.limit(query), parameters.key_cursor(query)
+    keys = {":".join(name): name for name in names(stores.blocked, parameters.works(query))}
+    behind = sorted(key for key in keys if cursor is None or key > cursor)
+    shown, rest = behind[:limit], behind[limit:]
+    found = stores.blocked.get_many([keys[key] for key in shown])
+    records = sorted(found, key=lambda record: (record.work, record.subject))
+    answer = {"blocked": [blocked_view(record) for record in records]}
+    return _with_cursor(answer, _opaque(shown[-1]) if rest else None)
 
 
 def retry_batch(operations: Operations, batch_id: str, body: bytes) -> Json:

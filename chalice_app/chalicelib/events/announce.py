@@ -40,6 +40,8 @@ _ONE_TAKES = timedelta(seconds=55)
 _HOLD = timedelta(seconds=150)
 # A job's record follows its batch's at once, or after a crash with the state machine's retry.
 _JOB_LAG = timedelta(minutes=10)
+# Of executions that have ended, before the one that runs or is started.
+_MOST_NUMBERS = 10
 _log = structlog.get_logger()
 
 
@@ -92,7 +94,6 @@ class _Round:
 
     def work(self) -> None:
         """Batches before the studies that their end may bring up."""
-        self._tell_blocked()
         due, until = self._outbox.due, self._began
         is_all = (
             self._each(due(Due.ANNOUNCE, until), self._announce_batch)
@@ -101,6 +102,7 @@ class _Round:
         )
         if is_all:
             self._run.forget_others()
+        self._tell_blocked()
         self._run.finish()
 
     def _tell_blocked(self) -> None:
@@ -152,9 +154,9 @@ class _Round:
         """
         known = self._stores.blocked.get(Work.ANNOUNCEMENT, batch.batch_id)
         latest = batch.attempt + (known.tries if known else 0)
-        start = self._announcer.start
-        if not start(batch.batch_id, latest):
-            start(batch.batch_id, latest + 1)
+        for number in range(latest, latest + _MOST_NUMBERS):
+            if self._announcer.start(batch.batch_id, number):
+                break
         raise JobUnfinished("the batch has ended, and its job's record has not")
 
     def _studies(self, batch: BatchRecord) -> Set[str]:

@@ -15,7 +15,13 @@ import structlog
 from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.imports.execution import Execution
 from chalicelib.intake.admission import Pace, Slots, choose, last_start, remembered
-from chalicelib.intake.stalled import Workflow, find_dead, start_again, to_start_again
+from chalicelib.intake.stalled import (
+    Workflow,
+    find_dead,
+    readable,
+    start_again,
+    to_start_again,
+)
 from chalicelib.metrics import embedded
 from chalicelib.settings import AdmissionSettings
 from chalicelib.stores.batches import BatchLine, BatchStore, line_of
@@ -179,7 +185,7 @@ class _Shift:
     def _start(self, line: BatchLine, gate: Gate, now: datetime) -> None:
         """Take the pace's turn, admit, start: a crash in between costs a turn and no batch."""
         del self._waiting[line.batch_id]
-        batch = self._desk.batches.get(line.batch_id)
+        batch = readable(self._desk.batches, line.batch_id)
         if batch is None or batch.state is not BatchState.CLOSED:
             return  # the index was late: it has been admitted before
         if not self._take_turn(line, gate, now):

@@ -153,12 +153,12 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
     done, fresh = _committed(group, box, run)
     listed = _listed(batch_id, files)
     if listed is not None:
-        # An earlier try has made the batch of these very objects. What it could not copy becomes a
-        # batch of its own, once the others are gone: a copy here would be in no manifest.
+        # An earlier try has made the batch of these very objects; a manifest is never changed.
+        # What that try could not copy becomes a batch of its own once the others are deleted.
         done |= {each.source.key for each in fresh if str(each.key(batch_id)) in listed}
         fresh = []
     copies = in_threads(
-        lambda each: run.attempt_once(digest(each.source), lambda: _copy(each, batch_id, files)),
+        lambda each: run.attempt(digest(each.source), lambda: _copy(each, batch_id, files)),
         fresh,
     )
     entries = {each.source.key: entry for each, entry in zip(fresh, copies, strict=True) if entry}
@@ -170,7 +170,7 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
         done |= {key for key, entry in entries.items() if entry.key in listed}
     imported = [each.source for each in group if each.source.key in done]
     in_threads(
-        lambda source: run.attempt_once(digest(source), lambda: _delete(source, files, run)),
+        lambda source: run.attempt(digest(source), lambda: _delete(source, files, run)),
         imported,
     )
     run.succeeded(batch_id)
@@ -198,15 +198,17 @@ def _listed(batch_id: str, files: Files) -> frozenset[str] | None:
 def _committed(
     group: Sequence[Dropped], box: Dropbox, run: Isolation
 ) -> tuple[set[str], list[Dropped]]:
-    """The keys of those that a try copied that died before it could delete them; and the others.
+    """The keys of those that an earlier try copied and could not delete; and the other objects.
 
-    One whose copy may not be read is neither, and blocked.
+    An object whose copy S3 denies is blocked, and in neither: nobody can say what it is.
     """
     rows = box.instances.of_instances(each.instance for each in group)
 
     def is_copied(each: Dropped) -> bool | None:
-        places = [row.key for row in rows.get(each.instance, ())]
-        return run.attempt_once(
+        # A copy of this very object is registered after the object was dropped.
+        since = each.source.modified_at
+        places = [row.key for row in rows.get(each.instance, ()) if row.updated_at >= since]
+        return run.attempt(
             digest(each.source), lambda: any(_is_copy(key, each, box.files) for key in places)
         )
 
@@ -216,11 +218,13 @@ def _committed(
 
 
 def _is_copy(key: str, each: Dropped, files: Files) -> bool:
+    """Not if the object is newer: then the same file was dropped again, as somebody wants it."""
     try:
-        metadata = files.head(key).metadata
+        copy = files.head(key)
     except ObjectMissing:
         return False
-    return etag_of_original(metadata, each.source.key) == each.source.etag
+    is_later = copy.modified_at >= each.source.modified_at
+    return is_later and etag_of_original(copy.metadata, each.source.key) == each.source.etag
 
 
 def _copy(each: Dropped, batch_id: str, files: Files) -> ManifestInstance | None:

@@ -23,9 +23,10 @@ from typing import Protocol
 
 import structlog
 
+from chalicelib.errors import RowUnreadable
 from chalicelib.imports.execution import Execution
 from chalicelib.intake.admission import due_again, last_start
-from chalicelib.logs import describe
+from chalicelib.logs import describe, named
 from chalicelib.stores.batches import BatchLine, BatchStore
 from contract.batch_states import BatchEvent
 from contract.records import BatchRecord, BatchState
@@ -85,7 +86,7 @@ def asked_after(importing: Iterable[BatchLine], now: datetime) -> list[BatchLine
 def _made_stalled(
     batch_id: str, batches: BatchStore, workflow: Workflow, bucket: str
 ) -> BatchRecord | None:
-    batch = batches.get(batch_id)
+    batch = readable(batches, batch_id)
     if batch is None or batch.state is not BatchState.IMPORTING:
         return None  # the index was late
     if workflow.start(Execution.of(batch_id, bucket), batch.attempt):
@@ -96,6 +97,15 @@ def _made_stalled(
     return replace(batch, state=BatchState.STALLED)
 
 
+def readable(batches: BatchStore, batch_id: str) -> BatchRecord | None:
+    """The batch; None, and a line in the log, where its record is not what the product writes."""
+    try:
+        return batches.get(batch_id)
+    except RowUnreadable:
+        _log.error("batch_unreadable", batch_id=named(batch_id))
+        return None
+
+
 def to_start_again(
     stalled: Sequence[BatchLine], found: Sequence[BatchRecord], batches: BatchStore, now: datetime
 ) -> list[BatchRecord]:
@@ -103,7 +113,7 @@ def to_start_again(
     known = {batch.batch_id for batch in found}
     lines = [line for line in sorted(stalled, key=last_start) if line.batch_id not in known]
     # Those that were started first: each gets its turn, as no interval is longer than an hour.
-    read = (batches.get(line.batch_id) for line in lines[:_MOST_READ])
+    read = (readable(batches, line.batch_id) for line in lines[:_MOST_READ])
     others = (batch for batch in read if batch and batch.state is BatchState.STALLED)
     return due_again([*found, *others], now)
 

@@ -132,7 +132,7 @@ def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -
     if len(good) < len(keys):
         queue.delete(each.receipt_handle for each in good)
     if closed:
-        intake.dispatch(closed)
+        _dispatch(closed, intake)
     if len(good) < len(keys):
         raise MessagesFailed(f"{len(keys) - len(good)} of {len(keys)} messages failed")
 
@@ -279,6 +279,14 @@ def _take_drops(intake: Intake) -> None:
         intake.take_drops()
     except Exception as error:  # noqa: BLE001 - the manifests beside them must not suffer for it
         _log.warning("dropbox_not_collected", **describe(error))
+
+
+def _dispatch(closed: Sequence[BatchRecord], intake: Intake) -> None:
+    """The batches are closed, and the schedule dispatches what this does not."""
+    try:
+        intake.dispatch(closed)
+    except Exception as error:  # noqa: BLE001 - the messages are dealt with
+        _log.warning("imports_not_dispatched", **describe(error))
 
 
 def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductError) -> None:

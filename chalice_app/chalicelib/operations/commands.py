@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -68,13 +69,12 @@ def blocked(asked: argparse.Namespace) -> Answer:
 
 
 def unblock(asked: argparse.Namespace) -> Answer:
-    """Forget what is blocked: the next invocation tries it, in a minute (expiry: an hour)."""
-    store = wiring.stores().blocked
+    """Have what is blocked tried by the next invocation, in a minute (expiry: in an hour)."""
+    store, now = wiring.stores().blocked, datetime.now(UTC)
     works = (Work(asked.work),) if asked.work else tuple(Work)
-    subjects = {(record.work, record.subject) for record in listed(store, works)}
-    chosen = [(work, name) for work, name in subjects if asked.subject in (None, name)]
-    for work, name in chosen:
-        store.remove(work, name)
+    chosen = [each for each in listed(store, works) if asked.subject in (None, each.subject)]
+    for record in chosen:
+        store.put(replace(record, next_try_at=now))
     if not chosen:
         raise NotFound("nothing of this kind is blocked: see blocked")
     return Answer({"unblocked": len(chosen)})

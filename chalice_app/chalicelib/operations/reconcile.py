@@ -40,7 +40,7 @@ CURSOR_KEY = "reports/reconciliation/cursor.json"
 MAX_LISTED = 10_000
 _PAGE = 1_000
 _MAX_CURSOR_BYTES = 4_096
-# So many batches without an answer from AWS are its own trouble; more are an outage.
+# More batches on end without an answer from AWS are an outage.
 _MOST_UNANSWERED = 10
 _WAITING = (BatchState.CLOSED, *UNDER_WAY)
 _log = structlog.get_logger()
@@ -129,18 +129,31 @@ def judge(key: InstanceKey, batch: BatchRecord | None, rows: Sequence[InstanceRe
 
 
 def reconcile(work: Reconciliation) -> Report:
-    """Walk on for as long as is allowed; writes the report, and returns it."""
+    """Walk on for as long as is allowed; writes the report, and returns it.
+
+    In an outage it ends as well: the report says how far it came, and the next walk goes on there.
+    Raises ServiceUnavailable then.
+    """
     began_at, after = work.now(), _cursor(work.results)
     report = Report(began_at, after, began_at - work.older_than)
-    objects = work.files.list(INSTANCES_PREFIX, after)
+    try:
+        _walk(report, work)
+    finally:
+        _write(report, work.results)
+    return report
+
+
+def _walk(report: Report, work: Reconciliation) -> None:
+    """Page after page; ``resume_after`` is behind the last whole one, or None at the end."""
+    report.resume_after = report.after
+    objects = work.files.list(INSTANCES_PREFIX, report.after)
     while page := list(islice(objects, _PAGE)):
         old = [each for each in page if each.modified_at <= report.older_than]
         _examine(old, work, report)
-        if work.now() - began_at > work.work_for:
-            report.resume_after = page[-1].key
-            break
-    _write(report, work.results)
-    return report
+        report.resume_after = page[-1].key
+        if work.now() - report.began_at > work.work_for:
+            return
+    report.resume_after = None
 
 
 def metrics(report: Report, namespace: str) -> Json:
@@ -173,7 +186,7 @@ class _Look:
     """A page's objects, and what is read of their batches, each once.
 
     ``manifests`` are the keys that those read so far list; ``unanswered`` the batches about which
-    AWS gave no answer.
+    AWS gave no answer since it last gave one.
     """
 
     work: Reconciliation
@@ -188,14 +201,19 @@ class _Look:
         Raises ServiceUnavailable in an outage, which would last longer than the invocation.
         """
         try:
-            return self._again(key, judge(key, self._batch(key.batch_id), rows))
-        except Exception as error:
+            verdict = self._again(key, judge(key, self._batch(key.batch_id), rows))
+        except Exception as error:  # noqa: BLE001 - the report names the object
             _log.warning("object_not_examined", batch_id=key.batch_id, **describe(error))
-            if isinstance(error, ServiceUnavailable):
-                self.unanswered.add(key.batch_id)
-            if len(self.unanswered) > _MOST_UNANSWERED:
-                raise
+            self._refuse_in_outage(key.batch_id, error)
             return Verdict.UNKNOWN
+        self.unanswered.clear()
+        return verdict
+
+    def _refuse_in_outage(self, batch_id: str, error: Exception) -> None:
+        if isinstance(error, ServiceUnavailable):
+            self.unanswered.add(batch_id)
+            if len(self.unanswered) > _MOST_UNANSWERED:
+                raise error
 
     def _batch(self, batch_id: str) -> BatchRecord | None:
         """Read once: where that fails, each of the batch's objects meets the same error."""

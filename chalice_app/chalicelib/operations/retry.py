@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from chalicelib.errors import NotFound, ObjectChanged, ObjectDenied, ObjectUnavailable
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import aside_of, failed_key
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.execution import Execution
 from chalicelib.operations.journal import Entry, Journal, entries
@@ -27,7 +27,7 @@ from chalicelib.stores.instances import Rows, all_of, own, shared_and_own
 from chalicelib.threads import in_threads
 from contract.batch_states import ENDED
 from contract.errors import InvalidKey, InvalidManifest
-from contract.keys import InstanceKey, RowKey, manifest_key
+from contract.keys import InstanceKey, RowKey, key_digest, manifest_key
 from contract.manifest import Manifest, ManifestInstance
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
@@ -119,24 +119,29 @@ def _finish(entry: Entry, batch_id: str, operations: Operations) -> frozenset[st
             raise
         return frozenset()
     close(entry, operations)
-    in_threads(
-        lambda each: _delete_original(each.key, batch_id, operations.files), manifest.instances
-    )
+    aside = set(aside_of(operations.files, batch_id))  # mostly nothing, when it is asked again
+    places = {each.key: _place(each.key, batch_id) for each in manifest.instances}
+    left = [(key, place) for key, place in places.items() if place in aside]
+    in_threads(lambda each: _delete_original(*each, operations.files), left)
     return frozenset(each.instance for each in manifest.instances)
 
 
-def _delete_original(copied: str, batch_id: str, files: Files) -> None:
+def _place(copied: str, batch_id: str) -> str:
+    """Where the original of a copy was put aside."""
+    return failed_key(str(replace(InstanceKey.parse(copied), batch_id=batch_id)))
+
+
+def _delete_original(copied: str, place: str, files: Files) -> None:
     """Delete what was put aside and is copied, and nothing that came to its place since.
 
     Where the copy is gone, nobody can say that they are the same.
     """
-    place = failed_key(str(replace(InstanceKey.parse(copied), batch_id=batch_id)))
     try:
         copy = locate(copied, files)
         if copy is not None:
             delete_original(place, copy, files)
     except (ObjectChanged, ObjectDenied) as error:
-        _log.warning("retried_object_stays", batch_id=batch_id, reason=str(error))
+        _log.warning("retried_object_stays", key_digest=key_digest(place), reason=str(error))
 
 
 def _repeatable(

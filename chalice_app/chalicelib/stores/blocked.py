@@ -10,13 +10,14 @@ Records are items of the batch table under keys that are no batch ids, in the in
 DynamoDB deletes those that nobody has written for 30 days.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chalicelib.stores.items import readable
 from chalicelib.stores.schema import BATCHES_BY_DUE
 from chalicelib.stores.table import Table, expires
 from contract.times import from_iso, to_iso
@@ -24,9 +25,9 @@ from contract.times import from_iso, to_iso
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# So many records of one kind of work are read at the start of an invocation; what is beyond them is
-# tried each time.
-MAX_READ = 10_000
+# The names of so many records of one kind of work are read at the start of an invocation, some
+# 100 bytes each. A subject that is beyond them is tried in each invocation.
+MAX_READ = 100_000
 _KEPT = timedelta(days=30)
 _FIRST_PAUSE = timedelta(minutes=1)
 
@@ -47,7 +48,7 @@ _LONGEST = dict.fromkeys(Work, timedelta(hours=1)) | {Work.EXPIRY: timedelta(day
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """One subject. ``reason`` is an error's name, ``why`` what it says: no text of anybody's."""
+    """One subject. ``reason`` is an error's name, and ``why`` what it says: never others' text."""
 
     work: Work
     subject: str
@@ -59,13 +60,15 @@ class Blocked:
     tries: int = 1
 
 
-def failed_again(known: Blocked | None, failure: Blocked) -> Blocked:
+def failed_again(known: Blocked | None, failure: Blocked, *, grows: bool = True) -> Blocked:
     """The record of a subject that has failed now, as ``failure`` says, and as ``known`` before.
 
-    The pause before the next try is as long as the subject has been blocked, so it doubles.
+    The pause before the next try is as long as the subject has been blocked, so it doubles; unless
+    it does not grow, because time alone may mend the subject.
     """
     since = known.since if known else failure.since
-    pause = min(max(failure.tried_at - since, _FIRST_PAUSE), _LONGEST[failure.work])
+    longest = _LONGEST[failure.work] if grows else _FIRST_PAUSE
+    pause = min(max(failure.tried_at - since, _FIRST_PAUSE), longest)
     tries = known.tries + 1 if known else 1
     return replace(failure, since=since, tries=tries, next_try_at=failure.tried_at + pause)
 
@@ -118,7 +121,7 @@ class DynamoBlocked:
         )
         prefix = f"{_due(work)}:"
         return {
-            str(item["batchId"]).removeprefix(prefix): from_iso(item["dueAt"])
+            str(item["batchId"]).removeprefix(prefix): _time_of(item)
             for item in islice(found, MAX_READ)
         }
 
@@ -129,7 +132,8 @@ class DynamoBlocked:
 
     def get_many(self, names: Sequence[tuple[Work, str]]) -> Sequence[Blocked]:
         """See BlockedStore."""
-        return [*map(_record, self._table.get_many([_key(*name) for name in names]))]
+        found = self._table.get_many([_key(*name) for name in names])
+        return [*readable(_record, found, "batchId")]
 
     def put(self, record: Blocked) -> None:
         """See BlockedStore."""
@@ -158,6 +162,14 @@ def _due(work: Work) -> str:
 
 def _key(work: Work, subject: str) -> dict[str, str]:
     return {"batchId": f"{_due(work)}:{subject}"}
+
+
+def _time_of(item: Mapping[str, Any]) -> datetime:
+    """When it is tried again: now, if somebody else has written there what is no time."""
+    try:
+        return from_iso(item["dueAt"])
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _record(item: Mapping[str, Any]) -> Blocked:
@@ -202,9 +214,14 @@ class MemoryBlocked:
         self.records.pop((work, subject), None)
 
 
-def listed(store: BlockedStore, works: Iterable[Work]) -> Iterator[Blocked]:
-    """Every record of some kinds of work, those that are tried next first."""
-    for work in works:
-        names = [(work, subject) for subject in store.next_tries(work)]
-        records = {record.subject: record for record in store.get_many(names)}
-        yield from (records[subject] for _, subject in names if subject in records)
+def names(store: BlockedStore, works: Iterable[Work]) -> list[tuple[Work, str]]:
+    """The work and subject of every record of some kinds of work, in an order that no try changes.
+
+    At most MAX_READ of each work.
+    """
+    return sorted((work, subject) for work in works for subject in store.next_tries(work))
+
+
+def listed(store: BlockedStore, works: Iterable[Work]) -> list[Blocked]:
+    """Every record of some kinds of work, in that order."""
+    return sorted(store.get_many(names(store, works)), key=lambda each: (each.work, each.subject))

@@ -82,7 +82,7 @@ class DynamoInstances:
             ConsistentRead=True,
             values={":instance": instance},
         )
-        return tuple(map(items.instance_from_item, found))
+        return tuple(items.readable(items.instance_from_item, found, "instance"))
 
     def by_study(self, study_instance_uid: str) -> Iterator[InstanceRecord]:
         """See InstanceStore."""

@@ -41,7 +41,7 @@ class DynamoJobs:
     def get(self, job_id: str) -> JobRecord | None:
         """See JobStore."""
         item = self._table.get({"jobId": job_id})
-        return None if item is None else items.job_from_item(item)
+        return None if item is None else items.read(items.job_from_item, item)
 
     def create(self, job: JobRecord) -> bool:
         """See JobStore."""
@@ -65,7 +65,8 @@ class DynamoJobs:
     def get_many(self, job_ids: Sequence[str]) -> Mapping[str, JobRecord]:
         """See JobStore."""
         found = self._table.get_many([{"jobId": each} for each in job_ids])
-        return {item["jobId"]: items.job_from_item(item) for item in found}
+        rows = items.readable(items.job_from_item, found, "jobId")
+        return {row.job_id: row for row in rows}
 
     def keys(self, status: JobStatus | None, low: str, high: str) -> Iterator[str]:
         """See JobStore."""
@@ -84,7 +85,7 @@ class DynamoBatches:
     def get(self, batch_id: str) -> BatchRecord | None:
         """See BatchStore."""
         item = self._table.get({"batchId": batch_id})
-        return None if item is None else items.batch_from_item(item)
+        return None if item is None else items.read(items.batch_from_item, item)
 
     def move(self, batch: BatchRecord, event: BatchEvent) -> bool:
         """See BatchStore."""
@@ -164,7 +165,8 @@ class DynamoBatches:
     def get_many(self, batch_ids: Sequence[str]) -> Mapping[str, BatchRecord]:
         """See BatchStore."""
         found = self._table.get_many([{"batchId": each} for each in batch_ids])
-        return {item["batchId"]: items.batch_from_item(item) for item in found}
+        rows = items.readable(items.batch_from_item, found, "batchId")
+        return {row.batch_id: row for row in rows}
 
     def lines(
         self, state: BatchState, limit: int | None = None, *, newest: bool = False
@@ -179,7 +181,7 @@ class DynamoBatches:
             values={":state": state},
             **page,
         )
-        return (items.line_from_item(item) for item in islice(found, limit))
+        return items.readable(items.line_from_item, islice(found, limit), "batchId")
 
     def ids(self, state: BatchState | None, high: str | None = None) -> Iterator[str]:
         """See BatchStore."""

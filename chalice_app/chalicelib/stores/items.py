@@ -3,14 +3,19 @@
 Plain values only (str, int, bool, list); what is None or empty is left out. Times are ISO 8601.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
+
+from chalicelib.errors import RowUnreadable
+from chalicelib.logs import named
 from chalicelib.stores.batches import BatchLine
 from chalicelib.stores.jobs import list_key
 from chalicelib.stores.schema import BATCH, JOB
 from contract.checksums import Checksum
+from contract.errors import ContractError
 from contract.records import (
     BatchRecord,
     BatchState,
@@ -23,6 +28,8 @@ from contract.records import (
 from contract.times import from_iso, to_iso
 
 Item = dict[str, Any]
+Row = TypeVar("Row")
+_log = structlog.get_logger()
 
 
 def job_row(job: JobRecord) -> Item:
@@ -62,6 +69,25 @@ def job_item(job: JobRecord) -> Item:
         imageSetIds=list(job.image_set_ids) or None,
         **_counts_item(job.counts),
     )
+
+
+def read(parse: Callable[[Mapping[str, Any]], Row], item: Mapping[str, Any]) -> Row:
+    """An item as a row; raises RowUnreadable where it is not what the product writes."""
+    try:
+        return parse(item)
+    except (ContractError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        raise RowUnreadable("an item of a table is not what the product writes") from error
+
+
+def readable(
+    parse: Callable[[Mapping[str, Any]], Row], found: Iterable[Mapping[str, Any]], name: str
+) -> Iterator[Row]:
+    """The items that can be read; another stops none of them, and is logged by its key ``name``."""
+    for item in found:
+        try:
+            yield read(parse, item)
+        except RowUnreadable:
+            _log.warning("row_unreadable", row=named(str(item.get(name))))
 
 
 def job_from_item(item: Mapping[str, Any]) -> JobRecord:

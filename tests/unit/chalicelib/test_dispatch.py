@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chalicelib.deadline import Deadline
-from chalicelib.errors import ServiceUnavailable
+from chalicelib.errors import RowUnreadable, ServiceUnavailable
 from chalicelib.imports.execution import Execution
 from chalicelib.intake import dispatch as dispatching
 from chalicelib.intake.dispatch import Desk, dispatch
@@ -421,3 +421,28 @@ def test_a_queue_that_is_not_seen_whole_is_started_whole_and_no_more_than_one_a_
     assert invocations <= 300 / 55 + 1
     times = list(world.workflow.started.values())
     assert all(b - a >= 1 for a, b in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("state", [BatchState.CLOSED, BatchState.IMPORTING, BatchState.STALLED])
+def test_a_batch_whose_record_cannot_be_read_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: BatchState
+) -> None:
+    """Somebody has changed it: it stays as it is, and has a line in the log."""
+    bad, *others = world.close(4)
+    world.workflow.all_die = True
+    for each in (bad, *others):
+        world.batches.rows[each.batch_id] = replace(each, state=state, admitted_at=NOW)
+    real = world.batches.get
+
+    def get(batch_id: str) -> BatchRecord | None:
+        if batch_id == bad.batch_id:
+            raise RowUnreadable("an item of a table is not what the product writes")
+        return real(batch_id)
+
+    monkeypatch.setattr(world.batches, "get", get)
+    each_minute(world, 12)
+    with capture_logs() as lines:
+        dispatch(world.desk())
+    started = {name[: len(bad.batch_id)] for name in world.workflow.started}
+    assert started == {each.batch_id for each in others}
+    assert "batch_unreadable" in {line["event"] for line in lines}

@@ -42,6 +42,7 @@ from tests.unit.contract.test_part10 import meta
 from tests.unit.store_scp.builders import SOP_INSTANCE, STUDY, data_set, element
 
 GIB = 1024**3
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass
@@ -230,9 +231,10 @@ def test_what_cannot_be_read_or_copied_now_stays_and_is_taken_later(method: str)
         collect(cloud.box(Unavailable(files_of(cloud.stores))))
     assert "dropbox/good" in cloud.keys("dropbox/")
     assert cloud.manifests() == []
-    collect(cloud.box())
+    collect(cloud.box(now=lambda: NOW + MINUTE))
     assert len(cloud.manifests()) == 1
     assert cloud.keys("dropbox/") == []
+    assert listing(cloud) == []
 
 
 def test_an_object_that_is_gone_or_was_replaced_is_left_out() -> None:
@@ -399,7 +401,6 @@ class Faulty:
 
 
 DENIED = ObjectDenied("GetObject: InvalidObjectState")
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.mark.fault("object-denied")
@@ -548,3 +549,47 @@ def test_what_a_try_could_not_copy_is_never_copied_behind_its_manifest() -> None
     listed = [each.key for one in cloud.manifests() for each in one.instances]
     assert cloud.keys("instances/") == sorted(listed)
     assert len(listed) == 2
+
+
+def test_an_object_that_s3_never_copies_keeps_none_of_its_study_back_and_is_named() -> None:
+    cloud = Cloud()
+    cloud.drop(a=a_file("1.2.3.1"), b=a_file("1.2.3.2"), c=a_file("1.2.3.3"))
+    faulty = Faulty(
+        files_of(cloud.stores), {("copy", "dropbox/b"): ServiceUnavailable("CopyObject failed")}
+    )
+    for minute in range(5):
+        with pytest.raises(ServiceUnavailable, match="1 subjects were put off"):
+            collect(cloud.box(faulty, now=lambda minute=minute: NOW + minute * MINUTE))
+    listed = {each.sop_instance_uid for one in cloud.manifests() for each in one.instances}
+    assert listed == {"1.2.3.1", "1.2.3.3"}
+    (record,) = listing(cloud)
+    assert (record.reason, record.tries) == ("ServiceUnavailable", 5)
+    assert record.next_try_at - record.tried_at == MINUTE
+    assert blocked_events(cloud) == []
+
+
+def test_a_file_that_is_dropped_again_later_is_imported_again() -> None:
+    """Its first import may have failed, or its image set may be deleted: the claims decide."""
+    cloud = Cloud()
+    cloud.drop(a=a_file())
+    collect(cloud.box())
+    (key,) = cloud.keys("batches/")
+    close_batch(BUCKET, key, cloud.stores, DATASTORE, NOW)
+    cloud.drop(a=a_file())
+
+    class Newer:
+        """The object in the dropbox was put an hour after its copy was made."""
+
+        def __init__(self) -> None:
+            self.files = files_of(cloud.stores)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.files, name)
+
+        def begin(self, key: str, size: int) -> tuple[bytes, StoredObject]:
+            data, found = self.files.begin(key, size)
+            return data, replace(found, modified_at=found.modified_at + timedelta(hours=1))
+
+    collect(cloud.box(Newer()))
+    assert len(cloud.manifests()) == 2
+    assert cloud.keys("dropbox/") == []

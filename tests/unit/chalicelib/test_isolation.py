@@ -96,14 +96,42 @@ def test_what_is_gone_is_forgotten_and_what_was_skipped_is_not() -> None:
     assert runs.blocked == [NEWER_BATCH]
 
 
-def test_what_aws_does_not_answer_is_put_off_without_a_record() -> None:
+@pytest.mark.parametrize("answers_others", [True, False])
+def test_what_aws_does_not_answer_is_recorded_without_an_event_and_in_an_outage_not_at_all(
+    answers_others: bool,
+) -> None:
     runs = Runs()
-    run = runs.at(NOW)
-    assert run.attempt(BATCH, raising(ServiceUnavailable("GetObject failed"))) is None
-    assert run.attempt(NEWER_BATCH, lambda: "done") == "done"
-    with pytest.raises(ServiceUnavailable, match="recovery: 1 subjects were put off"):
-        run.finish()
-    assert (runs.blocked, runs.events) == ([], [])
+    for minute in range(3):
+        run = runs.at(NOW + minute * MINUTE)
+        assert run.is_due(BATCH)
+        assert run.attempt(BATCH, raising(ServiceUnavailable("GetObject failed"))) is None
+        if answers_others:
+            assert run.attempt(NEWER_BATCH, lambda: "done") == "done"
+        with pytest.raises(ServiceUnavailable, match="recovery: 1 subjects were put off"):
+            run.finish()
+    assert (runs.blocked, runs.events) == ([BATCH] if answers_others else [], [])
+
+
+@pytest.mark.parametrize("call", ["get", "put"])
+def test_a_record_that_cannot_be_read_or_written_stops_nobody(call: str) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("work")
+
+    runs = Runs()
+    setattr(runs.records, call, broken)
+    assert runs.at(NOW).attempt(BATCH, DENIED) is None
+
+
+def test_the_event_is_kept_though_the_record_is_not() -> None:
+    """In the other order, a crash between the two would lose the event."""
+    runs = Runs()
+
+    def away(_: Blocked) -> None:
+        raise ServiceUnavailable("PutItem failed")
+
+    runs.records.put = away  # type: ignore[assignment, method-assign]
+    runs.at(NOW).attempt(BATCH, DENIED)
+    assert runs.events == [(EventType.WORK_BLOCKED, BATCH)]
 
 
 @pytest.mark.parametrize(

@@ -315,3 +315,28 @@ def test_a_cursor_that_is_none_of_ours_begins_the_walk_anew(body: bytes) -> None
     assert isinstance(stores.objects, MemoryObjects)
     stores.objects.bodies[RESULTS, CURSOR_KEY] = body
     assert reconcile(a_reconciliation(stores)).verdicts.total() == 1
+
+
+def test_a_walk_that_an_outage_ends_goes_on_behind_its_last_whole_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.operations.reconcile._PAGE", 15)
+    stores = memory_stores()
+    assert isinstance(stores.objects, MemoryObjects)
+    keys = leftovers(stores, ODD_BATCHES)
+    is_away = [False]
+
+    class Away(MemoryFiles):
+        def head(self, key: str) -> StoredObject:
+            if is_away[0] or key in keys[15:]:
+                is_away[0] = True
+                raise ServiceUnavailable("HeadObject failed")
+            return super().head(key)
+
+    work = replace(a_reconciliation(stores), files=Away(stores.objects, BUCKET))
+    with pytest.raises(ServiceUnavailable):
+        reconcile(work)
+    assert json.loads(stores.objects.bodies[RESULTS, CURSOR_KEY]) == {"after": keys[14]}
+    report = reconcile(a_reconciliation(stores))
+    assert (report.after, report.resume_after) == (keys[14], None)
+    assert report.verdicts.total() == 15

@@ -19,6 +19,7 @@ from chalicelib.imports.status import check_status
 from chalicelib.operations.journal import Entry, MemoryJournal, numbered
 from chalicelib.operations.retry import retry_subject
 from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Blocked, Work
 from chalicelib.stores.items import batch_item
 from chalicelib.stores.jobs import list_key
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
@@ -439,3 +440,24 @@ def test_a_job_of_two_studies_is_listed_with_each_of_them(way: Callable[[Stores]
     for study in ("1.2", "1.9"):
         assert resources.list_jobs(stores, {"study": study})["jobs"] == [job]
     assert resources.list_jobs(stores, {"study": "1.2.9"})["jobs"] == []
+
+
+def test_pages_of_what_is_blocked_lose_and_repeat_nothing_though_it_is_tried_meanwhile(
+    stores: Stores,
+) -> None:
+    subjects = [f"2026112309300{number}Z-0001020304050607" for number in range(5)]
+    records = [Blocked(Work.RECOVERY, each, "x", "y", NOW, NOW, NOW) for each in subjects]
+    for record in (*records, replace(records[0], work=Work.EXPIRY)):
+        stores.blocked.put(record)
+    seen, query = [], {"limit": "2"}
+    while True:
+        answer = resources.list_blocked(stores, query)
+        seen += [(each["work"], each["subject"]) for each in answer["blocked"]]
+        for _, subject in seen:  # what was shown is put off
+            known = stores.blocked.get(Work.RECOVERY, subject)
+            if known:
+                stores.blocked.put(replace(known, next_try_at=NOW + timedelta(hours=1)))
+        if "nextCursor" not in answer:
+            break
+        query = {"limit": "2", "cursor": answer["nextCursor"]}
+    assert seen == [("expiry", subjects[0]), *(("recovery", each) for each in subjects)]
