@@ -26,7 +26,7 @@ from moto.core.config import default_user_config
 
 from local import healthimaging, names, resources
 from local.aws import AwsServer
-from local.environment import aws_environment, lambda_environment
+from local.environment import as_shell_lines, aws_environment, lambda_environment
 from local.errors import LocalCloudError
 from local.lambdas import (
     EventRule,
@@ -126,9 +126,21 @@ class Cloud:
         datastore_id = resources.create_datastore()
         os.environ.update(lambda_environment(datastore_id, self._options.poll_seconds))
         os.environ.update(self._options.lambda_settings)
+        self.operator_file.write_text(self._operator_environment(datastore_id))
         self._start_lambdas(queue_url)
         receiver = self.receiver("store-scp", self._options.ports.dicom)
         self.dicom_port = self._stack.enter_context(receiver).port
+
+    @property
+    def operator_file(self) -> Path:
+        """For a shell to source, in which the operator's command line is to work on this cloud."""
+        return self.log_folder / "operator.sh"
+
+    def _operator_environment(self, datastore_id: str) -> str:
+        lambdas = lambda_environment(datastore_id, self._options.poll_seconds)
+        return as_shell_lines(
+            {**aws_environment(self.aws_url), **lambdas, **self._options.lambda_settings}
+        )
 
     def receiver(
         self, name: str, port: int = 0, environment: Mapping[str, str] | None = None

@@ -1,6 +1,7 @@
 """The environment variables that point both processes at the local cloud and at nothing else."""
 
 import os
+import shlex
 from collections.abc import Mapping
 
 from local import names
@@ -53,3 +54,9 @@ def lambda_environment(datastore_id: str, poll_seconds: int) -> dict[str, str]:
 def without_real_aws(environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` less the variables that could lead to a real account."""
     return {name: value for name, value in environment.items() if name not in _REAL_AWS}
+
+
+def as_shell_lines(environment: Mapping[str, str]) -> str:
+    """``environment`` for a shell to source; what could lead to a real account is unset."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    return "\n".join([f"unset {' '.join(_REAL_AWS)}", *exports, ""])

@@ -33,7 +33,8 @@ def _print_directions(cloud: Cloud) -> None:
         f"Logs      {cloud.log_folder}\n\n"
         f"  storescu -aec {AE_TITLE} {LOOPBACK} {cloud.dicom_port} {_an_image()}\n"
         f"  curl -s {cloud.rest_url}/jobs\n"
-        f"  make send FILES=path/to/folder\n\n"
+        f"  make send FILES=path/to/folder\n"
+        f"  . {cloud.operator_file} && python -m chalicelib.operations --help\n\n"
         "Everything is kept in memory and gone after Ctrl-C.",
         soft_wrap=True,  # a command that is copied must be one line
     )

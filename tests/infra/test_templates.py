@@ -29,7 +29,8 @@ from tests.infra.templates import (
     walk,
 )
 
-RUNBOOK = (REPOSITORY / "docs" / "operations.md").read_text()
+RUNBOOK = (REPOSITORY / "docs" / "runbook.md").read_text()
+HEADINGS = set(re.findall(r"^### (.+)$", RUNBOOK, re.MULTILINE))
 CONFIG = json.loads((Path(app.__file__).parent / ".chalice" / "config.json").read_text())
 FUNCTIONS = set(CONFIG["stages"]["dev"]["lambda_functions"])
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
@@ -311,10 +312,25 @@ def test_every_alarm_wakes_someone_and_says_what_to_do() -> None:
         alarm = each["Properties"]
         assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
         text = alarm["AlarmDescription"]["Fn::Sub"]
-        said, _, row = text.partition("${RunbookURL}: ")
+        said, _, heading = text.partition("${RunbookURL}: ")
         assert said
-        assert f"\n| {row} |" in RUNBOOK, row
+        assert heading in HEADINGS, heading
         assert len(text) + 200 <= MAX_DESCRIPTION
+
+
+def test_the_runbooks_index_leads_from_each_alarm_to_the_heading_that_it_names() -> None:
+    index = {
+        name: heading
+        for names, heading in re.findall(
+            r"^\| (`.+`) \| \[(.+)\]\(#.+\) \|$", RUNBOOK, re.MULTILINE
+        )
+        for name in re.findall(r"`([^`]+)`", names)
+    }
+    for _, each in resources("AWS::CloudWatch::Alarm"):
+        alarm = each["Properties"]
+        name = alarm["AlarmName"]["Fn::Sub"].removeprefix("${NamePrefix}-${Stage}-")
+        name = "errors-<function>" if name.startswith("errors-") else name
+        assert alarm["AlarmDescription"]["Fn::Sub"].endswith(f": {index[name]}"), name
 
 
 def test_every_alarm_is_documented() -> None:

@@ -129,7 +129,7 @@ SCHEMAS: dict[EventType, Schema] = {
         "An object was put aside under `quarantine/` and is not imported from there.",
         {
             "key": _text("where it stands in the DICOM bucket", "^quarantine/"),
-            "reason": _text("the folder's name; operations.md says what each means"),
+            "reason": _text("the folder's name; runbook.md says what each means"),
             "batchId": _text("the batch it was in; absent for a dropped file", _BATCH_ID),
             "studyInstanceUID": _text("absent for a dropped file", _UID),
             "seriesInstanceUID": _text("absent for a dropped file", _UID),

@@ -37,7 +37,7 @@ def report_correction(
 def report_unsettled(batch_id: str, why: str, settings: ImportSettings, now: datetime) -> None:
     """Nobody knows how the import has ended, or it has not, for longer than is usual.
 
-    The alarm's metric: docs/operations.md says what to do for each ``why``.
+    The alarm's metric: docs/runbook.md says what to do for each ``why``.
     """
     values = {
         "UnsettledImports": 1,
