@@ -17,9 +17,7 @@ from chalicelib.stores.blocked import Work
 from contract.errors import ProductError
 from contract.records import BatchState, JobStatus
 
-_ABOUT = (
-    "See, repeat and re-drive imports. Safe to repeat; docs/runbook.md says when to do what."
-)
+_ABOUT = "See, repeat and re-drive imports. Safe to repeat; docs/runbook.md says when to do what."
 _PROGRAM = "python -m chalicelib.operations"
 _STOPPED = 130  # as a shell reports Ctrl-C
 

@@ -135,7 +135,7 @@ def settled(batch: BatchRecord, operations: Operations, *, force: bool = False) 
             return batch if has_ended else end_unanswered(batch, operations.imports)
         raise OperationRefused(
             f"nobody can say what the batch's import job has imported ({type(error).__name__}):"
-            " see \"An import is unsettled\" in docs/runbook.md"
+            ' see "An import is unsettled" in docs/runbook.md'
         ) from error
 
 

@@ -29,7 +29,6 @@ from contract.metadata import Sender, Target, to_metadata
 from local import names, resources
 from local.cloud import Cloud
 from local.files import Sample
-from local.follow import RestClient
 from local.names import LOOPBACK
 from local.roads import RELIABLE, EventFaults
 from local.samples import read
@@ -49,11 +48,11 @@ from tests.pipeline.local.operator import (
     put,
     stop_execution,
 )
-from tests.pipeline.local.support import FAST, fresh, send_all, settle, until
+from tests.pipeline.local.support import FAST, fresh, send_all, until
 
 PAGE = Path(__file__).parents[3] / "docs" / "runbook.md"
 # Longer than a test looks; it is set back to FAST, and the job ended, before the test's end.
-_SLOW_SECONDS = 4.0
+_SLOW_SECONDS = 2.5
 _ECS = "only ECS and CloudWatch have what it names: services, stopped tasks, the dashboard"
 
 NOT_WALKED = {
@@ -439,11 +438,12 @@ def test_a_study_lacks_images(
     assert uid_of(one) in json.dumps(study["failed"])
 
 
-def imported(cloud: Cloud, rest: RestClient, operator: Operator, sample: Sample) -> dict[str, Any]:
+def imported(cloud: Cloud, operator: Operator, sample: Sample) -> dict[str, Any]:
     """Its row, once it is imported."""
     send_all(cloud, [sample])
-    settle(rest, {uid_of(sample)})
-    return until(lambda: operator.instance_in(uid_of(sample), "IMPORTED"))
+    row = until(lambda: operator.instance_in(uid_of(sample), "IMPORTED"))
+    operator.until_state(row["batchId"], "IMPORTED")  # which is recorded after its rows
+    return row
 
 
 def delete_image_set(image_set_id: str) -> None:
@@ -452,10 +452,8 @@ def delete_image_set(image_set_id: str) -> None:
     )
 
 
-def test_an_instance_is_deleted(
-    cloud: Cloud, rest: RestClient, operator: Operator, one: Sample
-) -> None:
-    first = imported(cloud, rest, operator, one)
+def test_an_instance_is_deleted(cloud: Cloud, operator: Operator, one: Sample) -> None:
+    first = imported(cloud, operator, one)
     delete_image_set(first["imageSetId"])
     deleted = until(lambda: operator.instance_in(uid_of(one), "DELETED"))
     assert deleted["imageSetId"] == first["imageSetId"]
@@ -466,11 +464,11 @@ def test_an_instance_is_deleted(
 
 
 def test_an_instance_is_imported_and_not_in_healthimaging(
-    cloud: Cloud, rest: RestClient, operator: Operator, one: Sample
+    cloud: Cloud, operator: Operator, one: Sample
 ) -> None:
     cloud.deletion_road.faults = EventFaults(lost=1.0)
     try:
-        first = imported(cloud, rest, operator, one)
+        first = imported(cloud, operator, one)
         delete_image_set(first["imageSetId"])
         gone = boto3.client("medical-imaging").exceptions.ResourceNotFoundException
         until(lambda: is_refused(gone, first["imageSetId"]))
@@ -496,9 +494,9 @@ def is_elsewhere(operator: Operator, sample: Sample, image_set_id: str) -> bool:
 
 
 def test_conflictcount_is_above_0(
-    cloud: Cloud, rest: RestClient, operator: Operator, one: Sample, tmp_path: Path
+    cloud: Cloud, operator: Operator, one: Sample, tmp_path: Path
 ) -> None:
-    imported(cloud, rest, operator, one)
+    imported(cloud, operator, one)
     send_all(cloud, [changed(one, tmp_path, ImageComments="another version")])
     study = until(lambda: conflicting(operator, one))
     assert uid_of(one) in json.dumps(study["conflicts"])
@@ -511,11 +509,11 @@ def conflicting(operator: Operator, sample: Sample) -> dict[str, Any] | None:
 
 
 def test_nonprimarycount_is_above_0(
-    cloud: Cloud, rest: RestClient, operator: Operator, one: Sample, tmp_path: Path
+    cloud: Cloud, operator: Operator, one: Sample, tmp_path: Path
 ) -> None:
-    imported(cloud, rest, operator, one)
+    imported(cloud, operator, one)
     other = changed(one, tmp_path, SOPInstanceUID=generate_uid(), PatientID="ANOTHER")
-    row = imported(cloud, rest, operator, other)
+    row = imported(cloud, operator, other)
     assert operator.ops("study", study_of(one))["nonPrimaryCount"] == 1
     store = wiring.import_context().settings.datastore_id
     shown = boto3.client("medical-imaging").get_image_set(
@@ -525,9 +523,9 @@ def test_nonprimarycount_is_above_0(
 
 
 def test_imported_objects_stay_after_their_retention(
-    cloud: Cloud, rest: RestClient, operator: Operator, one: Sample
+    cloud: Cloud, operator: Operator, one: Sample
 ) -> None:
-    batch_id = imported(cloud, rest, operator, one)["batchId"]
+    batch_id = imported(cloud, operator, one)["batchId"]
     (key,) = keys(batch_prefix(batch_id))
     put(key, b"what somebody has put there")
     later = replace(setup.expiry(), now=lambda: datetime.now(UTC) + timedelta(days=31))
