@@ -21,6 +21,7 @@ from chalicelib.intake import stalled
 from chalicelib.operations import command_line, setup
 from chalicelib.operations import dead_letters as letters
 from chalicelib.operations.expire import expire
+from chalicelib.stores.outbox import Due
 from pydicom.uid import generate_uid
 
 from contract.checksums import Checksum
@@ -528,6 +529,8 @@ def test_imported_objects_stay_after_their_retention(
     batch_id = imported(cloud, operator, one)["batchId"]
     (key,) = keys(batch_prefix(batch_id))
     put(key, b"what somebody has put there")
+    # A batch expires once its end was announced.
+    until(lambda: wiring.outbox().is_due(batch_id, Due.EXPIRE))
     later = replace(setup.expiry(), now=lambda: datetime.now(UTC) + timedelta(days=31))
     expire(later)
     blocked = operator.ops("blocked", "--work", "expiry")["blocked"]
