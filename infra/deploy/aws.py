@@ -4,10 +4,12 @@ boto3 itself honours AWS_ENDPOINT_URL and AWS_PROFILE.
 """
 
 import functools
+import os
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError, ProfileNotFound
 
 from infra.deploy.policies import Place
 
@@ -21,8 +23,16 @@ def client(service: Any, region: str) -> Any:
 
 
 def default_region() -> str | None:
-    """What AWS_REGION, AWS_DEFAULT_REGION or the profile say."""
-    return boto3.session.Session().region_name
+    """What AWS_REGION (which boto3 ignores), AWS_DEFAULT_REGION or the profile say, if any."""
+    try:
+        return os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    except ProfileNotFound:
+        return None  # the file is checked all the same; then the credentials fail by it
+
+
+def error_code(error: ClientError) -> str:
+    """The code that AWS gave the error, as ``AccessDeniedException``; empty if it gave none."""
+    return error.response.get("Error", {}).get("Code", "")
 
 
 def place(region: str) -> Place:

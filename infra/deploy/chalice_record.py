@@ -54,7 +54,7 @@ def other_region(stage: str, place: Place) -> str:
     try:
         found = aws.client("iam", place.region).get_role_policy(RoleName=name, PolicyName=name)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") == "NoSuchEntity":
+        if aws.error_code(error) == "NoSuchEntity":
             return ""
         raise
     regions = set(re.findall(r":logs:([a-z0-9-]+):", json.dumps(found["PolicyDocument"])))
@@ -140,7 +140,7 @@ def _uris(client: "APIGatewayClient", api_id: str, resource: "ResourceTypeDef") 
                 restApiId=api_id, resourceId=resource["id"], httpMethod=method
             )
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "NotFoundException":
+            if aws.error_code(error) == "NotFoundException":
                 continue  # CORS preflight or a method that is still being imported
             raise
         yield integration.get("uri", "")

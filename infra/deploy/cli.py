@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
@@ -18,6 +19,11 @@ from infra.deploy.steps import STEPS, Done, Kind, failure
 
 console = Console(highlight=False, soft_wrap=True)
 Tell = Callable[[str], None]
+_UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError)
+_CREDENTIALS = (
+    "The configuration has no error; what stands on AWS cannot be asked without credentials. "
+    "Set AWS_PROFILE, or run `aws configure`; where they have expired, log in again."
+)
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -141,7 +147,7 @@ def _deployment(stage: str, path: Path | None, region: str | None) -> Deployment
     """Raises ConfigInvalid before anything is called."""
     known = templates.read()
     configuration = config.load(path, stage, region, known, aws.default_region())
-    with _problems("credentials"):
+    with _problems("credentials", _CREDENTIALS):
         return Deployment(configuration, known, aws.place(configuration.region))
 
 
@@ -151,12 +157,16 @@ def _arguments(stage: str, path: Path | None, region: str | None) -> str:
 
 
 @contextmanager
-def _problems(what: str = "") -> Iterator[None]:
-    """AWS's errors, and being stopped, as errors of ours in one line."""
+def _problems(what: str = "", remedy: str = "") -> Iterator[None]:
+    """AWS's errors, and being stopped, as errors of ours in one line.
+
+    ``remedy`` is what to do next, unless AWS was not reached.
+    """
     prefix = f"{what}: " if what else ""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise DeployError(f"{prefix}{error}") from None
+        unreachable = isinstance(error, _UNREACHABLE)
+        raise DeployError(f"{prefix}{error}", "" if unreachable else remedy) from None
     except KeyboardInterrupt:
         raise DeployError(f"{prefix}stopped here; what it has begun on AWS goes on") from None

@@ -18,6 +18,8 @@ from infra.deploy.sections import FunctionSettings
 
 # "Concurrent executions". https://docs.aws.amazon.com/general/latest/gr/lambda-service.html
 QUOTA_CODE = "L-B99A9384"
+# Lambda's own default, which new accounts may not have yet.
+_USUAL_QUOTA = 1_000
 # PutFunctionConcurrency leaves so many to the functions that reserve none; or all of a quota that
 # is smaller. https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionConcurrency.html
 _LEAST_UNRESERVED = 100
@@ -78,11 +80,14 @@ def shortage(
     quota: Quota,
     wanted: Sequence[Demand],
     functions: Mapping[str, FunctionSettings],
+    region: str,
     held: int = 0,
 ) -> list[str]:
-    """Lines that say what is short, and what to do about it; none if nothing is.
+    """Lines that say what is short in ``region``, and what to do; none if nothing is.
 
-    ``held`` is what this deployment's functions have reserved before: it is theirs to use.
+    ``held`` is what this deployment's functions have reserved before: it is theirs to use. The
+    quota to ask for has room for it, for what others have reserved, and for what Lambda does not
+    let anybody reserve.
     """
     needed = sum(each.count for each in wanted)
     usable = quota.unreserved + held
@@ -91,7 +96,8 @@ def shortage(
     others = quota.concurrent - usable
     reserved = f", of which other functions have reserved {others}" if others else ""
     runs = f"Lambda runs {quota.concurrent} executions at once in this account and Region{reserved}"
-    more = f"--quota-code {QUOTA_CODE} --desired-value 1000"
+    desired = max(_USUAL_QUOTA, others + needed + _LEAST_UNRESERVED)
+    more = f"--quota-code {QUOTA_CODE} --region {region} --desired-value {desired}"
     return [
         f"{runs}; with much to import, this deployment needs {needed}. Others share them.",
         "Throttled then:",

@@ -16,6 +16,14 @@ from infra.deploy.steps import Kind, Step
 from infra.deploy.templates import REPOSITORY, Template
 
 Tell = Callable[[str], None]
+_UNKNOWN_QUOTA = (
+    "Lambda's quota is not known, and was not checked: these credentials lack "
+    "lambda:GetAccountSettings."
+)
+_UNCHECKED = (
+    "Not checked, for these credentials lack lambda:GetFunctionConcurrency:",
+    "whether AWS accepts each reserved_concurrency, and what other functions have reserved.",
+)
 _PLATFORMS = {"X86_64": "linux/amd64", "ARM64": "linux/arm64"}
 
 
@@ -52,13 +60,17 @@ class Deployment:
         configuration, region = self.configuration, self.place.region
         quota = lambda_service.quota(region)
         if quota is None:
-            return ["Lambda's quota is not known: these credentials lack lambda:GetAccountSettings"]
-        held: dict[str, int] = {}
+            return [_UNKNOWN_QUOTA]
+        sizes, wanted = configuration.functions, concurrency.demands(configuration.environment)
+        held: dict[str, int] | None = {}
         if quota.unreserved < quota.concurrent:
             held = lambda_service.reserved(configuration.stage, chalice_stage.functions(), region)
-        concurrency.check_reservations(quota, configuration.functions, held)
-        wanted = concurrency.demands(configuration.environment)
-        return concurrency.shortage(quota, wanted, configuration.functions, sum(held.values()))
+        if held is None:
+            # All of what is reserved may be this deployment's own; a smaller quota is short anyway.
+            own = quota.concurrent - quota.unreserved
+            return [*_UNCHECKED, *concurrency.shortage(quota, wanted, sizes, region, own)]
+        concurrency.check_reservations(quota, sizes, held)
+        return concurrency.shortage(quota, wanted, sizes, region, sum(held.values()))
 
     def outputs(self) -> dict[str, str]:
         """Of all stacks together; their names differ."""

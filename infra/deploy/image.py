@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from infra.deploy import aws
 from infra.deploy.errors import DeployError
 from infra.deploy.templates import REPOSITORY
 
@@ -101,7 +102,7 @@ def is_pushed(ecr: "ECRClient", uri: str) -> bool:
     try:
         ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") == "ImageNotFoundException":
+        if aws.error_code(error) == "ImageNotFoundException":
             return False
         raise
     return True

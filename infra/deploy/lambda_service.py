@@ -20,15 +20,24 @@ def quota(region: str) -> Quota | None:
     try:
         limit = aws.client("lambda", region).get_account_settings()["AccountLimit"]
     except ClientError as error:
-        if _code(error) in _DENIED:
+        if aws.error_code(error) in _DENIED:
             return None
         raise
     return Quota(limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"])
 
 
-def reserved(stage: str, functions: Iterable[str], region: str) -> dict[str, int]:
-    """What each function has reserved; one that is not there yet has nothing."""
-    return {each: _reserved(function_name(stage, each), region) for each in functions}
+def reserved(stage: str, functions: Iterable[str], region: str) -> dict[str, int] | None:
+    """What each function has reserved; one that is not there yet has nothing.
+
+    None where these credentials may not ask for it, of one function or of all.
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html
+    """
+    try:
+        return {each: _reserved(function_name(stage, each), region) for each in functions}
+    except ClientError as error:
+        if aws.error_code(error) in _DENIED:
+            return None
+        raise
 
 
 def put_async_configs(stage: str, configs: Iterable[AsyncConfig], region: str) -> None:
@@ -46,11 +55,7 @@ def _reserved(name: str, region: str) -> int:
     try:
         answer = aws.client("lambda", region).get_function_concurrency(FunctionName=name)
     except ClientError as error:
-        if _code(error) in {"ResourceNotFoundException", *_DENIED}:
+        if aws.error_code(error) == "ResourceNotFoundException":
             return 0
         raise
     return int(answer.get("ReservedConcurrentExecutions", 0))
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")

@@ -8,7 +8,7 @@ from chalicelib import settings
 from chalicelib.errors import SettingsError
 
 from infra.deploy import chalice_stage
-from infra.deploy.invocations import QUEUE, TASKS
+from infra.deploy.invocations import QUEUE, QUEUE_CONCURRENCY, TASKS
 from infra.deploy.sections import FunctionSettings
 
 # The variables that name what the stacks made, and the output each has its value from.
@@ -71,6 +71,14 @@ def broken(
     for name, size in functions.items():
         if size.timeout is not None:
             yield from _broken_timeout(name, size.timeout)
+        reserved = size.reserved_concurrency
+        if name == QUEUE and reserved is not None and reserved < QUEUE_CONCURRENCY:
+            # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+            yield (
+                f"functions.{name}.reserved_concurrency = {reserved}: at least "
+                f"{QUEUE_CONCURRENCY}, as many as the queue invokes at once; what is throttled "
+                "five times becomes a dead letter"
+            )
 
 
 def _broken_timeout(name: str, timeout: int) -> Iterator[str]:

@@ -84,7 +84,7 @@ def _datastore(datastore_id: str, region: str) -> None:
     try:
         aws.client("medical-imaging", region).delete_datastore(datastoreId=datastore_id)
     except ClientError as error:
-        if _code(error) != "ConflictException":
+        if aws.error_code(error) != "ConflictException":
             raise
         raise DeployError(
             f"HealthImaging refuses to delete the data store {datastore_id}, which still has image "
@@ -100,7 +100,7 @@ def _unless_gone(delete: Callable[[str, str], None]) -> Callable[[str, str], Non
         try:
             delete(physical_id, region)
         except ClientError as error:
-            if _code(error) not in _GONE:
+            if aws.error_code(error) not in _GONE:
                 raise
 
     return once
@@ -119,7 +119,3 @@ DELETERS: Mapping[str, Callable[[str, str], None]] = {
     "AWS::KMS::Key": _unless_gone(_key),
     "AWS::S3::Bucket": _unless_gone(_bucket),
 }
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
