@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import boto3
 import structlog
 import urllib3
+from chalice.app import SQSEventConfig
 from chalicelib import wiring
 from moto.core.config import default_user_config
 
@@ -175,11 +176,10 @@ class Cloud:
         tasks = {name: getattr(app_module, name) for name in _TASKS}
         self._stack.enter_context(StateMachineTasks(tasks))
         self._stack.callback(resources.stop_executions)
-        consumer = getattr(app_module, _QUEUE_CONSUMER)
+        consumer, size = getattr(app_module, _QUEUE_CONSUMER), batch_size(app, _QUEUE_CONSUMER)
+        sqs, road = boto3.client("sqs"), self.queue_road
         self._stack.enter_context(
-            EventSourceMapping(
-                boto3.client("sqs"), queue_url, _QUEUE_CONSUMER, consumer, self.queue_road
-            )
+            EventSourceMapping(sqs, queue_url, _QUEUE_CONSUMER, consumer, road, size)
         )
         self._listen_to_healthimaging(app_module)
         for name, seconds in _SCHEDULED.items():
@@ -198,6 +198,13 @@ class Cloud:
         }
         consumers = {event: rules[name] for event, name in _EVENT_CONSUMERS.items()}
         self.emulator.listen(event_listener(_HEALTHIMAGING, consumers))
+
+
+def batch_size(app: "Chalice", function: str) -> int:
+    """How many messages of its queue an invocation of the function has at most."""
+    mappings = (each for each in app.event_sources if isinstance(each, SQSEventConfig))
+    (size,) = (each.batch_size for each in mappings if each.name == function)
+    return int(size)
 
 
 def require_free(ports: names.Ports) -> None:

@@ -8,7 +8,6 @@ thread, since moto delivers a message once and never again after a failure.
 import json
 import logging
 import threading
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda
 from local import names
 from local.errors import in_one_line
 from local.healthimaging import ThreadScheduler
+from local.invocations import Handler, invoke
 from local.outage import Outage
 from local.roads import Road
 
@@ -31,40 +31,14 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-Handler = Callable[[Any, Any], Any]
 _log = structlog.get_logger()
 _terminal = logging.getLogger(__name__)
 
 # SQS lets a consumer wait up to 20 s; a short wait keeps Ctrl-C quick.
 _RECEIVE_WAIT_SECONDS = 1
-_BATCH_SIZE = 10
 _AGAIN_SECONDS = 1.0
 # Longer than any handler takes here, unless AWS was stopped under it.
 _DRAIN_SECONDS = 30
-
-
-class LambdaContext:
-    """What handlers may ask of their Lambda context."""
-
-    def __init__(self, function: str) -> None:
-        self.function_name = function
-        self.invoked_function_arn = names.lambda_arn(function)
-        self.aws_request_id = str(uuid.uuid4())
-
-
-def invoke(handler: Handler, function: str, payload: Any) -> tuple[Any, bool]:
-    """Call a handler as the Lambda service would: JSON in, JSON out, and whether it failed."""
-    try:
-        result = handler(json.loads(json.dumps(payload)), LambdaContext(function))
-        return json.loads(json.dumps(result)), False
-    except SystemExit:  # what the service makes of a function whose process is gone
-        return {"errorMessage": "Runtime exited", "errorType": "Runtime.ExitError"}, True
-    except Exception as error:  # noqa: BLE001 - the Lambda service turns every error into a payload
-        return {
-            "errorMessage": str(error),
-            "errorType": type(error).__name__,
-            "stackTrace": traceback.format_tb(error.__traceback__),
-        }, True
 
 
 class StateMachineTasks:
@@ -116,12 +90,20 @@ class EventSourceMapping:
 
     A message is deleted once the handler returned; after an error it becomes visible again and
     ends, when it was received too often, in the dead-letter queue. ``road`` is S3's and SQS's: an
-    event that is lost on it is deleted unseen, one that comes twice is not deleted.
+    event that is lost on it is deleted unseen, one that comes twice is not deleted. An invocation
+    has at most ``batch_size`` messages.
     """
 
     def __init__(
-        self, sqs: "SQSClient", queue_url: str, function: str, handler: Handler, road: Road
+        self,
+        sqs: "SQSClient",
+        queue_url: str,
+        function: str,
+        handler: Handler,
+        road: Road,
+        batch_size: int,
     ) -> None:
+        self._batch_size = batch_size
         self._sqs = sqs
         self._queue_url = queue_url
         self._function = function
@@ -153,7 +135,7 @@ class EventSourceMapping:
     def _receive(self) -> None:
         messages = self._sqs.receive_message(
             QueueUrl=self._queue_url,
-            MaxNumberOfMessages=_BATCH_SIZE,
+            MaxNumberOfMessages=self._batch_size,
             WaitTimeSeconds=_RECEIVE_WAIT_SECONDS,
             AttributeNames=["All"],
         ).get("Messages", [])

@@ -5,7 +5,7 @@ one more turn may take, before each turn; what does not fit is left where the ne
 it: in the queue, in the dropbox, in the tables.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
@@ -15,7 +15,10 @@ _EXIT = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """``ends_at`` is when nothing may be running any more; the invocation began ``began_at``."""
+    """``ends_at`` is when nothing may be running any more; the invocation began ``began_at``.
+
+    What is made of one, began when it did.
+    """
 
     ends_at: datetime
     began_at: datetime | None = None
@@ -32,7 +35,7 @@ class Deadline:
             return cls(UNBOUNDED.ends_at)
         return cls(now + timedelta(milliseconds=remaining()) - _EXIT, now)
 
-    def less(self, needed: timedelta) -> "Deadline":
+    def less(self, needed: timedelta) -> Self:
         """The last moment to begin what may take ``needed``.
 
         A function whose timeout is shorter than that begins work in its first quarter all the same:
@@ -41,11 +44,11 @@ class Deadline:
         last = self.ends_at - needed
         if self.began_at is not None:
             last = max(last, self.began_at + (self.ends_at - self.began_at) / 4)
-        return Deadline(last)
+        return replace(self, ends_at=last)
 
-    def within(self, most: timedelta, began: datetime) -> "Deadline":
+    def within(self, most: timedelta, began: datetime) -> Self:
         """This one, or the end of ``most`` after ``began``, whichever is earlier."""
-        return Deadline(min(self.ends_at, began + most))
+        return replace(self, ends_at=min(self.ends_at, began + most))
 
     def left(self, now: datetime) -> timedelta:
         """How much time there is; none once it is over."""

@@ -40,6 +40,18 @@ def test_a_part_begins_nothing_that_does_not_fit() -> None:
     assert deadline.within(90 * SECOND, NOW) == deadline
 
 
+def test_a_part_of_an_invocation_began_when_the_invocation_did() -> None:
+    whole = Deadline.of(Context(22_000), NOW)
+    assert whole.less(SECOND).began_at == NOW
+    part = whole.within(16 * SECOND, NOW)
+    assert part.began_at == NOW
+    # Whether a part is limited first or last, it begins work in its first quarter.
+    last = part.less(60 * SECOND)
+    assert not last.is_over(NOW + 3 * SECOND)
+    assert last.is_over(NOW + 4 * SECOND)
+    assert whole.less(60 * SECOND).within(4 * SECOND, NOW) == last
+
+
 def test_a_timeout_shorter_than_the_work_lets_it_begin_at_once_and_not_later() -> None:
     short = Deadline.of(Context(22_000), NOW).less(60 * SECOND)
     assert not short.is_over(NOW + 4 * SECOND)

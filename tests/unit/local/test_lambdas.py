@@ -1,17 +1,26 @@
 """What stands in for the Lambda service."""
 
+import json
 import logging
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import app
 import boto3
 import pytest
+from chalice.app import SQSEvent
+from chalicelib.deadline import Deadline
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 
 from local import lambdas, names
 from local.aws import AwsServer
+from local.cloud import batch_size
+from local.invocations import invoke
 from local.lambdas import EventRule, EventSourceMapping, StateMachineTasks, event_listener
 from local.roads import RELIABLE, Road
+
+CONFIG = json.loads((names.CHALICE_APP / ".chalice" / "config.json").read_text())
 
 
 def test_what_a_task_needs_is_not_stopped_while_it_runs() -> None:
@@ -44,6 +53,36 @@ def test_what_a_task_needs_is_not_stopped_while_it_runs() -> None:
         leaving.join(10)
         task.join(10)
     assert order == ["the task ends", "the rest is stopped"]
+
+
+@pytest.mark.parametrize("function", CONFIG["stages"]["dev"]["lambda_functions"])
+def test_a_handler_has_the_budget_that_it_has_on_aws(function: str) -> None:
+    found: list[Deadline] = []
+    now = datetime.now(UTC)
+
+    def handle(event: Any, context: Any) -> None:
+        found.append(Deadline.of(SQSEvent(event, context).context, now))
+
+    assert invoke(handle, function, {"Records": []}) == (None, False)
+    (deadline,) = found
+    timeout = CONFIG["stages"]["dev"]["lambda_functions"][function].get("lambda_timeout", 60)
+    assert (
+        timedelta(0) <= timedelta(seconds=timeout - 2) - deadline.left(now) < timedelta(seconds=2)
+    )
+
+
+def test_the_time_that_is_left_of_an_invocation_becomes_less() -> None:
+    left: list[int] = []
+    waited = threading.Event()
+
+    def handle(event: Any, context: Any) -> None:
+        del event
+        left.append(context.get_remaining_time_in_millis())
+        waited.wait(0.01)
+        left.append(context.get_remaining_time_in_millis())
+
+    assert invoke(handle, "trigger_import", {}) == (None, False)
+    assert 119_000 < left[1] < left[0] <= 120_000
 
 
 def test_an_event_goes_to_the_rule_for_its_type_and_one_without_a_rule_nowhere() -> None:
@@ -91,6 +130,23 @@ def test_an_event_that_the_handler_failed_on_comes_again_if_the_rule_says_so() -
     assert calls == [{"id": 1}] * 3
 
 
+def test_an_invocation_has_as_many_messages_as_the_app_takes_at_once() -> None:
+    asked: list[int] = []
+    received = threading.Event()
+
+    class Sqs:
+        def receive_message(self, **asked_for: Any) -> dict[str, Any]:
+            asked.append(asked_for["MaxNumberOfMessages"])
+            received.set()
+            return {}
+
+    size = batch_size(app.app, "trigger_import")
+    sqs: Any = Sqs()
+    with EventSourceMapping(sqs, "", "late", print, Road(RELIABLE, "seed"), size):
+        assert received.wait(10)
+    assert {*asked} == {5}
+
+
 def test_a_queue_that_cannot_be_read_is_said_once_and_read_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -113,7 +169,7 @@ def test_a_queue_that_cannot_be_read_is_said_once_and_read_again(
 
     queue = f"{url}/{names.ACCOUNT_ID}/late"
     sqs.meta.events.register("after-call.sqs.ReceiveMessage", lambda **_: refused.release())
-    with EventSourceMapping(sqs, queue, "late", handle, Road(RELIABLE, "seed")):
+    with EventSourceMapping(sqs, queue, "late", handle, Road(RELIABLE, "seed"), 5):
         for _ in range(3):
             assert refused.acquire(timeout=10)
         sqs.create_queue(QueueName="late")
