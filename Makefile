@@ -8,6 +8,8 @@ CODE := contract scp/store_scp chalice_app/app.py chalice_app/chalicelib infra l
 FUZZ_SECONDS ?= 60
 SECONDS ?= 150
 IMAGE ?= store-scp
+# Names of files may have spaces: recipes read them as the shell's variables.
+export FILES SAMPLES
 # Those that have HealthImaging: https://docs.aws.amazon.com/general/latest/gr/healthimaging.html
 REGIONS := us-east-1 us-west-2 ap-southeast-2 eu-west-1 eu-west-2
 
@@ -18,13 +20,13 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.local ## send real DICOM files through the whole pipeline on this machine (SAMPLES=pydicom|ct500)
-	@$(BIN)/python -m local demo --samples $(SAMPLES)
+	@$(BIN)/python -m local demo --samples "$$SAMPLES"
 
 up: $(VENV)/.local ## keep the local cloud running until Ctrl-C
 	@$(BIN)/python -m local up
 
 send: $(VENV)/.local ## send FILES=... (a file or folder) to the running local cloud
-	@$(BIN)/python -m local send $(FILES)
+	@if [ -e "$$FILES" ]; then set -- "$$FILES"; else eval "set -- $$FILES"; fi; $(BIN)/python -m local send "$$@"
 
 deploy: $(VENV)/.local ## to AWS: make deploy ARGS="plan --config prod.toml", then up (docs/deployment.md)
 	@$(BIN)/python -m infra.deploy $(ARGS)

@@ -3,8 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from rich.live import Live
-
 from local import report, samples
 from local.cloud import Cloud, CloudOptions
 from local.events import count_until_told
@@ -12,7 +10,7 @@ from local.follow import Ledger, RestClient, until_complete
 from local.names import AE_TITLE, LOOPBACK
 from local.outage import Outage
 from local.report import console, print_line
-from local.sending import Tally, deliver, require_sample
+from local.sending import Selection, Tally, deliver, select
 
 _EVERY_SECONDS = 0.5
 _PATIENCE_SECONDS = 180.0
@@ -24,23 +22,20 @@ _DEMO_BATCHES = {"BATCH_QUIET_SECONDS": "2"}
 def demonstrate(source: str) -> bool:
     """Whether all was acknowledged, and is imported or has a reason; raises LocalCloudError."""
     with tempfile.TemporaryDirectory(prefix="store-scp-demo-") as work:
-        places = samples.find(source, Path(work))
-        require_sample(places)  # before anything is started for it
+        selection = select(samples.find(source, Path(work)))  # before anything is started for it
         with Cloud(CloudOptions(receiver_environment=_DEMO_BATCHES)) as cloud:
-            return _demonstrate(places, cloud)
+            return _demonstrate(selection, cloud)
 
 
-def _demonstrate(places: list[Path], cloud: Cloud) -> bool:
+def _demonstrate(selection: Selection, cloud: Cloud) -> bool:
     console.print(f"The local cloud runs; sending to {AE_TITLE} at {LOOPBACK}:{cloud.dicom_port}.")
     tally = Tally()
-    sent = deliver(places, LOOPBACK, cloud.dicom_port, AE_TITLE, tally)
+    sent = deliver(selection, LOOPBACK, cloud.dicom_port, AE_TITLE, tally)
     acknowledged = {each.sample.sop_instance_uid for each in sent if each.acknowledged}
     ledger, client, outage = Ledger(acknowledged), RestClient(cloud.rest_url), Outage(print_line)
-    with Live(console=console, refresh_per_second=4) as line:
+    with report.live_line() as update:
         for now in until_complete(ledger, client, _EVERY_SECONDS, _PATIENCE_SECONDS, outage):
-            line.update(str(now))
-    if not console.is_terminal:
-        console.print()  # Live ends its last line only there
+            update(str(now))
     console.print(report.jobs_table(ledger.jobs))
     counts = count_until_told({job["batchId"] for job in ledger.jobs}, _EVENT_PATIENCE_SECONDS)
     console.print(report.events_line(counts))

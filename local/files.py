@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_partial, read_preamble
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -22,9 +23,14 @@ from pydicom.uid import (
 
 from contract.uids import is_uid
 
-# Of a deflated data set, so much is inflated to find its first elements.
+# So much is read of what is not of Part 10, and inflated of a deflated data set, to find its first
+# elements.
 _BEGINNING_BYTES = 64 * 1024
 _SOP_INSTANCE_UID = 0x00080018
+_NO_FILE_META = (
+    "it is a data set without the header of DICOM Part 10, which names its transfer syntax; "
+    "DCMTK's dcmconv writes one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +49,38 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file, or a folder, that cannot be sent, and why: a clause that begins with "it"."""
+    """What may be an image and cannot be sent, and why: a clause that begins with "it"."""
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What is no image, as every CD has it beside its images: a DICOMDIR, a text, a link, a pipe.
+
+    The ``reason`` is a clause that begins with "it".
+    """
+
+    path: Path
+    reason: str
+
+
+Found = Sample | Skipped | LeftOut
 
 
 class _NotSendableError(Exception):
     """The message is the reason."""
 
 
-def examine(places: Iterable[Path]) -> Iterator[Sample | Skipped]:
+def examine(places: Iterable[Path]) -> Iterator[Found]:
     """What each file is at and below ``places``; one file is open at a time, and none is kept."""
     for place in places:
         for found in below(place):
-            yield found if isinstance(found, Skipped) else judge(found)
+            yield judge(found) if isinstance(found, Path) else found
 
 
-def below(place: Path) -> Iterator[Path | Skipped]:
+def below(place: Path) -> Iterator[Path | Skipped | LeftOut]:
     """``place`` itself, or every file below it: a folder's own files before its folders."""
     folders = [place]
     while folders:
@@ -76,7 +96,7 @@ def below(place: Path) -> Iterator[Path | Skipped]:
         within = []
         for entry in entries:
             if os.path.islink(entry) and entry.is_dir():  # noqa: PTH114 - as the path stands
-                yield Skipped(entry, "it is a link to a folder; name that folder itself")
+                yield LeftOut(entry, "it is a link to a folder; name that folder itself")
             elif _is_folder(entry):
                 within.append(entry)
             else:
@@ -84,7 +104,7 @@ def below(place: Path) -> Iterator[Path | Skipped]:
         folders += reversed(within)
 
 
-def judge(path: Path) -> Sample | Skipped:
+def judge(path: Path) -> Found:
     """What a file is. Whatever is wrong with it is a reason, never an exception.
 
     Only its beginning is read, up to its SOP Instance UID: whatever comes later is the Store SCP's
@@ -98,22 +118,20 @@ def judge(path: Path) -> Sample | Skipped:
         return Skipped(path, str(error))
     except OSError as error:
         return Skipped(path, _unreadable(error))
-    except InvalidDicomError:
-        return Skipped(path, "it is no DICOM Part 10 file")
     except RecursionError:
         return Skipped(path, "it is nested too deeply to be read")
     except Exception as error:  # noqa: BLE001 - pydicom raises many kinds, as the file is damaged
         return Skipped(path, f"it is damaged ({type(error).__name__})")
 
 
-def _regular(path: Path) -> Iterator[Path | Skipped]:
+def _regular(path: Path) -> Iterator[Path | Skipped | LeftOut]:
     """Not a pipe or a device: to open one may wait for ever."""
     try:
         is_regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         yield Skipped(path, _unreadable(error))
         return
-    yield path if is_regular else Skipped(path, "it is neither a file nor a folder")
+    yield path if is_regular else LeftOut(path, "it is neither a file nor a folder")
 
 
 def _is_folder(path: Path) -> bool:
@@ -123,9 +141,15 @@ def _is_folder(path: Path) -> bool:
         return False  # what is wrong with it is found when it is read
 
 
-def _read(path: Path) -> Sample:
+def _read(path: Path) -> Sample | LeftOut:
     with path.open("rb") as file:
-        read_preamble(file, force=False)
+        try:
+            read_preamble(file, force=False)
+        except InvalidDicomError:
+            file.seek(0)
+            if _is_instance(file.read(_BEGINNING_BYTES)):
+                raise _NotSendableError(_NO_FILE_META) from None
+            return LeftOut(path, "it is no DICOM Part 10 file")
         meta = _read_file_meta_info(file)
         syntax = _text(meta, "TransferSyntaxUID")
         if not is_uid(syntax):
@@ -135,11 +159,27 @@ def _read(path: Path) -> Sample:
     sop_class = _text(data_set, "SOPClassUID") or named[0]
     sop_instance = _text(data_set, "SOPInstanceUID") or named[1]
     if sop_class == MediaStorageDirectoryStorage:
-        raise _NotSendableError("it is a DICOMDIR, which is not stored")
+        return LeftOut(path, "it is a DICOMDIR")
     if not (is_uid(sop_class) and sop_instance):
         raise _NotSendableError("it names no SOP class or no instance")
     own = sop_class, sop_instance
     return Sample(path, *own, syntax, own == named)
+
+
+def _is_instance(beginning: bytes) -> bool:
+    """Whether a file that is not of Part 10 begins with a data set of an instance all the same.
+
+    Which transfer syntax it has, only pydicom guesses: it is not sent on a guess.
+    """
+    try:
+        data_set = read_partial(BytesIO(beginning), _behind_uids, force=True)
+        return is_uid(_text(data_set, "SOPClassUID")) and "SOPInstanceUID" in data_set
+    except Exception:  # noqa: BLE001 - it is anything
+        return False
+
+
+def _behind_uids(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _SOP_INSTANCE_UID
 
 
 def _beginning(file: BinaryIO, syntax: str) -> Dataset:
@@ -152,7 +192,7 @@ def _beginning(file: BinaryIO, syntax: str) -> Dataset:
         file,
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
-        stop_when=lambda tag, _vr, _length: tag > _SOP_INSTANCE_UID,
+        stop_when=_behind_uids,
     )
 
 

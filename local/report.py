@@ -1,15 +1,17 @@
 """What the commands print: the tables the demo ends with, and what was not stored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from contract.records import InstanceState
 from contract.times import from_iso
-from local.files import Skipped
+from local.files import LeftOut, Skipped
 from local.follow import Json
 from local.scu import Sent
 
@@ -53,6 +55,17 @@ def events_line(counts: Mapping[str, int]) -> str:
     return f"Events: {told or 'none'}."
 
 
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """A line that each call replaces; what is printed next begins a line of its own."""
+    try:
+        with Live(console=console, refresh_per_second=4) as line:
+            yield line.update
+    finally:
+        if not console.is_terminal:
+            console.print()  # Live ends its last line only there
+
+
 def print_line(text: str) -> None:
     """One line as it stands: a file's name may look like rich's markup, or be none of UTF-8."""
     console.print(printable(text), markup=False, soft_wrap=True)
@@ -74,9 +87,10 @@ def print_failures(instances: Iterable[Json]) -> None:
             print_line(f"{instance['state']}: {instance['sopInstanceUID']}: {reason}")
 
 
-def print_skipped(skipped: Skipped) -> None:
+def print_unsent(found: Skipped | LeftOut) -> None:
     """A line for a file that was not sent."""
-    print_line(f"SKIPPED: {skipped.path}: {skipped.reason}")
+    said = "SKIPPED" if isinstance(found, Skipped) else "LEFT OUT"
+    print_line(f"{said}: {found.path}: {found.reason}")
 
 
 def print_refusal(sent: Sent) -> None:
@@ -88,7 +102,7 @@ def print_tally(tally: "Tally") -> None:
     """How many files came to which end, and what to do about those that were not stored."""
     print_line(
         f"{tally.acknowledged} acknowledged, {tally.refused} refused, {tally.skipped} skipped, "
-        f"{tally.unsent} not sent."
+        f"{tally.unsent} not sent, {tally.left_out} left out."
     )
     if tally.skipped:
         print_line("Repair what was skipped, or give access to it, and send it again.")

@@ -4,14 +4,12 @@ import sys
 import time
 from pathlib import Path
 
-from rich.live import Live
-
 from local import samples
 from local.cloud import Cloud, CloudOptions
 from local.follow import ApiFailedError, JobApi, RestClient, totals
 from local.names import AE_TITLE, LOOPBACK, Ports
 from local.outage import Outage
-from local.report import console, print_line
+from local.report import console, live_line, print_line
 from local.stored import count_stored
 
 
@@ -49,11 +47,11 @@ def _an_image() -> Path:
 
 def _watch(cloud: Cloud) -> None:
     client, outage = RestClient(cloud.rest_url), Outage(print_line)
-    with Live(console=console, refresh_per_second=4) as line:
+    with live_line() as update:
         while True:
             progress = describe_progress(client, outage)
             if progress is not None:
-                line.update(progress)
+                update(progress)
             time.sleep(1)
 
 

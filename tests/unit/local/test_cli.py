@@ -55,15 +55,19 @@ def test_sending_to_where_nobody_listens_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("command", [["send"], ["demo", "--samples"]])
 @pytest.mark.parametrize(
-    ("place", "why"), [("notes.txt", "no DICOM Part 10 file"), ("x", "No such file or directory")]
+    ("place", "said", "why"),
+    [
+        ("notes.txt", "LEFT OUT", "no DICOM Part 10 file"),
+        ("x", "SKIPPED", "No such file or directory"),
+    ],
 )
 def test_if_nothing_can_be_sent_each_files_reason_is_said_and_that(
-    tmp_path: Path, command: list[str], place: str, why: str
+    tmp_path: Path, command: list[str], place: str, said: str, why: str
 ) -> None:
     (tmp_path / "notes.txt").write_text("not DICOM")
     done = run(*command, str(tmp_path / place))
     assert done.exit_code == 1
-    assert f"SKIPPED: {tmp_path / place}: it" in done.stdout
+    assert f"{said}: {tmp_path / place}: it" in done.stdout
     assert why in done.stdout
     assert done.stderr.count("\n") == 1
     assert "Nothing was sent" in done.stderr

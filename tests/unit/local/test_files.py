@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from local.files import Sample, Skipped, below, examine, judge
+from local.files import LeftOut, Sample, Skipped, below, examine, judge
 
 CT = Path(str(get_testdata_file("CT_small.dcm", download=False)))
 DEEP = 3_000
@@ -62,20 +62,37 @@ def test_what_is_nested_behind_the_uids_is_the_store_scps_to_judge(tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "no DICOM"),
-        (b"%PDF-1.7" * 100, "no DICOM"),
         (CT.read_bytes()[:140], "damaged|no transfer syntax"),
         (bytes(128) + b"DICM", "no transfer syntax"),
         (bytes(128) + b"DICM" + b"\xff" * 300, "damaged|no transfer syntax"),
         (CT.read_bytes().replace(b"1.2.840.10008.1.2.1\x00", b"DOE^JANE^MARIA^^^DR\x00"), "syntax"),
         (CT.read_bytes().replace(b"1.2.840.10008.5.1.4.1.1.2", b"x" * 25), "no SOP class"),
-        (Path(str(get_testdata_file("DICOMDIR"))).read_bytes(), "DICOMDIR"),
+        (Path(str(get_testdata_file("ExplVR_LitEndNoMeta.dcm"))).read_bytes(), "header"),
+        (Path(str(get_testdata_file("ExplVR_BigEndNoMeta.dcm"))).read_bytes(), "header"),
+        (Path(str(get_testdata_file("rtstruct.dcm"))).read_bytes(), "header"),  # implicit VR
+        (CT.read_bytes()[132:], "header"),  # its file meta is there
     ],
 )
 def test_what_cannot_be_sent_has_a_reason(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     assert any(each in reason(path) for each in why.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is no DICOM Part 10 file"),
+        (b"%PDF-1.7" * 100, "it is no DICOM Part 10 file"),
+        (bytes(1 << 20), "it is no DICOM Part 10 file"),
+        (b"\x08\x00\x05\x00CS\xff\xff" * 100, "it is no DICOM Part 10 file"),
+        (Path(str(get_testdata_file("DICOMDIR"))).read_bytes(), "it is a DICOMDIR"),
+    ],
+)
+def test_what_is_no_image_is_left_out(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert judge(path) == LeftOut(path, why)
 
 
 def fifo(path: Path) -> None:
@@ -96,16 +113,16 @@ def link_to_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("make", "kind", "why"),
     [
-        (fifo, "neither a file nor a folder"),
-        (dangling, "No such file"),
-        (circle, "symbolic links"),
-        (link_to_folder, "a link to a folder"),
+        (fifo, LeftOut, "neither a file nor a folder"),
+        (dangling, Skipped, "No such file"),
+        (circle, Skipped, "symbolic links"),
+        (link_to_folder, LeftOut, "a link to a folder"),
     ],
 )
 def test_what_is_no_file_is_named_and_its_neighbours_are_found(
-    tmp_path: Path, make: Callable[[Path], None], why: str
+    tmp_path: Path, make: Callable[[Path], None], kind: type[Skipped | LeftOut], why: str
 ) -> None:
     folder = tmp_path / "study"
     (folder / "b" / "series").mkdir(parents=True)
@@ -115,7 +132,7 @@ def test_what_is_no_file_is_named_and_its_neighbours_are_found(
     make(folder / "odd")
     found = list(examine([folder]))
     assert sorted(each.path for each in found if isinstance(each, Sample)) == sorted(good)
-    (odd,) = (each for each in found if isinstance(each, Skipped))
+    (odd,) = (each for each in found if isinstance(each, kind))
     assert odd.path == folder / "odd"
     assert why in odd.reason
 
@@ -124,7 +141,7 @@ def test_places_that_are_not_there_or_no_files_are_named(tmp_path: Path) -> None
     fifo(tmp_path / "pipe")
     (gone, pipe, good) = examine([tmp_path / "gone", tmp_path / "pipe", CT])
     assert isinstance(gone, Skipped)
-    assert isinstance(pipe, Skipped)
+    assert isinstance(pipe, LeftOut)
     assert isinstance(good, Sample)
     assert "No such file" in gone.reason
 
@@ -217,4 +234,4 @@ def test_damaged_files_are_judged_whatever_the_damage(tmp_path: Path, data: st.D
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged"
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    assert isinstance(judge(path), Sample | Skipped)
+    assert isinstance(judge(path), Sample | Skipped | LeftOut)

@@ -21,9 +21,9 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
-from local import scu
+from local import files, scu
 from local.cli import main
-from local.files import Sample, Skipped, examine
+from local.files import Sample, examine, judge
 from local.scu import send
 from tests.unit.local.test_files import nested
 
@@ -122,25 +122,78 @@ def test_bad_files_are_named_and_all_the_others_are_sent(scp: Scp, tmp_path: Pat
     assert done.exit_code == 1
     for said in (
         f"SKIPPED: {folder}/002-deep.dcm: it is nested too deeply",
-        f"SKIPPED: {folder}/001-[bold]notes[bold].txt: it is no DICOM Part 10 file",
-        f"SKIPPED: {folder}/001-\\x1b[31m.txt: it is no DICOM Part 10 file",
+        f"LEFT OUT: {folder}/001-[bold]notes[bold].txt: it is no DICOM Part 10 file",
+        f"LEFT OUT: {folder}/001-\\x1b[31m.txt: it is no DICOM Part 10 file",
         f"SKIPPED: {folder}/003-\\udcff.dcm: it",
         f"SKIPPED: {folder}/dangling.dcm: it cannot be read (No such file or directory)",
         f"SKIPPED: {tmp_path}/gone: it cannot be read (No such file or directory)",
         f"NOT STORED: {folder}/000-dose.dcm: the Store SCP accepts no presentation context",
         "for RT Dose Storage in Implicit VR Little Endian",
-        "5 acknowledged, 2 refused, 6 skipped, 0 not sent.",
+        "5 acknowledged, 2 refused, 4 skipped, 0 not sent, 2 left out.",
         "send it again",
     ):
         assert said in done.stdout
     assert done.stderr == ""
 
 
+def test_an_ordinary_cd_is_sent_as_it_is(scp: Scp, tmp_path: Path) -> None:
+    cd = tmp_path / "a CD, with spaces"
+    uids = slices(cd, 3)
+    shutil.copy(str(get_testdata_file("DICOMDIR", download=False)), cd / "DICOMDIR")
+    (cd / "README.txt").write_text("Viewer: run START.EXE")
+    (cd / "empty.dcm").touch()
+    (tmp_path / "viewer").mkdir()
+    (cd / "viewer").symlink_to("../viewer")
+    os.mkfifo(cd / "pipe")
+    done = run_send(scp, cd)
+    assert sorted(scp.stored) == sorted(uids)
+    assert done.exit_code == 0
+    for name, why in (
+        ("DICOMDIR", "it is a DICOMDIR"),
+        ("README.txt", "it is no DICOM Part 10 file"),
+        ("empty.dcm", "it is no DICOM Part 10 file"),
+        ("viewer", "it is a link to a folder; name that folder itself"),
+        ("pipe", "it is neither a file nor a folder"),
+    ):
+        assert f"LEFT OUT: {cd}/{name}: {why}\n" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last == "3 acknowledged, 0 refused, 0 skipped, 0 not sent, 5 left out."
+
+
+def test_an_image_without_the_header_of_part_10_is_no_success(scp: Scp, tmp_path: Path) -> None:
+    slices(tmp_path, 1)
+    shutil.copy(str(get_testdata_file("ExplVR_LitEndNoMeta.dcm", download=False)), tmp_path / "old")
+    done = run_send(scp, tmp_path)
+    assert done.exit_code == 1
+    assert f"SKIPPED: {tmp_path}/old: it is a data set without the header" in done.stdout
+    assert "1 acknowledged, 0 refused, 1 skipped, 0 not sent, 0 left out." in done.stdout
+    assert "send it again" in done.stdout.splitlines()[-1]
+
+
+def test_each_file_is_examined_once(
+    scp: Scp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices(tmp_path, 3)
+    (tmp_path / "000").write_text("not DICOM")
+    judged: list[str] = []
+
+    def counted(path: Path) -> files.Found:
+        judged.append(path.name)
+        return judge(path)
+
+    monkeypatch.setattr(files, "judge", counted)
+    assert run_send(scp, tmp_path).exit_code == 0
+    assert judged == ["000", "000.dcm", "001.dcm", "002.dcm"]
+
+
 def test_when_all_is_stored_the_command_succeeds(scp: Scp, tmp_path: Path) -> None:
     slices(tmp_path, 3)
     done = run_send(scp, tmp_path)
     assert done.exit_code == 0
-    assert done.stdout.splitlines()[-1] == "3 acknowledged, 0 refused, 0 skipped, 0 not sent."
+    assert (
+        done.stdout.splitlines()[-1]
+        == "3 acknowledged, 0 refused, 0 skipped, 0 not sent, 0 left out."
+    )
     assert scp.associations == 1
 
 
@@ -148,7 +201,7 @@ def test_files_none_of_which_the_scp_takes_are_refused_one_by_one(scp: Scp) -> N
     done = run_send(scp, RT_DOSE, JPEG_2000)
     assert done.exit_code == 1
     assert done.stdout.count("NOT STORED: ") == 2
-    assert "0 acknowledged, 2 refused, 0 skipped, 0 not sent." in done.stdout
+    assert "0 acknowledged, 2 refused, 0 skipped, 0 not sent," in done.stdout
 
 
 def test_a_refusal_says_its_status_and_the_rest_is_sent(scp: Scp, tmp_path: Path) -> None:
@@ -156,7 +209,7 @@ def test_a_refusal_says_its_status_and_the_rest_is_sent(scp: Scp, tmp_path: Path
     scp.answer = lambda event: 0xC000 if sop_instance_of(event) == uids[1] else 0
     done = run_send(scp, tmp_path)
     assert f"NOT STORED: {tmp_path}/001.dcm: refused with status C000H" in done.stdout
-    assert "2 acknowledged, 1 refused, 0 skipped, 0 not sent." in done.stdout
+    assert "2 acknowledged, 1 refused, 0 skipped, 0 not sent," in done.stdout
     assert done.exit_code == 1
     assert "status" in done.stdout.splitlines()[-1]
 
@@ -205,7 +258,7 @@ def test_when_the_scp_goes_away_what_was_not_sent_is_counted(scp: Scp, tmp_path:
     done = run_send(scp, tmp_path)
     assert done.exit_code == 1
     assert "NOT SENT: 3 more files: No association with STORESCP" in done.stdout
-    assert "1 acknowledged, 1 refused, 1 skipped, 3 not sent." in done.stdout
+    assert "1 acknowledged, 1 refused, 0 skipped, 3 not sent, 1 left out." in done.stdout
     assert "Send the same files again" in done.stdout
 
 
@@ -219,7 +272,7 @@ def test_files_are_examined_as_they_are_sent_and_not_all_before(
     def counted() -> Iterator[Sample]:
         nonlocal examined
         for each in examine([tmp_path]):
-            assert not isinstance(each, Skipped)
+            assert isinstance(each, Sample)
             examined += 1
             yield each
 

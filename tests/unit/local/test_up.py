@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import Self
 
 import pytest
 
 from local import stored, up
 from local.follow import ApiFailedError, NotThereError, RestClient
+from local.names import Ports
 from local.outage import Outage
 
 EMPTY = b'{"jobs": []}'
@@ -113,6 +116,37 @@ def test_a_failure_is_said_once_and_the_end_of_it_once(
     assert up.describe_progress(client, outage) is not None
     assert up.describe_progress(client, outage) is not None
     assert said[1:] == ["The job API works again."]
+
+
+class StoppedCloud:
+    """A cloud that Ctrl-C ends while its progress is waited for."""
+
+    dicom_port, rest_url, aws_url, log_folder = 11112, "", "http://aws", "/logs"
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def interrupted(_: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_said_after_the_progress_has_a_line_of_its_own(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(StoppedCloud, "rest_url", api.url)
+    monkeypatch.setattr(up, "Cloud", StoppedCloud)
+    monkeypatch.setattr(up, "time", SimpleNamespace(sleep=interrupted))
+    up.keep_running(Ports(1, 2, 3))
+    progress, end = capsys.readouterr().out.splitlines()[-2:]
+    assert progress == "received 7 · importing 0 · imported 0 · failed 0"
+    assert end == "Stopped; what it held is gone."
 
 
 def test_an_api_that_is_gone_is_no_answer() -> None:
