@@ -32,9 +32,10 @@ app = Chalice(app_name="dicom-store-scp")
 app.register_middleware(answer_problems, "http")
 _authorizer = IAMAuthorizer()
 _QUEUE = os.environ.get("IMPORT_QUEUE_NAME") or "dicom-import"
-# One that dispatches, one that collects the dropbox, and three that close batches: five a second
-# and more, where HealthImaging starts one. Without it, a flood of events would take a whole account
-# of small quota. SQS asks for 2 at least.
+# Each invocation closes its batches. One at a time also dispatches, and one collects the dropbox,
+# since each has a lock. Five close more than five batches a second, where HealthImaging starts one
+# import. Without a limit, a flood of events would take a whole account of small quota. SQS asks for
+# 2 at least.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 _AT_ONCE = 5
 _JOB_ENDED = {

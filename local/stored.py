@@ -9,7 +9,7 @@ from local import names
 def count_stored() -> int:
     """The instances whose PUT has succeeded since the local cloud started.
 
-    Zero while the bucket is not there, which whoever uses the local AWS may delete.
+    Zero while the bucket is not there, which a user of the local AWS may delete.
     """
     buckets = s3_backends[names.ACCOUNT_ID][names.PARTITION].buckets
     bucket = buckets.get(names.DICOM_BUCKET)

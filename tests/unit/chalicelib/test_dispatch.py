@@ -289,7 +289,7 @@ def test_executions_that_die_again_and_again_are_followed_without_end(world: Wor
     assert all(gap <= 61 for gap in gaps)  # three days on, it is tried each hour
     assert len(gaps) > 70
     assert sorted(gaps[:4]) == gaps[:4]  # and ever less often before
-    # The alarm's two of twelve five minutes.
+    # The alarm's two of twelve periods of five minutes.
     stalled = [each["StalledBatches"] for each in told]
     hours = [stalled[at : at + 60] for at in range(60, len(stalled) - 60, 60)]
     assert all(sum(hour) >= 10 for hour in hours)
