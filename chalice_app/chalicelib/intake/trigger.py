@@ -1,12 +1,10 @@
 """From the queue: manifests become closed batches that wait for their import, drops batches."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
-from urllib.parse import unquote_plus
 
 import structlog
 
@@ -21,6 +19,7 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.aside import failed_key, invalid_manifest_key
 from chalicelib.imports.rows import closed_batch, instance_rows
+from chalicelib.intake.s3_events import created_keys, parse_event
 from chalicelib.logs import describe, manifest_named
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
@@ -39,7 +38,6 @@ from contract.keys import (
 from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 
-_CREATED = ("ObjectCreated:", "s3:ObjectCreated:")
 # Of the largest batch, when AWS is slow.
 _CLOSING = timedelta(seconds=30)
 _log = structlog.get_logger()
@@ -85,30 +83,6 @@ class Intake:
     dispatch: Callable[[Sequence[BatchRecord]], object]
     deadline: Deadline = UNBOUNDED
     clock: Callable[[], datetime] = _utc_now
-
-
-def created_keys(body: str, bucket: str) -> list[str]:
-    """The keys of the objects that an S3 event says were created in ``bucket``, decoded.
-
-    Only those of manifests and drops: whatever the queue was wired to, instances are not ours to
-    move, and quarantine must not send itself events. Keys come quote_plus'ed; the message may hold
-    several records, or none (``s3:TestEvent``).
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
-    Raises InvalidEvent for a text that is no S3 event.
-    """
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidEvent("the message is not JSON") from None
-    if not isinstance(event, dict):
-        raise InvalidEvent("the message is not a JSON object")
-    if event.get("Event") == "s3:TestEvent":
-        return []
-    records = event.get("Records")
-    if not isinstance(records, list):
-        raise InvalidEvent("the message has no Records")
-    keys = (_created_key(record, bucket) for record in records)
-    return list(dict.fromkeys(key for key in keys if key is not None))
 
 
 def trigger_imports(messages: Iterable[Message], intake: Intake, queue: Queue) -> None:
@@ -223,7 +197,7 @@ def _as_before(batch: BatchRecord, manifest: Manifest, stores: Stores) -> BatchR
 
 def _keys(message: Message, bucket: str) -> list[str] | None:
     try:
-        return created_keys(message.body, bucket)
+        return created_keys(parse_event(message.body), bucket)
     except InvalidEvent as error:
         # By the id that the command ``dead-letters`` knows it by, too; the words are ours.
         _log.warning(
@@ -295,23 +269,3 @@ def _quarantine(bucket: str, key: str, objects: ObjectStore, reason: ProductErro
     with suppress(ObjectMissing, ObjectChanged):
         objects.move(bucket, key, target, {"reason": str(reason)})
     _log.warning("manifest_quarantined", **manifest_named(key), reason=str(reason))
-
-
-def _created_key(record: object, bucket: str) -> str | None:
-    """The record's key; None for another event, bucket or prefix."""
-    try:
-        name, place = _event_name(record), record["s3"]  # type: ignore[index]
-        key, where = place["object"]["key"], place["bucket"]["name"]
-        if not (isinstance(key, str) and isinstance(where, str)):
-            raise TypeError("not texts")
-    except (KeyError, TypeError):
-        raise InvalidEvent("a record is not S3's") from None
-    key = unquote_plus(key)
-    ours = where == bucket and key.startswith((MANIFESTS_PREFIX, DROPBOX_PREFIX))
-    return key if ours and name.startswith(_CREATED) else None
-
-
-def _event_name(record: object) -> str:
-    if not isinstance(record, Mapping) or not isinstance(record.get("eventName"), str):
-        raise TypeError("not an event")
-    return str(record["eventName"])

@@ -1,18 +1,19 @@
 """What a dead letter is, said in words of our own: never its text, which anybody may have written.
 
-Junk is what is no S3 event: ``trigger_import`` fails on it each time, whatever AWS does. An S3
-event that names nothing of ours is dealt with by deleting it, and one that names a manifest or a
-dropped object failed for another reason than itself.
+Junk is what is no S3 event and names nothing of ours: ``trigger_import`` fails on it each time,
+whatever AWS does. So it does on a damaged event, one with an odd record or in another service's
+envelope, but that may be the only event of a manifest. A whole event that names nothing of ours is
+dealt with by deleting it, and one that names a manifest or a dropped object failed for another
+reason than itself.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from chalicelib.errors import InvalidEvent
-from chalicelib.intake.trigger import created_keys
+from chalicelib.intake.s3_events import created_keys, named_keys, parse_event
 from chalicelib.stores.copies import mark_of
 from contract.errors import InvalidKey
 from contract.keys import MANIFESTS_PREFIX, parse_manifest_key
@@ -45,6 +46,12 @@ class Finding:
     what: str
     keys: tuple[str, ...] = ()
     is_junk: bool = False
+    is_damaged: bool = False
+
+    @property
+    def fails_again(self) -> bool:
+        """Whether ``trigger_import`` cannot deal with the message at any time."""
+        return self.is_junk or self.is_damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +74,16 @@ class DeadLetter:
 def judge(body: str, bucket: str) -> Finding:
     """What a message is, for the DICOM bucket ``bucket``."""
     try:
-        keys = created_keys(body, bucket)
+        event = parse_event(body)
+        keys = created_keys(event, bucket)
     except InvalidEvent as error:  # its words are ours
+        named = tuple(named_keys(body, bucket))
+        if named:
+            what = f"damaged event that names {_count(named)} of ours: {error}"
+            return Finding(what, named, is_damaged=True)
         return Finding(f"no S3 event: {error}", is_junk=True)
-    event = json.loads(body)
     if keys:
-        count = f"{len(keys)} objects" if len(keys) > 1 else "an object"
-        return Finding(f"S3 event {_kinds(event)} that names {count} of ours", tuple(keys))
+        return Finding(f"S3 event {_kinds(event)} that names {_count(keys)} of ours", tuple(keys))
     if event.get("Event") == "s3:TestEvent":
         return Finding("S3's test event, which names no object")
     return Finding(f"S3 event {_kinds(event)} that names no object of ours")
@@ -87,6 +97,7 @@ def letter_view(letter: DeadLetter) -> Json:
         "receiveCount": letter.receive_count,
         "what": finding.what,
         "junk": finding.is_junk,
+        "damaged": finding.is_damaged,
     }
     view |= {"since": to_iso(letter.sent_at)} if letter.sent_at else {}
     named = [_object_view(key) for key in finding.keys[:_MOST_OBJECTS]]
@@ -101,6 +112,10 @@ def _object_view(key: str) -> Json:
         return {"kind": "manifest", "batchId": parse_manifest_key(key)}
     except InvalidKey:
         return {"kind": "manifest", "keySha256": mark_of(key)}
+
+
+def _count(keys: Sequence[str]) -> str:
+    return f"{len(keys)} objects" if len(keys) > 1 else "an object"
 
 
 def _kinds(event: Json) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from contract.keys import manifest_key
 from tests.unit.chalicelib.builders import BATCH, BUCKET, NOW
+from tests.unit.chalicelib.test_s3_events import ANY_TEXT, raw
 from tests.unit.chalicelib.test_trigger import event, record
 
 NAME = "DOE^JOHN"
@@ -26,6 +27,17 @@ def view(body: str) -> dict[str, Any]:
         (json.dumps([NAME]), "no S3 event: the message is not a JSON object", True),
         (json.dumps({NAME: 1}), "no S3 event: the message has no Records", True),
         (event({"eventName": NAME}), "no S3 event: a record is not S3's", True),
+        (event(raw("dropbox/\ud800.dcm")), "no S3 event: a key is not UTF-8", True),
+        (
+            event(record(), record("dropbox/x"), {"eventName": NAME}),
+            "damaged event that names 2 objects of ours: a record is not S3's",
+            False,
+        ),
+        (
+            json.dumps({"Message": event(record())}),
+            "damaged event that names an object of ours: the message has no Records",
+            False,
+        ),
         ('{"Event": "s3:TestEvent"}', "S3's test event, which names no object", False),
         (event(), "S3 event without records that names no object of ours", False),
         (
@@ -63,15 +75,15 @@ def test_a_message_of_many_objects_names_some_and_counts_all() -> None:
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
+    st.none() | st.booleans() | st.integers() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=12,
 )
+_records = _json | ANY_TEXT.map(lambda text: raw(f"dropbox/{text}"))
 
 
-@given(st.text() | _json.map(json.dumps) | st.lists(_json).map(lambda found: event(*found)))
+@given(ANY_TEXT | _json.map(json.dumps) | st.lists(_records).map(lambda found: event(*found)))
 def test_any_text_is_judged(body: str) -> None:
     found = view(body)
     assert found["junk"] == found["what"].startswith("no S3 event")
+    assert found["damaged"] == found["what"].startswith("damaged event")

@@ -7,13 +7,11 @@ from urllib.parse import quote_plus
 
 import pytest
 from chalicelib.deadline import Deadline
-from chalicelib.errors import InvalidEvent, MessagesFailed, ServiceUnavailable
-from chalicelib.intake.trigger import Intake, Message, created_keys, trigger_imports
+from chalicelib.errors import MessagesFailed, ServiceUnavailable
+from chalicelib.intake.trigger import Intake, Message, trigger_imports
 from chalicelib.stores import Stores
 from chalicelib.stores.memory import MemoryBatches, MemoryObjects
 from chalicelib.stores.objects import MAX_MANIFEST_BYTES
-from hypothesis import given
-from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from contract.batch_states import BatchEvent
@@ -159,12 +157,6 @@ def test_a_dropbox_that_fails_makes_no_dead_letters_of_everyones_events(
     assert (taken.dispatched, queue.deleted) == ([BATCH], [])
 
 
-def test_keys_come_quoted_and_a_multipart_upload_comes_twice() -> None:
-    whole = record(name="ObjectCreated:CompleteMultipartUpload")
-    assert "%2F" in whole["s3"]["object"]["key"]
-    assert created_keys(event(record(), whole), BUCKET) == [KEY]
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -180,10 +172,6 @@ def test_what_is_no_manifest_of_ours_is_left_alone(stores: Stores, other: dict[s
     taken, queue = trigger(stores, event(other))
     assert (taken.dispatched, taken.drops, queue.deleted) == ([], 0, [])
     assert stores.objects.bodies == before
-
-
-def test_s3s_test_event_asks_for_nothing() -> None:
-    assert created_keys('{"Service": "Amazon S3", "Event": "s3:TestEvent"}', BUCKET) == []
 
 
 def test_a_manifest_that_is_gone_is_dropped() -> None:
@@ -225,6 +213,13 @@ def test_a_reason_never_repeats_what_the_manifest_says(stores: Stores) -> None:
     assert "DOE" not in metadata["reason"]
 
 
+def test_an_event_of_a_key_that_is_not_utf8_fails_alone(stores: Stores) -> None:
+    odd = record()
+    odd["s3"]["object"]["key"] = "dropbox/\ud800.dcm"
+    taken, queue = trigger(stores, event(odd), event(record()))
+    assert (taken.dispatched, taken.drops, queue.deleted) == ([BATCH], 0, ["1", "raised"])
+
+
 def test_a_poison_message_does_not_drag_its_neighbours_along(stores: Stores) -> None:
     taken, queue = trigger(stores, "poison", event(record()), "[]", event())
     assert taken.dispatched == [BATCH]
@@ -246,28 +241,6 @@ def test_what_failed_comes_back(
     assert taken.blocked == ([(BATCH, "KeyError")] if isinstance(fault, KeyError) else [])
     taken, queue = trigger(stores, event(record()))
     assert (taken.dispatched, queue.deleted) == ([BATCH], [])
-
-
-json_values = st.recursive(
-    st.none() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["Records", "Event", "eventName", "s3", "bucket", "object", "key"]),
-            inner,
-            max_size=4,
-        )
-    ),
-)
-
-
-@given(st.text() | json_values.map(json.dumps) | json_values.map(event))
-def test_any_text_gives_keys_or_our_error(body: str) -> None:
-    try:
-        keys = created_keys(body, BUCKET)
-    except InvalidEvent:
-        return
-    assert all(key.startswith(("batches/", "dropbox/")) for key in keys)
 
 
 def test_a_message_that_failed_is_named_by_its_id_and_never_by_its_text(
