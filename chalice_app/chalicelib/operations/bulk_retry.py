@@ -1,7 +1,8 @@
 """Many batches' failed instances once more: batch after batch, newest first, page after page.
 
 Each is the retry of its own that ``retry BATCH_ID`` asks for, so that an interrupted run is begun
-again and finds what it has done. One that is refused stops no other.
+again and finds what it has done. One that is refused stops no other. A run ends early if the list
+of batches cannot be read on, if AWS does not take the credentials, and by Ctrl-C.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +15,10 @@ from chalicelib.api.batch_pages import BatchQuery
 from chalicelib.api.batch_pages import page as batch_page
 from chalicelib.api.parameters import cursor_of
 from chalicelib.errors import ApiProblem
-from chalicelib.logs import describe
+from chalicelib.operations.failures import FAILURES, in_words, is_of_credentials
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
 from chalicelib.stores.batches import BatchStore
-from contract.errors import ProductError
 from contract.records import BatchRecord
 
 # Batches of each outcome that a summary names; its counts are of all.
@@ -60,7 +60,7 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Summary:
-    """``stopped`` is why the list of batches could not be read to its end."""
+    """``stopped`` is why the run ended before its end; ``next_cursor`` where it can go on."""
 
     found: dict[Outcome, list[Json]] = field(default_factory=lambda: {each: [] for each in Outcome})
     next_cursor: str | None = None
@@ -94,23 +94,22 @@ def retry_all(
     """
     summary, asked = Summary(), 0
     began = operations()
-    last = selection.cursor
+    last, is_cut = selection.cursor, True
     try:
         for batch in _batches(selection, began.stores.batches):
             if selection.limit is not None and asked == selection.limit:
-                summary.next_cursor = cursor_of(last) if last else None
                 break
-            asked += 1
-            last = batch.batch_id
             outcome, what = _retry(batch.batch_id, reason, operations(), began.now, force=force)
+            asked += 1
             summary.found[outcome].append({"batchId": batch.batch_id} | what)
+            last = batch.batch_id  # not before: a run from its cursor on begins behind it
             tell(f"{asked} {batch.batch_id} {outcome}: {what.get('newBatchId') or what['why']}")
-    except KeyboardInterrupt:
-        summary.stopped = "stopped here; run it again, what is done is found done"
-        summary.next_cursor = cursor_of(last) if last else None
-    except ProductError as error:
-        summary.stopped = f"the list of batches cannot be read on: {error}"
-        summary.next_cursor = cursor_of(last) if last else None
+        else:
+            is_cut = False
+    except (*FAILURES, KeyboardInterrupt) as error:
+        summary.stopped = in_words(error)
+    if is_cut and last:
+        summary.next_cursor = cursor_of(last)
     return summary
 
 
@@ -130,10 +129,9 @@ def _retry(
         entry = retry_batch(batch_id, reason, operations, force=force)
     except ApiProblem as error:
         return Outcome.REFUSED, {"why": str(error)}
-    except ProductError as error:
-        return Outcome.FAILED, {"why": str(error)}
-    except Exception as error:  # noqa: BLE001 - the other batches must not suffer for it
-        known = describe(error)
-        return Outcome.FAILED, {"why": f"{known['error']} at {known['where']}"}
+    except Exception as error:  # the other batches must not suffer for it
+        if is_of_credentials(error):
+            raise
+        return Outcome.FAILED, {"why": in_words(error)}
     outcome = Outcome.DONE if entry.requested_at >= began_at else Outcome.BEFORE
     return outcome, {"newBatchId": entry.batch_id}

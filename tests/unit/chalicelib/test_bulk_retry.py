@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
 from chalicelib.api.batch_pages import BatchQuery
 from chalicelib.api.batch_pages import page as batch_page
 from chalicelib.api.parameters import key_cursor
+from chalicelib.aws import mapped_errors
 from chalicelib.errors import ServiceUnavailable
 from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.operations.bulk_retry import Selection, Summary, retry_all
@@ -108,27 +110,83 @@ def test_a_batch_that_is_refused_and_one_that_fails_stop_no_other(
     assert (ids(again, "done"), ids(again, "doneBefore")) == ([IDS[2], IDS[1]], [IDS[4], IDS[0]])
 
 
-def test_a_run_that_is_interrupted_and_begun_again_makes_each_batch_once(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_run_that_is_interrupted_goes_on_at_its_cursor_and_makes_each_batch_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, calls: int, is_before: bool
 ) -> None:
-    calls = iter([False, False, True, False, False, False, False])
+    """Ctrl-C before a batch's retry, or behind it and before that is recorded."""
+    left = iter(range(calls - 1, -1, -1))
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
+        is_last = next(left) == 0
+        if is_last and is_before:
+            raise KeyboardInterrupt
         entry = retry_batch(*arguments, **options)
-        if next(calls):
+        if is_last:
             raise KeyboardInterrupt
         return entry
 
     monkeypatch.setattr("chalicelib.operations.bulk_retry.retry_batch", interrupted)
     first = run(desk)
-    assert (first.is_good, ids(first, "done")) == (False, [IDS[4], IDS[3]])
-    assert "run it again" in first.to_json()["stopped"]
+    assert (first.is_good, ids(first, "done")) == (False, IDS[::-1][: calls - 1])
+    assert first.to_json()["stopped"] == "interrupted"
     monkeypatch.undo()
-    later = later_operations(desk, timedelta(minutes=5))
-    second = retry_all(Selection(FAILED), WHY, later, lambda _: None)
-    assert ids(second, "doneBefore") == [IDS[4], IDS[3], IDS[2]]
-    assert ids(second, "done") == [IDS[1], IDS[0]]
+    given = {"cursor": first.next_cursor} if first.next_cursor else {}
+    selection = Selection(FAILED, cursor=key_cursor(given))
+    second = retry_all(selection, WHY, later_operations(desk, timedelta(minutes=5)), print)
+    again = [] if is_before else [IDS[::-1][calls - 1]]
+    assert ids(second, "doneBefore") == again
+    assert ids(first, "done") + again + ids(second, "done") == IDS[::-1]
     assert len(desk.journal.entries) == len(IDS)
+
+
+def refusal(code: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+
+
+def expired() -> Exception:
+    try:
+        with mapped_errors():
+            raise refusal("ExpiredTokenException", "GetItem")
+    except ServiceUnavailable as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [expired(), refusal("UnrecognizedClientException", "GetItem"), NoCredentialsError()],
+    ids=["expired", "unknown", "none"],
+)
+def test_credentials_that_aws_does_not_take_end_the_run_with_its_cursor(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fails(batch_id: str, *rest: Any, **options: Any) -> Any:
+        if batch_id == IDS[2]:
+            raise fault
+        return retry_batch(batch_id, *rest, **options)
+
+    monkeypatch.setattr("chalicelib.operations.bulk_retry.retry_batch", fails)
+    summary = run(desk)
+    assert (ids(summary, "done"), ids(summary, "failed")) == ([IDS[4], IDS[3]], [])
+    assert str(summary.stopped).endswith(("Exception", "Exception: no", "credentials"))
+    assert key_cursor({"cursor": str(summary.next_cursor)}) == IDS[3]
+
+
+def test_what_aws_refuses_of_one_batch_stops_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(batch_id: str, *rest: Any, **options: Any) -> Any:
+        if batch_id == IDS[2]:
+            raise refusal("AccessDenied", "GetObject")
+        return retry_batch(batch_id, *rest, **options)
+
+    monkeypatch.setattr("chalicelib.operations.bulk_retry.retry_batch", fails)
+    summary = run(desk)
+    assert summary.to_json()["failed"] == [
+        {"batchId": IDS[2], "why": "AWS refuses GetObject: AccessDenied: no"}
+    ]
+    assert (summary.to_json()["doneCount"], summary.stopped) == (4, None)
 
 
 def later_operations(desk: Desk, by: timedelta) -> Callable[[], Operations]:
@@ -158,16 +216,25 @@ def test_a_selection_is_by_sender_and_by_the_time_of_the_end(desk: Desk) -> None
     assert ids(two, "done") == [IDS[2], IDS[1]]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ServiceUnavailable("Query failed: ThrottlingException"),
+        refusal("ExpiredTokenException", "Query"),
+        NoCredentialsError(),
+    ],
+    ids=["away", "refused", "none"],
+)
 def test_a_list_that_cannot_be_read_on_ends_the_run_with_what_it_has_done(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def page(store: Any, query: Any, limit: int, cursor: str | None) -> Any:
         if cursor is not None:
-            raise ServiceUnavailable("Query failed: ThrottlingException")
+            raise fault
         return batch_page(store, query, 2, cursor)
 
     monkeypatch.setattr("chalicelib.operations.bulk_retry.batch_page", page)
     summary = run(desk)
     assert (summary.is_good, ids(summary, "done")) == (False, [IDS[4], IDS[3]])
-    assert "ThrottlingException" in summary.to_json()["stopped"]
-    assert summary.to_json()["nextCursor"]
+    assert summary.to_json()["stopped"]
+    assert key_cursor({"cursor": summary.to_json()["nextCursor"]}) == IDS[3]
