@@ -22,6 +22,7 @@ from chalicelib.events import announce
 from chalicelib.imports import lost
 from chalicelib.intake import admission, dispatch, stalled
 from chalicelib.operations import dead_letters, setup
+from chalicelib.operations.dead_letter_walk import Queues
 from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.reconcile import reconcile
 from chalicelib.operations.repeat import NothingToRepeat
@@ -218,9 +219,7 @@ def _settle(witness: Witness, say: Callable[[str], None]) -> bool:
     """Wait until nothing is on its way; False when nothing has moved for long."""
     began = changed_at = time.monotonic()
     last, said_at = {"": 0}, 0.0
-    queues = dead_letters.Queues(
-        aws.sqs(), names.DEAD_LETTER_QUEUE, names.QUEUE, names.DICOM_BUCKET
-    )
+    queues = Queues(aws.sqs(), names.DEAD_LETTER_QUEUE, names.QUEUE, names.DICOM_BUCKET)
     while (left := witness.unfinished()) or time.monotonic() < began + _LATE_SECONDS:
         now = time.monotonic()
         if left != last:

@@ -61,16 +61,31 @@ def key_cursor(query: Query) -> str | None:
     try:
         if len(query["cursor"]) > _MAX_CURSOR:
             raise ValueError("too long")
-        key = base64.b64decode(query["cursor"], altchars=b"-_", validate=True).decode("ascii")
-        if not key or not key.isprintable():
+        key = _decoded(query["cursor"])
+        if not (key.isascii() and key.isprintable()):
             raise ValueError("no key of a list")
-    except ValueError:  # binascii.Error and UnicodeDecodeError are
+    except ValueError:
         raise BadParameter("cursor", "not a nextCursor of this API") from None
     return key
 
 
+def object_cursor(cursor: str) -> str:
+    """The cursor of a list of objects: a key of S3, which may have any character."""
+    try:
+        return _decoded(cursor)
+    except ValueError:
+        raise BadParameter("cursor", "not a nextCursor of this list") from None
+
+
+def _decoded(cursor: str) -> str:
+    key = base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
+    if not key:  # binascii.Error and UnicodeDecodeError are ValueErrors, too
+        raise ValueError("no key")
+    return key
+
+
 def cursor_of(key: str) -> str:
-    """The inverse of :func:`key_cursor`."""
+    """The inverse of :func:`key_cursor` and :func:`object_cursor`."""
     return base64.urlsafe_b64encode(key.encode()).decode("ascii")
 
 
@@ -175,10 +190,18 @@ def _time(query: Query, name: str) -> datetime | None:
     if name not in query:
         return None
     try:
-        moment = datetime.fromisoformat(query[name])
+        return parse_time(query[name])
+    except ValueError as error:
+        raise BadParameter(name, str(error)) from None
+
+
+def parse_time(text: str) -> datetime:
+    """A time in ISO 8601, which is UTC if it names no zone; raises ValueError with the rule."""
+    try:
+        moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):  # a day that begins in the year 0 or 10000 in UTC
-        raise BadParameter(name, "a time in ISO 8601, such as 2026-11-23T09:30:00Z") from None
+        raise ValueError("a time in ISO 8601, such as 2026-11-23T09:30:00Z") from None
 
 
 def _number(query: Query, name: str, default: int, least: int, most: int) -> int:

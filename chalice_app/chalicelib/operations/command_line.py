@@ -2,19 +2,21 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.api.parameters import MAX_LIMIT
-from chalicelib.aws import error_code
+from chalicelib.api.parameters import MAX_LIMIT, parse_time
 from chalicelib.operations import commands
 from chalicelib.operations.commands import Answer
+from chalicelib.operations.failures import FAILURES, in_words
 from chalicelib.stores.blocked import Work
-from contract.errors import ProductError
+from contract.ae_titles import parse_ae_title
+from contract.errors import ContractError
 from contract.records import BatchState, JobStatus
 
 _ABOUT = "See, repeat and re-drive imports. Safe to repeat; docs/runbook.md says when to do what."
@@ -27,25 +29,42 @@ def run(arguments: Sequence[str]) -> int:
 
     What an operator is to know or do next is a line on standard error.
     """
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    if any(not _is_text(each) for each in arguments):
+        parser.error("an argument is no text in UTF-8")
+    asked = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         answer: Answer = asked.run(asked)
-    except ProductError as error:
-        return _failed(str(error))
-    except ClientError as error:
-        message = error.response.get("Error", {}).get("Message", "")
-        return _failed(f"AWS refuses {error.operation_name}: {error_code(error)}: {message}")
-    except BotoCoreError as error:  # no credentials, no Region
-        return _failed(str(error))
     except KeyboardInterrupt:
         _failed("stopped here; run it again, what is done is found done")
         return _STOPPED
-    json.dump(answer.body, sys.stdout, indent=2)
-    print()
+    except FAILURES as error:
+        return _failed(in_words(error))
+    except Exception as error:  # noqa: BLE001 - an error that nobody foresaw is a line, too
+        return _failed(f"this is a fault of the program or of its settings: {in_words(error)}")
+    return _show(answer)
+
+
+def _show(answer: Answer) -> int:
+    try:
+        json.dump(answer.body, sys.stdout, indent=2)
+        print(flush=True)
+    except BrokenPipeError:  # what reads the answer has ended, as head does
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for line in answer.advice:
         print(line, file=sys.stderr)
     return 0 if answer.is_good else 1
+
+
+def _is_text(argument: str) -> bool:
+    """The shell may give any bytes; those that are not UTF-8 come as surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _failed(why: str) -> int:
@@ -67,7 +86,7 @@ def _add_views(add: Any) -> None:
     _command(add, "batch", commands.batch, "show a batch").add_argument("batch_id")
     batches = _page(_command(add, "batches", commands.batches, "list batches, newest first"))
     batches.add_argument("--state", choices=[str(state) for state in BatchState])
-    batches.add_argument("--calling-ae-title")
+    batches.add_argument("--calling-ae-title", type=_ae_title)
     job = _page(_command(add, "job", commands.job, "show an import job"))
     job.add_argument("job_id")
     job.add_argument(
@@ -102,7 +121,7 @@ def _add_repeats(add: Any) -> None:
         choices=[str(state) for state in commands.RETRIABLE],
         help="all batches in this state, newest first; narrowed by the next four",
     )
-    retry.add_argument("--calling-ae-title")
+    retry.add_argument("--calling-ae-title", type=_ae_title)
     _bounds(retry, "ended")
     retry.add_argument("--limit", type=_count, help="so many batches at most")
     retry.add_argument("--cursor", help="the nextCursor of the run before")
@@ -124,7 +143,7 @@ def _add_dead_letters(add: Any) -> None:
         add, "redrive", commands.redrive, "move dead letters back to the queue, but no junk"
     )
     redrive.add_argument("message_ids", nargs="*", metavar="MESSAGE_ID", help="default: all")
-    redrive.add_argument("--limit", type=_count, help="receive so many at most")
+    redrive.add_argument("--limit", type=_count, help="so many at most; not with ids")
     discard = _command(add, "discard", commands.discard, "delete dead letters for good")
     discard.add_argument("message_ids", nargs="*", metavar="MESSAGE_ID")
     discard.add_argument("--junk", action="store_true", help="all that are no S3 event")
@@ -142,14 +161,18 @@ def _command(
 
 
 def _page(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--limit", type=int, default=20, metavar=f"1-{MAX_LIMIT}")
+    parser.add_argument("--limit", type=_page_size, default=20, metavar=f"1-{MAX_LIMIT}")
     parser.add_argument("--cursor", help="the nextCursor of the page before")
     return parser
 
 
 def _bounds(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--since", metavar="TIME", help=f"{what} then or later, ISO 8601")
-    parser.add_argument("--until", metavar="TIME", help=f"{what} then or earlier, ISO 8601")
+    parser.add_argument(
+        "--since", type=_time, metavar="TIME", help=f"{what} then or later, ISO 8601"
+    )
+    parser.add_argument(
+        "--until", type=_time, metavar="TIME", help=f"{what} then or earlier, ISO 8601"
+    )
 
 
 def _reason(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -158,7 +181,30 @@ def _reason(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("at least 1")
-    return number
+    return _number(text, sys.maxsize, "at least 1")
+
+
+def _page_size(text: str) -> int:
+    return _number(text, MAX_LIMIT, f"from 1 to {MAX_LIMIT}")
+
+
+def _number(text: str, most: int, bounds: str) -> int:
+    # int() takes its time over a million digits, and takes "1_0" and other scripts' digits.
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"must be a whole number, {bounds}")
+    return int(text)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
+
+
+def _ae_title(text: str) -> str:
+    try:
+        return parse_ae_title(text)
+    except ContractError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

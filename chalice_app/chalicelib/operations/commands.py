@@ -21,6 +21,8 @@ from chalicelib.intake.drops import digest
 from chalicelib.operations import dead_letters as letters
 from chalicelib.operations import setup
 from chalicelib.operations.bulk_retry import Selection, retry_all
+from chalicelib.operations.dead_letter_walk import Queues
+from chalicelib.operations.failures import FAILURES, in_words
 from chalicelib.operations.reconcile import reconcile as reconcile_objects
 from chalicelib.settings import ApiSettings, DeadLetterSettings
 from chalicelib.stores.blocked import Work, listed
@@ -32,7 +34,7 @@ from contract.records import BatchState
 from contract.times import to_iso
 
 Json = dict[str, Any]
-# What a bulk retry is for. All that is IMPORTED once more, nobody means.
+# What a bulk retry is for. Nobody wants every IMPORTED batch repeated.
 RETRIABLE = (BatchState.FAILED, BatchState.PARTIAL)
 
 
@@ -91,7 +93,9 @@ def job(asked: argparse.Namespace) -> Answer:
 
 def jobs(asked: argparse.Namespace) -> Answer:
     """``GET /jobs``."""
-    query = {"status": asked.status, "study": asked.study, "from": asked.since, "to": asked.until}
+    times = {"from": asked.since, "to": asked.until}
+    query = {"status": asked.status, "study": asked.study}
+    query |= {name: each and to_iso(each) for name, each in times.items()}
     return _listed(resources.list_jobs(wiring.stores(), _query(asked, **query)))
 
 
@@ -109,11 +113,12 @@ def study(asked: argparse.Namespace) -> Answer:
 def quarantine(asked: argparse.Namespace) -> Answer:
     """A page of what was put aside, in the order of keys."""
     files = setup.files()
-    found = files.list(QUARANTINE_PREFIX + asked.prefix, asked.cursor or "")
+    after = parameters.object_cursor(asked.cursor) if asked.cursor is not None else ""
+    found = files.list(QUARANTINE_PREFIX + asked.prefix, after)
     page = list(islice(found, asked.limit))
     body: Json = {"objects": in_threads(lambda each: _put_aside(each, files), page)}
     if next(found, None) is not None:
-        body |= {"truncated": True, "nextCursor": page[-1].key}
+        body |= {"truncated": True, "nextCursor": parameters.cursor_of(page[-1].key)}
     return _listed(body)
 
 
@@ -144,12 +149,10 @@ def retry(asked: argparse.Namespace) -> Answer:
 
 def _retry_all(asked: argparse.Namespace) -> Answer:
     filters = {"state": asked.state, "callingAeTitle": asked.calling_ae_title}
-    times = _given({"from": asked.since, "to": asked.until})
-    window = parameters.job_query(times).window
     selection = Selection(
         query=parameters.batch_query(_given(filters)),
-        since=window.since,
-        until=window.until,
+        since=asked.since,
+        until=asked.until,
         limit=asked.limit,
         cursor=parameters.key_cursor(_given({"cursor": asked.cursor})),
     )
@@ -157,7 +160,8 @@ def _retry_all(asked: argparse.Namespace) -> Answer:
         selection, _checked(asked.reason), setup.operations, _tell, force=asked.force
     )
     listed = _listed(summary.to_json())
-    return Answer(listed.body, listed.advice, summary.is_good)
+    again = ("Run the same command again.",) if summary.stopped else ()
+    return Answer(listed.body, listed.advice or again, summary.is_good)
 
 
 def release(asked: argparse.Namespace) -> Answer:
@@ -170,22 +174,32 @@ def release(asked: argparse.Namespace) -> Answer:
 
 def dead_letters(asked: argparse.Namespace) -> Answer:
     """What is in the dead-letter queue."""
-    body = letters.dead_letters(_queues(), asked.limit)
-    cut = "There may be more: SQS has no pages, so ask again with a greater --limit."
-    return Answer(body, () if body["complete"] else (cut,))
+    listing = letters.dead_letters(_queues(), asked.limit)
+    advice = _unseen(listing)
+    if not (advice or listing.is_complete):
+        advice = ["There may be more: SQS has no pages, so ask again with a greater --limit."]
+    return Answer(listing.to_json(), tuple(advice), listing.stopped is None)
 
 
 def redrive(asked: argparse.Namespace) -> Answer:
     """Dead letters back to the queue."""
+    if asked.message_ids and asked.limit is not None:
+        asked.parser.error("--limit does not go with MESSAGE_IDs: each is looked for in all")
     wanted = set(asked.message_ids) or None
     report = letters.redrive(_queues(), wanted, asked.limit)
     advice = [*_more(report, asked.limit)]
-    if report.left:
+    junk = [each for each in report.left if each["junk"]]
+    if junk:
         advice.append(
-            f"{len(report.left)} messages are no S3 events and were left: dead-letters lists them,"
+            f"{len(junk)} messages are no S3 events and were left: dead-letters lists them,"
             " discard MESSAGE_ID ... --reason TEXT (or discard --junk --reason TEXT) deletes them."
         )
-    is_good = not (report.failed or report.not_found or (wanted and report.left))
+    if len(junk) < len(report.left):
+        advice.append(
+            f"{len(report.left) - len(junk)} damaged events name objects of ours and were left: see"
+            " batch ID; once it is closed, discard MESSAGE_ID --reason TEXT --force deletes them."
+        )
+    is_good = report.is_good and not (wanted and report.left)
     return Answer(report.to_json("moved"), tuple(advice), is_good)
 
 
@@ -193,10 +207,15 @@ def discard(asked: argparse.Namespace) -> Answer:
     """Dead letters deleted; asked again for one that is gone, why that was."""
     if bool(asked.message_ids) == asked.junk:
         asked.parser.error("either MESSAGE_IDs, or --junk for all that are no S3 event")
+    if asked.junk and asked.force:
+        asked.parser.error("--force does not go with --junk: it is for events that you name")
     wanted, journal = set(asked.message_ids) or None, setup.journal()
     reason = _checked(asked.reason)
     report = letters.discard(_queues(), wanted, reason, journal, force=asked.force)
-    before = [found for each in report.not_found if (found := journal.discarded(each))]
+    try:
+        before = [found for each in report.not_found if (found := journal.discarded(each))]
+    except FAILURES as error:  # what is deleted must be said all the same
+        before, report.stopped = [], in_words(error)
     known = {each.message_id for each in before}
     report.not_found = [each for each in report.not_found if each not in known]
     body = report.to_json("discarded")
@@ -206,7 +225,7 @@ def discard(asked: argparse.Namespace) -> Answer:
              "requestedAt": to_iso(each.requested_at)}
             for each in before
         ]  # fmt: skip
-    is_good = not (report.failed or report.left or report.not_found)
+    is_good = report.is_good and not report.left
     return Answer(body, tuple(_more(report, None)), is_good)
 
 
@@ -222,17 +241,27 @@ def _more(report: letters.Report, limit: int | None) -> list[str]:
             "Not there, or received by somebody else a moment ago; SQS shows such a message again"
             " within ten minutes: " + ", ".join(report.not_found)
         )
-    if not report.is_complete and limit is None:
-        advice.append("The queue has more than one walk takes: run the same command again.")
-    return advice
+    unseen = _unseen(report)
+    if not (unseen or report.is_complete) and limit is None:
+        unseen = ["The queue has more than one walk takes: run the same command again."]
+    return advice + unseen
 
 
-def _queues() -> letters.Queues:
+def _unseen(told: letters.Listing | letters.Report) -> list[str]:
+    """Why an answer is not of the whole queue, other than by its length."""
+    if told.stopped:
+        return ["It ended early, see stopped: run the same command again."]
+    if told.hidden_count:
+        return [
+            f"{told.hidden_count} more are hidden by another command; ask again in ten minutes."
+        ]
+    return []
+
+
+def _queues() -> Queues:
     settings = DeadLetterSettings.from_env(os.environ)
     bucket = wiring.settings(ApiSettings).dicom_bucket
-    return letters.Queues(
-        aws.sqs(), settings.dead_letter_queue_name, settings.import_queue_name, bucket
-    )
+    return Queues(aws.sqs(), settings.dead_letter_queue_name, settings.import_queue_name, bucket)
 
 
 def _checked(reason: str) -> str:

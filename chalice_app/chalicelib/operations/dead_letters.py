@@ -1,13 +1,6 @@
-"""Messages that failed too often: listed, moved back to their queue, or discarded for a reason.
+"""Messages that failed too often: listed, moved back to their queue, or discarded for a reason."""
 
-SQS gives no message by its id. So all of them are received once, hidden from others for
-``_HIDDEN_SECONDS``, and what was not meant is given back at the end. A command that is killed gives
-nothing back: its messages are there again after that time.
-"""
-
-import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,39 +9,24 @@ import structlog
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, mapped_errors
-from chalicelib.errors import ServiceUnavailable
-from chalicelib.operations.dead_messages import DeadLetter, judge, letter_view
+from chalicelib.operations.dead_letter_walk import Queues, Walk, walking
+from chalicelib.operations.dead_messages import DeadLetter, letter_view
+from chalicelib.operations.failures import FAILURES, in_words
 from chalicelib.operations.journal import Discard, Journal
 from chalicelib.threads import in_threads
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# What ReceiveMessage, DeleteMessageBatch and ChangeMessageVisibilityBatch take.
-_MESSAGES_PER_CALL = 10
-# A walk ends before the first message that it received can come again.
-_HIDDEN_SECONDS = 600
-_WALK_SECONDS = 480
-# Long polling asks all of SQS's servers; without it, an empty answer does not mean an empty queue.
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-_WAIT_SECONDS = 1
 # How many messages of each outcome an answer names; its counts are of all.
 MAX_NAMED = 100
-_ATTRIBUTES: Any = ["SentTimestamp", "ApproximateReceiveCount"]
 _NOT_JUNK = "it is an S3 event: redrive it, or discard it with --force"
+_NAMES_OURS = "it names objects of ours: once their batch is closed, discard it with --force"
 _JUNK = "it is no S3 event and would fail again"
+_DAMAGED = "it is a damaged event and would fail again"
+_IN_BOTH = "sent again, but not deleted here; it will be listed again"
 _log = structlog.get_logger()
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Queues:
-    """The dead-letter queue and the one its messages come from, by name; and the DICOM bucket."""
-
-    client: "SQSClient"
-    dead_letters: str
-    queue: str
-    bucket: str
 
 
 @dataclass(slots=True)
@@ -56,7 +34,8 @@ class Report:
     """What became of the messages that were asked for.
 
     ``not_found`` may name messages that are there, but hidden by somebody else who has received
-    them; ``is_complete`` says whether the walk reached the end of the queue.
+    them. ``is_complete`` says whether the walk saw every message, or all that were named;
+    ``hidden_count`` how many others hide; ``stopped`` why the walk ended early.
     """
 
     done: list[Json] = field(default_factory=list)
@@ -64,117 +43,69 @@ class Report:
     failed: list[Json] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
     is_complete: bool = False
+    hidden_count: int = 0
+    stopped: str | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all that was asked for is done, but for what was left for a reason."""
+        return not (self.failed or self.not_found or self.stopped)
 
     def to_json(self, verb: str) -> Json:
         """``verb`` is what was done: ``moved``, ``discarded``."""
-        answer: Json = {"complete": self.is_complete}
+        answer: Json = _ending(self)
         for name, found in ((verb, self.done), ("left", self.left), ("failed", self.failed)):
             answer |= {f"{name}Count": len(found), name: found[:MAX_NAMED]}
         return answer | ({"notFound": self.not_found} if self.not_found else {})
 
 
-class Walk:
-    """One pass over the dead-letter queue. Use within :func:`walking`, which gives back."""
+@dataclass(slots=True)
+class Listing:
+    """What is in the queue; the other members as a Report has them."""
 
-    def __init__(self, queues: Queues) -> None:
-        self._queues = queues
-        self._client = queues.client
-        with mapped_errors():
-            self._url = self._client.get_queue_url(QueueName=queues.dead_letters)["QueueUrl"]
-        self._held: dict[str, DeadLetter] = {}
-        self.is_complete = False
+    messages: list[Json] = field(default_factory=list)
+    is_complete: bool = False
+    hidden_count: int = 0
+    stopped: str | None = None
 
-    def letters(self, most: int | None = None) -> Iterator[list[DeadLetter]]:
-        """Messages as they are received, each one once; at most ``most``."""
-        ends_at, seen = time.monotonic() + _WALK_SECONDS, 0
-        while time.monotonic() < ends_at and (most is None or seen < most):
-            left = _MESSAGES_PER_CALL if most is None else min(_MESSAGES_PER_CALL, most - seen)
-            found = self._receive(left)
-            if not found:
-                self.is_complete = True
-                return
-            fresh = [each for each in found if each.message_id not in self._held]
-            self._held |= {each.message_id: each for each in found}
-            seen += len(fresh)
-            yield fresh
-
-    def _receive(self, count: int) -> list[DeadLetter]:
-        with mapped_errors():
-            answer = self._client.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=count,
-                VisibilityTimeout=_HIDDEN_SECONDS,
-                WaitTimeSeconds=_WAIT_SECONDS,
-                AttributeNames=_ATTRIBUTES,
-            )
-        return [self._letter(each) for each in answer.get("Messages", [])]
-
-    def _letter(self, message: Any) -> DeadLetter:
-        attributes = message.get("Attributes", {})
-        sent = attributes.get("SentTimestamp")
-        return DeadLetter(
-            message_id=message["MessageId"],
-            receipt_handle=message["ReceiptHandle"],
-            body=message["Body"],
-            sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
-            receive_count=int(attributes.get("ApproximateReceiveCount", 0)),
-            finding=judge(message["Body"], self._queues.bucket),
-        )
-
-    def delete(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Delete messages; returns those that SQS says are deleted."""
-        deleted: list[DeadLetter] = []
-        for chunk, entries in _chunks(letters):
-            with mapped_errors():
-                answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
-            done = {int(each["Id"]) for each in answer.get("Successful", [])}
-            deleted += [each for number, each in enumerate(chunk) if number in done]
-        for each in deleted:
-            self._held.pop(each.message_id, None)
-        return deleted
-
-    def give_back(self) -> None:
-        """Let others receive at once what was received and not deleted."""
-        for _, entries in _chunks(list(self._held.values())):
-            shown: Any = [each | {"VisibilityTimeout": 0} for each in entries]
-            with mapped_errors():
-                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=shown)
-        self._held.clear()
+    def to_json(self) -> Json:
+        """The messages by age, and whether they are all."""
+        views = sorted(self.messages, key=lambda each: str(each.get("since")))
+        return {"messages": views} | _ending(self)
 
 
-@contextmanager
-def walking(queues: Queues) -> Iterator[Walk]:
-    """A pass over the dead-letter queue, which gives back what is left, also after Ctrl-C."""
-    walk = Walk(queues)
-    try:
-        yield walk
-    finally:
-        walk.give_back()
+def _ending(told: Report | Listing) -> Json:
+    answer: Json = {"complete": told.is_complete}
+    answer |= {"hiddenCount": told.hidden_count} if told.hidden_count else {}
+    return answer | ({"stopped": told.stopped} if told.stopped else {})
 
 
-def dead_letters(queues: Queues, most: int) -> Json:
+def dead_letters(queues: Queues, most: int) -> Listing:
     """What is in the queue: at most ``most`` messages, which stay there."""
-    with walking(queues) as walk:
-        found = [each for page in walk.letters(most) for each in page]
-    views = sorted(map(letter_view, found), key=lambda each: str(each.get("since")))
-    return {"messages": views, "complete": walk.is_complete}
+    listing = Listing()
+    with walking(queues, listing) as walk:
+        for page in walk.letters(most):
+            listing.messages += map(letter_view, page)
+    return listing
 
 
 def redrive(queues: Queues, wanted: Collection[str] | None, most: int | None = None) -> Report:
-    """Move messages back to their queue: those of the ids ``wanted``, or all that are no junk.
+    """Move messages back to their queue: those of the ids ``wanted``, or all whole S3 events.
 
-    A message that is junk by itself would come back: it is left. Each is sent, then deleted: a
-    crash between leaves it in both queues, and it is dealt with twice, which changes nothing. SQS
-    gives it another id by that.
+    Junk and damaged events would come back: they are left. Each is sent, then deleted: a crash
+    between leaves it in both queues, and it is dealt with twice, which changes nothing. A moved
+    message gets a new id.
     """
     report = Report()
     with mapped_errors():
         target = queues.client.get_queue_url(QueueName=queues.queue)["QueueUrl"]
-    with walking(queues) as walk:
+    with walking(queues, report) as walk:
         for page in _asked_for(walk, wanted, most, report):
-            junk = [each for each in page if each.finding.is_junk]
-            report.left += [letter_view(each) | {"why": _JUNK} for each in junk]
-            good = [each for each in page if not each.finding.is_junk]
+            for each in page:
+                if each.finding.fails_again:
+                    why = _JUNK if each.finding.is_junk else _DAMAGED
+                    report.left.append(letter_view(each) | {"why": why})
+            good = [each for each in page if not each.finding.fails_again]
             _move(good, queues.client, target, walk, report)
     return report
 
@@ -189,24 +120,36 @@ def discard(
 ) -> Report:
     """Delete messages for good: those of the ids ``wanted``, or all junk. The journal has why.
 
-    An S3 event may be the only one of its manifest: it is left, unless it is named, by ``force``.
+    An S3 event may be the only one of its manifest, a damaged one too: it is left, unless it is
+    named, by ``force``.
     """
     report, now = Report(), datetime.now(UTC)
-    with walking(queues) as walk:
+    with walking(queues, report) as walk:
         for page in _asked_for(walk, wanted, None, report):
             chosen = [each for each in page if each.finding.is_junk or (force and wanted)]
             if wanted is not None:
-                others = [each for each in page if each not in chosen]
-                report.left += [letter_view(each) | {"why": _NOT_JUNK} for each in others]
+                for each in page:
+                    if each not in chosen:
+                        why = _NAMES_OURS if each.finding.is_damaged else _NOT_JUNK
+                        report.left.append(letter_view(each) | {"why": why})
             for each in chosen:  # before it is deleted: afterwards nobody could say what it was
                 what = each.finding.what
                 journal.note_discard(Discard(each.message_id, what, reason, now))
-            deleted = walk.delete(chosen)
-            report.done += map(letter_view, deleted)
-            kept = [each for each in chosen if each not in deleted]
-            report.failed += [_failure(each, "SQS did not delete it") for each in kept]
-            _log.info("dead_letters_discarded", message_ids=[each.message_id for each in deleted])
+            _delete(chosen, walk, report)
     return report
+
+
+def _delete(letters: Sequence[DeadLetter], walk: Walk, report: Report) -> None:
+    """The report has each, though the call fails; the error passes."""
+    deleted: list[DeadLetter] = []
+    try:
+        deleted = walk.delete(letters)
+    finally:
+        report.done += map(letter_view, deleted)
+        stay = [each for each in letters if each not in deleted]
+        report.failed += [_failure(each, "SQS did not delete it") for each in stay]
+        if deleted:
+            _log.info("dead_letters_discarded", message_ids=[each.message_id for each in deleted])
 
 
 def _asked_for(
@@ -220,7 +163,6 @@ def _asked_for(
         if wanted is not None and not missing:
             walk.is_complete = True
             break
-    report.is_complete = walk.is_complete
     report.not_found = sorted(missing)
 
 
@@ -233,17 +175,26 @@ def _move(
         try:
             with mapped_errors():
                 sent = client.send_message(QueueUrl=target, MessageBody=letter.body)
-        except (ServiceUnavailable, ClientError) as error:
+        except FAILURES as error:
             return error
         return sent["MessageId"]
 
     answers = list(zip(letters, in_threads(send, letters), strict=True))
-    moved = {each.message_id: new for each, new in answers if isinstance(new, str)}
-    walk.delete([each for each, new in answers if isinstance(new, str)])
-    for message_id, new_id in moved.items():
-        _log.info("dead_letter_moved", message_id=message_id, new_message_id=new_id)
-        report.done.append({"messageId": message_id, "newMessageId": new_id})
     report.failed += [_failure(each, _why(e)) for each, e in answers if isinstance(e, Exception)]
+    sent = {each.message_id: new for each, new in answers if isinstance(new, str)}
+    deleted: list[DeadLetter] = []
+    try:
+        deleted = walk.delete([each for each in letters if each.message_id in sent])
+    finally:  # the report has each, though the call fails
+        moved = {each.message_id for each in deleted}
+        for message_id, new_id in sent.items():
+            names = {"messageId": message_id, "newMessageId": new_id}
+            if message_id in moved:
+                _log.info("dead_letter_moved", message_id=message_id, new_message_id=new_id)
+                report.done.append(names)
+            else:
+                _log.warning("dead_letter_copied", message_id=message_id, new_message_id=new_id)
+                report.failed.append(names | {"why": _IN_BOTH})
 
 
 def _failure(letter: DeadLetter, why: str) -> Json:
@@ -251,16 +202,4 @@ def _failure(letter: DeadLetter, why: str) -> Json:
 
 
 def _why(error: Exception) -> str:
-    return f"SQS: {error_code(error)}" if isinstance(error, ClientError) else str(error)
-
-
-def _chunks(letters: Sequence[DeadLetter]) -> Iterator[tuple[Sequence[DeadLetter], Any]]:
-    for start in range(0, len(letters), _MESSAGES_PER_CALL):
-        chunk = letters[start : start + _MESSAGES_PER_CALL]
-        yield (
-            chunk,
-            [
-                {"Id": str(number), "ReceiptHandle": each.receipt_handle}
-                for number, each in enumerate(chunk)
-            ],
-        )
+    return f"SQS: {error_code(error)}" if isinstance(error, ClientError) else in_words(error)

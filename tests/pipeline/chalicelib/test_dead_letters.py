@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 from chalicelib import aws
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.operations import dead_letter_walk, setup
 from chalicelib.operations import dead_letters as letters
-from chalicelib.operations import setup
 from chalicelib.operations.command_line import run
-from chalicelib.operations.dead_letters import Queues
+from chalicelib.operations.dead_letter_walk import Queues
 from chalicelib.operations.journal import Discard
 
 from tests.pipeline.chalicelib.conftest import BUCKET
@@ -24,7 +24,7 @@ NAME = "DOE^JOHN"
 @pytest.fixture
 def queues(_aws: None, monkeypatch: pytest.MonkeyPatch) -> Queues:
     # moto answers an empty queue only once the wait is over.
-    monkeypatch.setattr(letters, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letter_walk, "_WAIT_SECONDS", 0)
     for name in ("dicom-import", "dicom-import-dead-letter"):
         aws.sqs().create_queue(QueueName=name)
     return Queues(aws.sqs(), "dicom-import-dead-letter", "dicom-import", BUCKET)
@@ -157,10 +157,11 @@ def test_exactly_what_is_named_is_discarded_and_its_reason_stays(
 
 @pytest.mark.usefixtures("queues")
 def test_all_junk_is_discarded_at_once_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    ids = send(*[NAME] * 12, event(record()), '{"Event": "s3:TestEvent"}')
-    code, report, _ = command(capsys, "discard", "--junk", "--force", "--reason", WHY)
+    damaged = event(record(), {"eventName": 5})
+    ids = send(*[NAME] * 12, event(record()), damaged, '{"Event": "s3:TestEvent"}')
+    code, report, _ = command(capsys, "discard", "--junk", "--reason", WHY)
     assert (code, named(report["discarded"])) == (0, set(ids[:12]))
-    assert counts() == (0, 2)
+    assert counts() == (0, 3)
 
 
 @pytest.mark.usefixtures("queues")
@@ -176,18 +177,165 @@ def test_an_event_is_discarded_only_by_its_id_and_by_force(
     assert counts() == (0, 0)
 
 
-def test_what_was_received_is_given_back_though_the_walk_fails(
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize(
+    "body", [event(record(), {"eventName": 5}), json.dumps({"Message": event(record())})]
+)
+def test_a_damaged_event_is_moved_never_and_discarded_only_by_its_id_and_by_force(
+    body: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (damaged,) = send(body)
+    code, report, said = command(capsys, "redrive")
+    assert (code, report["movedCount"], named(report["left"])) == (0, 0, {damaged})
+    assert "--force" in said
+    assert "no S3 events" not in said
+    code, report, _ = command(capsys, "discard", damaged, "--reason", WHY)
+    assert (code, named(report["left"])) == (1, {damaged})
+    assert counts() == (0, 1)
+    assert command(capsys, "discard", damaged, "--force", "--reason", WHY)[0] == 0
+    assert counts() == (0, 0)
+
+
+@pytest.mark.usefixtures("queues")
+def test_a_key_that_is_not_utf8_is_junk_which_breaks_no_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = record()
+    odd["s3"]["object"]["key"] = "dropbox/\ud800.dcm"
+    forged, other, named_one = send(event(odd), NAME, event(odd))
+    _, found, _ = command(capsys, "dead-letters")
+    assert {each["junk"] for each in found["messages"]} == {True}
+    code, report, _ = command(capsys, "discard", named_one, "--force", "--reason", WHY)
+    assert (code, named(report["discarded"])) == (0, {named_one})
+    code, report, _ = command(capsys, "discard", "--junk", "--reason", WHY)
+    assert (code, named(report["discarded"])) == (0, {forged, other})
+
+
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize("asked", [("dead-letters",), ("redrive",), ("redrive", "no-such-id")])
+def test_messages_that_another_command_hides_are_counted(
+    asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    send(*[NAME] * 3)
+    aws.sqs().receive_message(
+        QueueUrl=url("dicom-import-dead-letter"), MaxNumberOfMessages=2, VisibilityTimeout=600
+    )
+    _, found, said = command(capsys, *asked)
+    assert (found["complete"], found["hiddenCount"]) == (False, 2)
+    assert "2 more are hidden by another command; ask again in ten minutes" in said
+    assert counts() == (0, 1)
+
+
+REFUSED: Any = {"Error": {"Code": "AccessDenied", "Message": "no"}}
+
+
+def fails_at(name: str, queues: Queues, patch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    def fails(**_: Any) -> None:
+        raise fault
+
+    patch.setattr(queues.client, name, fails)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ClientError(REFUSED, "ChangeMessageVisibilityBatch"), ServiceUnavailable("away"),
+     KeyboardInterrupt()],
+)  # fmt: skip
+def test_what_cannot_be_given_back_costs_no_report(
+    queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: BaseException,
+) -> None:
+    send(NAME, *[event(record())] * 3)
+    fails_at("change_message_visibility_batch", queues, monkeypatch, fault)
+    code, report, said = command(capsys, "redrive")
+    assert (code, report["movedCount"], report["leftCount"]) == (0, 3, 1)
+    assert "dead_letters_stay_hidden" in said
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (ServiceUnavailable("SQS is away"), "SQS is away"),
+        (ClientError(REFUSED, "ReceiveMessage"), "AWS refuses ReceiveMessage: AccessDenied: no"),
+        (NoCredentialsError(), "Unable to locate credentials"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "verb"),
+    [(("dead-letters",), "messages"), (("redrive",), "moved"),
+     (("discard", "--junk", "--reason", WHY), "discarded")],
+)  # fmt: skip
+def test_a_walk_that_fails_says_what_was_done_and_gives_the_rest_back(
+    queues: Queues,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: tuple[str, ...],
+    verb: str,
+    fault: BaseException,
+    why: str,
+) -> None:
+    send(*[NAME, event(record())] * 10)
+    real, pages = queues.client.receive_message, iter(range(10))
+
+    def receive(**given: Any) -> Any:
+        if next(pages):
+            raise fault
+        return real(**given)
+
+    monkeypatch.setattr(queues.client, "receive_message", receive)
+    code, report, said = command(capsys, *asked)
+    done = len(report[verb])
+    assert (code, report["stopped"], report["complete"]) == (1, why, False)
+    assert done in (5, 10)
+    assert "run the same command again" in said
+    assert sum(counts()) == (15 if verb == "discarded" else 20)
+
+
+def test_what_sqs_does_not_delete_is_not_moved(
     queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(*[event(record())] * 12)
+    ids = send(*[event(record())] * 3)
+    real = queues.client.delete_message_batch
 
-    def dies(*_: object) -> None:
-        raise ServiceUnavailable("SQS is away")
+    def deletes_one(**asked: Any) -> Any:
+        answer = real(QueueUrl=asked["QueueUrl"], Entries=asked["Entries"][:1])
+        failed = [{"Id": each["Id"], "Code": "InternalError"} for each in asked["Entries"][1:]]
+        return {"Successful": answer["Successful"], "Failed": failed}
 
-    monkeypatch.setattr(letters, "_move", dies)
-    with pytest.raises(ServiceUnavailable):
-        letters.redrive(queues, None)
-    assert counts() == (0, 12)
+    monkeypatch.setattr(queues.client, "delete_message_batch", deletes_one)
+    report = letters.redrive(queues, None)
+    assert len(report.done) == 1
+    (moved,) = [each["messageId"] for each in report.done]
+    assert {each["messageId"] for each in report.failed} == set(ids) - {moved}
+    assert {each["why"] for each in report.failed} == {
+        "sent again, but not deleted here; it will be listed again"
+    }
+    assert not report.is_good
+    assert counts() == (3, 2)
+
+
+@pytest.mark.parametrize("body", [NAME, event(record())])
+def test_a_refused_deletion_ends_the_walk_and_each_message_is_said(
+    queues: Queues, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    ids = send(body, body)
+    fails_at(
+        "delete_message_batch", queues, monkeypatch, ClientError(REFUSED, "DeleteMessageBatch")
+    )
+    report = (
+        letters.discard(queues, None, WHY, setup.journal())
+        if body == NAME
+        else letters.redrive(queues, None)
+    )
+    assert {each["messageId"] for each in report.failed} == set(ids)
+    assert (report.done, report.stopped) == (
+        [],
+        "AWS refuses DeleteMessageBatch: AccessDenied: no",
+    )
+    assert waiting("dicom-import-dead-letter") == 2
 
 
 def test_a_walk_ends_before_its_first_message_comes_again(

@@ -1,6 +1,10 @@
 """Retry, release, re-drive, reconciliation and the dropbox on moto: by REST and command line."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -314,7 +318,6 @@ def test_the_command_line_says_why_it_refuses(capsys: pytest.CaptureFixture[str]
     code, answer, said = command(capsys, "retry", BATCH, "--reason", WHY)
     assert (code, answer) == (1, None)
     assert "no batch of this id" in said
-    assert command(capsys, "batches", "--limit", "0")[0] == 1
     with pytest.raises(SystemExit):
         run(["retry", BATCH])
 
@@ -393,16 +396,38 @@ def test_a_list_of_what_was_put_aside_says_when_it_is_cut_and_what_cannot_be_rea
 
     monkeypatch.setattr(S3Files, "head", head)
     code, page, said = command(capsys, "quarantine", "--limit", "3")
-    assert (code, page["truncated"], page["nextCursor"]) == (0, True, keys[2])
+    assert (code, page["truncated"]) == (0, True)
     assert [each.get("reason") or each["unread"] for each in page["objects"]] == [
         "why",
         "HeadObject: 403",
         "gone",
     ]
-    assert f"--cursor {keys[2]}" in said
-    _, page, said = command(capsys, "quarantine", "--limit", "2", "--cursor", keys[2])
+    assert f"--cursor {page['nextCursor']}" in said
+    _, page, said = command(capsys, "quarantine", "--limit", "2", "--cursor", page["nextCursor"])
     assert ([each["key"] for each in page["objects"]], said) == (keys[3:], "")
     assert "truncated" not in page
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_list_of_odd_keys_goes_on_at_a_cursor_that_a_shell_takes_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keys = sorted(
+        f"quarantine/not-part10/{odd}" for odd in ("a b;rm -rf 'x'\"$(y)", "\u00e9" * 100)
+    )
+    for key in keys:
+        aws.s3().put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    found: list[str] = []
+    cursor: list[str] = []
+    for _ in keys:
+        _, page, said = command(capsys, "quarantine", "--limit", "1", *cursor)
+        found += [each["key"] for each in page["objects"]]
+        cursor = shlex.split(said)[-2:]
+        assert keys[0] not in said
+    assert (found, cursor) == (keys, [])
+    for wrong in ("", keys[0], "/w=="):
+        code, _, said = command(capsys, "quarantine", "--cursor", wrong)
+        assert (code, said) == (1, "cursor: not a nextCursor of this list\n")
 
 
 @pytest.mark.usefixtures("_aws")
@@ -469,6 +494,9 @@ def end_batch_of_nothing() -> None:
         ("retry", "--state", "FAILED", "--limit", "0", "--reason", WHY),
         ("discard", "--reason", WHY),
         ("discard", "id", "--junk", "--reason", WHY),
+        ("discard", "--junk", "--force", "--reason", WHY),
+        ("redrive", "id", "--limit", "1"),
+        ("study", "\udcff"),
         ("discard", "id"),
     ],
 )
@@ -478,6 +506,76 @@ def test_what_does_not_go_together_is_refused_with_the_usage(
     with pytest.raises(SystemExit):
         run(asked)
     assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("jobs", "--since", "yesterday"), "argument --since: must be a time in ISO 8601"),
+        (("jobs", "--until", "0001-01-01T00:00+01:00"), "argument --until: must be a time"),
+        (("retry", "--state", "FAILED", "--since", "x", "--reason", WHY), "argument --since: must"),
+        (("dead-letters", "--limit", "0"), "--limit: must be a whole number, at least 1"),
+        (("quarantine", "--limit", "1_0"), "--limit: must be a whole number, at least 1"),
+        (("batches", "--limit", "0"), "--limit: must be a whole number, from 1 to 100"),
+        (("batches", "--limit", "101"), "--limit: must be a whole number, from 1 to 100"),
+        (("jobs", "--limit", "9" * 5000), "--limit: must be a whole number, from 1 to 100"),
+        (("batches", "--calling-ae-title", "x" * 17), "--calling-ae-title: an AE title has 1 to"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_its_options_name(
+    asked: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(asked)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_aws")
+def test_an_error_that_nobody_foresaw_is_a_line_without_its_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("DOE^JOHN")
+
+    monkeypatch.setattr(setup, "journal", fails)
+    code, answer, said = command(capsys, "batch", BATCH)
+    assert (code, answer) == (1, None)
+    assert said.startswith("this is a fault of the program or of its settings: KeyError at ")
+    assert "DOE" not in said
+
+
+def test_an_answer_that_nobody_reads_to_its_end_is_no_traceback() -> None:
+    """As ``| head`` leaves it: the other end of the pipe is closed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = (
+        "from chalicelib.operations import command_line as line;"
+        "raise SystemExit(line._show(line.Answer({'a': 1}, ('advice',))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "advice\n")
+
+
+@pytest.mark.usefixtures("_aws")
+def test_a_retry_of_all_that_is_interrupted_gives_one_advice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_partial_batch()
+    asked = ["retry", "--state", "PARTIAL", "--reason", WHY]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("chalicelib.operations.bulk_retry.retry_batch", interrupted)
+        code, summary, said = command(capsys, *asked)
+    assert (code, summary["stopped"], said) == (1, "interrupted", "Run the same command again.\n")
+    assert command(capsys, *asked)[1]["doneCount"] == 1
 
 
 @pytest.mark.usefixtures("_aws")
