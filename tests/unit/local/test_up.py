@@ -122,6 +122,7 @@ class StoppedCloud:
     """A cloud that Ctrl-C ends while its progress is waited for."""
 
     dicom_port, rest_url, aws_url, log_folder = 11112, "", "http://aws", "/logs"
+    operator_file = "/logs/operator.sh"
 
     def __init__(self, _: object) -> None:
         pass
