@@ -91,7 +91,7 @@ def test_force_ends_a_batch_of_whose_job_nobody_can_say_anything(
     world.now = NOW + timedelta(days=2)
     gone = ImportUnknown("there is no such data store")
     world.service.faults = [gone]
-    with pytest.raises(OperationRefused, match="import_unsettled"):
+    with pytest.raises(OperationRefused, match="An import is unsettled"):
         retry_batch(BATCH, WHY, world.operations)
     assert world.batch().state is state
     world.service.faults = [gone]
