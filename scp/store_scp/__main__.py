@@ -4,8 +4,7 @@ import functools
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,11 +43,8 @@ def main() -> int:
         return _CANNOT_START
 
 
-def run(settings: Settings, system_clock: Callable[[], float] = time.time) -> int:
-    """Everything that can fail at the start, here and once; then the workers.
-
-    ``system_clock`` is this machine's time of day, in seconds since 1970.
-    """
+def run(settings: Settings) -> int:
+    """Everything that can fail at the start, here and once; then the workers."""
     log = structlog.get_logger()
     log.info("settings", **settings.model_dump(mode="json", by_alias=True))
     access = worker.read_access(settings)
@@ -72,7 +68,6 @@ def run(settings: Settings, system_clock: Callable[[], float] = time.time) -> in
             board.panel(number),
             plain[number] if plain else None,
             tls[number] if tls else None,
-            system_clock,
         )
 
     with SignalQueue(SIGNALS) as signals:  # whoever reads the next line may send one
@@ -92,7 +87,7 @@ def run(settings: Settings, system_clock: Callable[[], float] = time.time) -> in
             settings,
             board,
             serve,
-            functools.partial(health.serve, settings, board, listeners.health, system_clock),
+            functools.partial(health.serve, settings, board, listeners.health),
             listeners,
             signals,
         )

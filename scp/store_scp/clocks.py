@@ -21,6 +21,11 @@ def clock() -> float:
     return time.monotonic()
 
 
+def system_clock() -> float:
+    """This machine's time of day, right or wrong, in seconds since 1970."""
+    return time.time()
+
+
 class ServerClock:
     """AWS's time; before an answer has told it, the system's.
 
@@ -29,7 +34,7 @@ class ServerClock:
 
     def __init__(
         self,
-        system: Callable[[], float] = time.time,
+        system: Callable[[], float] = system_clock,
         steady: Callable[[], float] = clock,
     ) -> None:
         """``system`` and ``steady`` are this machine's clocks, in seconds."""

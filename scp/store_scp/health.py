@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from store_scp.board import Board
+from store_scp.clocks import system_clock
 from store_scp.emf import emf_document
 from store_scp.listeners import open_listeners
 from store_scp.logs import describe
@@ -58,12 +59,7 @@ def open_health_socket(settings: Settings) -> socket.socket:
     return open_listeners(settings.bind_address, settings.health_port, 1)[0]
 
 
-def serve(
-    settings: Settings,
-    board: Board,
-    listener: socket.socket,
-    system_clock: Callable[[], float] = time.time,
-) -> int:
+def serve(settings: Settings, board: Board, listener: socket.socket) -> int:
     """Answer until SIGTERM; the body of the health process, and its exit code."""
     with (
         SignalQueue([signal.SIGTERM]) as signals,
@@ -72,7 +68,7 @@ def serve(
     ):
         if settings.emf_namespace:
             dimensions = {"AETitle": settings.ae_title}
-            _publish(signals, board, settings.emf_namespace, dimensions, system_clock)
+            _publish(signals, board, settings.emf_namespace, dimensions)
         else:
             signals.wait(None)
     return 0
@@ -171,11 +167,7 @@ class _Families(Collector):
 
 
 def _publish(
-    signals: SignalQueue,
-    board: Board,
-    namespace: str,
-    dimensions: dict[str, str],
-    system_clock: Callable[[], float],
+    signals: SignalQueue, board: Board, namespace: str, dimensions: dict[str, str]
 ) -> None:
     """One line each minute, and a last one at the end."""
     before = board.read()

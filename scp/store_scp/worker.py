@@ -76,15 +76,14 @@ def run(
     panel: Panel,
     plain: socket.socket | None,
     tls: socket.socket | None,
-    system_clock: Callable[[], float] = time.time,
 ) -> int:
     """Serve until SIGTERM; the body of a worker's process, and its exit code.
 
     ``access`` holds where the files cannot be used by now: a worker that is started again must
-    not die of what the others live with. ``system_clock`` gives seconds since 1970, right or wrong.
+    not die of what the others live with.
     """
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        worker = Worker(settings, endpoint, access, panel, ServerClock(system_clock))
+        worker = Worker(settings, endpoint, access, panel, ServerClock())
         runner.run(worker.serve(plain, tls))
     return 0
 

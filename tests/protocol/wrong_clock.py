@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 from store_scp.__main__ import run
 from store_scp.logs import configure
@@ -17,7 +18,13 @@ def main() -> int:
     ahead = Path(os.environ["CLOCK_AHEAD"])
     settings = Settings.from_env(os.environ)
     configure(settings.log_level, settings.log_format)
-    return run(settings, lambda: time.time() + float(ahead.read_text()))
+    true_time = time.time
+
+    def time_of_day() -> float:
+        return true_time() + float(ahead.read_text())
+
+    with mock.patch("time.time", time_of_day):
+        return run(settings)
 
 
 if __name__ == "__main__":
