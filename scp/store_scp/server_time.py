@@ -21,12 +21,18 @@ at most ``DRIFT`` of the time since the answer.
 
 All answers bound the same origin, so it is in the intersection of their intervals. If the next
 interval has nothing in common with that, somebody is wrong: this answer (an endpoint may lie), or
-all before it (the steady clock missed time, as where a virtual machine is stopped and resumed). One
-answer is not believed against all others; a second that agrees with it is.
+all before it (the steady clock missed time, as where a virtual machine is stopped and resumed). The
+interval of such an answer is the *doubt*. Signatures, batch ids and the times in records get the
+middle of the origin, which one doubt does not move; a second answer that agrees with the doubt
+replaces the origin.
 
-What is done with the interval: signatures, batch ids and the times in records get its middle. A
-lease's end gets its *latest* end, so that no record says that a lease is over before it is over for
-its holder, who measures it by the steady clock alone (``leases.py``).
+Leases cannot wait for that second answer. They go by the *latest* time that AWS's can be, the later
+end of origin and doubt. After an answer with the Date d, the latest time is not before d (by more
+than ``DATE_ERROR``), whatever the steady clock missed. A lease's end is written as the latest time
+plus the lease, and the lease does not count any more once the latest time has passed the end that
+was written (``leases.py``). So an object whose PUT was answered while the lease counted was there,
+by S3's Date, before the record's lease was over. If the doubt was wrong, the record has too late an
+end until the next renewal.
 
 Which clocks decide about a lease, then: the holder's steady clock; AWS's time, in the record; and
 the clock of the Lambda function ``recover_batches``, which is AWS's own (Lambda's machines follow
@@ -49,7 +55,7 @@ DRIFT = 0.001
 # S3 and DynamoDB tolerate in a signature.
 LARGE_OFFSET = 60.0
 # And right again from here, so that an offset at the limit is told of once.
-_SMALL_OFFSET = LARGE_OFFSET / 2
+SMALL_OFFSET = LARGE_OFFSET / 2
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Years that every calculation with them survives.
@@ -120,6 +126,15 @@ class Measured:
     origin: Origin | None = None
     doubt: Origin | None = None
 
+    def latest(self, now: float) -> float | None:
+        """The latest that AWS's time can be at ``now``; None before the first answer.
+
+        A doubt counts where it is later: a lease that is written too long costs time, one that is
+        written too short costs images.
+        """
+        known = [each for each in (self.origin, self.doubt) if each is not None]
+        return max((each.aged(now).latest + now for each in known), default=None)
+
     def after(self, answer: Origin) -> "Measured":
         """What they say with one more."""
         if self.origin is None:
@@ -139,4 +154,4 @@ class OffsetState:
 
     def seen(self, offset: float) -> "OffsetState":
         """The clock is so many seconds ahead (or, below 0, behind)."""
-        return OffsetState(abs(offset) > (_SMALL_OFFSET if self.large else LARGE_OFFSET))
+        return OffsetState(abs(offset) > (SMALL_OFFSET if self.large else LARGE_OFFSET))

@@ -6,12 +6,17 @@ stop for as long as it likes, and one that never goes on is one that died. The d
 product's own: ``store_scp.leases``, ``store_scp.batches`` and ``contract.batch_states``. ``Rules``
 plants errors for the explorer to find; without them, every world within reach has to be sound.
 
-What the model leaves out: S3 and DynamoDB are consistent, the time in a lease's record is
-recovery's (what ``store_scp.server_time`` is for; ``clock_behind`` shows what happens without), and
-nothing lands between the importer's sweep and HealthImaging's own listing, seconds later
-(``late_after_sweep`` shows what that would do).
+A worker measures its leases by a steady clock, which misses the ticks in which its machine stops.
+It hears of them from the Date of the next answer, of S3 or of the table
+(``store_scp.server_time``).
+
+What the model leaves out: S3 and DynamoDB are consistent, an answer's Date is exact and believed at
+once (``clock_behind`` shows what happens where AWS's time is measured too early), and nothing lands
+between the importer's sweep and HealthImaging's own listing, seconds later (``late_after_sweep``
+shows what that would do).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
@@ -40,6 +45,8 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[str, Step]]:
     if world.now < world.scope.ticks:
         yield "tick", tick
     for number, worker in enumerate(world.workers):
+        if world.now < world.scope.ticks and worker.missed < world.scope.stops:
+            yield f"{worker.name} is stopped", partial(_of_worker, number, stop)
         for name, step in worker_steps(world, worker, rules):
             yield f"{worker.name} {name}", partial(_of_worker, number, step)
     for each in sorted(world.in_flight):
@@ -59,9 +66,47 @@ def tick(world: World) -> None:
     world.now += 1
 
 
+def stop(world: World, worker: Worker) -> None:
+    """A tick, in which the worker's machine stands still, and its steady clock with it."""
+    world.now += 1
+    worker.missed += 1
+
+
 def land(put: tuple[str, str], world: World) -> None:
     world.in_flight.remove(put)
     world.objects.add(put)
+    for worker in world.workers if world.scope.stops else ():
+        task = worker.task
+        if task is not None and task.sent and (task.placement.batch_id, task.sop) == put:
+            worker.task = replace(task, landed=world.now)
+
+
+# A worker's clocks.
+
+
+def steady(world: World, worker: Worker) -> int:
+    return world.now - worker.missed
+
+
+def latest(world: World, worker: Worker, rules: Rules) -> int:
+    """What the worker takes for AWS's time."""
+    return steady(world, worker) + worker.known - rules.clock_behind
+
+
+def hear(date: int, world: World, worker: Worker) -> None:
+    """An answer comes: what was missed before its Date is known, unless it was long on its way."""
+    worker.known = max(worker.known, date - steady(world, worker))
+
+
+def standing(world: World, worker: Worker, batch_id: str, rules: Rules) -> Standing:
+    """Whose the batch is now."""
+    return _standing(worker, batch_id, steady(world, worker), latest(world, worker, rules), rules)
+
+
+def _standing(worker: Worker, batch_id: str, moment: int, at_aws: float, rules: Rules) -> Standing:
+    if rules.steady_alone:
+        at_aws = -math.inf
+    return worker.leases[batch_id].standing(moment, at_aws)
 
 
 # A worker.
@@ -82,8 +127,11 @@ def worker_steps(world: World, worker: Worker, rules: Rules) -> Iterator[tuple[s
     else:
         yield from task_steps(world, worker, task, rules)
     for batch_id in worker.to_write:
-        if worker.leases[batch_id].standing(world.now) is not Standing.UNKNOWN:
-            yield f"checks for the manifest of {batch_id[-2:]}", partial(check_manifest, batch_id)
+        if standing(world, worker, batch_id, rules) is not Standing.UNKNOWN:
+            yield (
+                f"checks for the manifest of {batch_id[-2:]}",
+                partial(check_manifest, rules, batch_id),
+            )
     for batch_id in worker.writing:
         yield f"writes the manifest of {batch_id[-2:]}", partial(write_manifest, batch_id)
 
@@ -92,22 +140,22 @@ def task_steps(
     world: World, worker: Worker, task: Task, rules: Rules
 ) -> Iterator[tuple[str, WorkerStep]]:
     batch_id = task.placement.batch_id
-    known = worker.leases[batch_id].standing(world.now) is not Standing.UNKNOWN
+    known = standing(world, worker, batch_id, rules) is not Standing.UNKNOWN
     if task.stored:
         yield "acknowledges", acknowledge
         yield "acknowledges to a peer that is gone", end_task
     elif task.arrived is not None:
-        standing = worker.leases[batch_id].standing(task.arrived)
-        if rules.acknowledge_unchecked or standing is not Standing.UNKNOWN:
+        then = _standing(worker, batch_id, task.arrived, task.latest, rules)
+        if rules.acknowledge_unchecked or then is not Standing.UNKNOWN:
             yield "judges the lease", partial(judge, rules)
         else:
             yield "refuses", refuse
     elif task.sent:
         if (batch_id, task.sop) in world.objects:
-            yield "has S3's answer", arrive
+            yield "has S3's answer", partial(arrive, rules)
         yield "waits no longer for S3", refuse
     elif known:
-        yield "checks before the PUT", check
+        yield "checks before the PUT", partial(check, rules)
 
 
 def lease_steps(world: World, worker: Worker, rules: Rules) -> Iterator[tuple[str, WorkerStep]]:
@@ -116,11 +164,19 @@ def lease_steps(world: World, worker: Worker, rules: Rules) -> Iterator[tuple[st
             yield f"has its lease of {batch_id[-2:]}", partial(answer, rules, batch_id)
             if world.silences < world.scope.silences:
                 yield f"has no answer for {batch_id[-2:]}", partial(no_answer, batch_id)
-        elif not lease.lost and lease.renews_at <= world.now:
+        elif not lease.lost and is_due(world, worker, batch_id, rules):
             if world.scope.slow_table:
                 yield f"asks for the lease of {batch_id[-2:]}", partial(ask, batch_id)
             else:
                 yield f"renews its lease of {batch_id[-2:]}", partial(renew, rules, batch_id)
+
+
+def is_due(world: World, worker: Worker, batch_id: str, rules: Rules) -> bool:
+    """Whether the lease is to be renewed; who finds it over hurries the renewal."""
+    now, lease = steady(world, worker), worker.leases[batch_id]
+    if standing(world, worker, batch_id, rules) is Standing.UNKNOWN and lease.failure is None:
+        lease = lease.hurried(now)
+    return lease.renews_at <= now
 
 
 def receive(sop: str, world: World, worker: Worker) -> None:
@@ -139,7 +195,7 @@ def place(sop: str, worker: Worker) -> None:
 
 
 def ask(batch_id: str, world: World, worker: Worker) -> None:
-    worker.asking[batch_id] = world.now
+    worker.asking[batch_id] = steady(world, worker)
 
 
 def renew(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
@@ -149,7 +205,9 @@ def renew(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
 
 def answer(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
     asked_at = worker.asking.pop(batch_id)
-    expires_at = asked_at + LEASE - rules.clock_behind
+    # What the worker knew when it asked: to know more by now would only be later.
+    expires_at = asked_at + worker.known + LEASE - rules.clock_behind
+    hear(world.now, world, worker)
     record = world.records.get(batch_id)
     lease = worker.leases[batch_id]
     ours = record is None or record.owner == worker.name or rules.renew_anyones
@@ -163,37 +221,45 @@ def answer(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
         worker.book(BatchBook.lost, batch_id)
         worker.to_write.pop(batch_id, None)
         return
-    worker.leases[batch_id] = lease.granted(world.now if rules.lease_from_answer else asked_at)
+    now, at_aws = steady(world, worker), float(latest(world, worker, rules))
+    if rules.steady_alone:
+        at_aws = -math.inf
+    since = now if rules.lease_from_answer else asked_at
+    worker.leases[batch_id] = lease.granted(since, expires_at, now, at_aws)
 
 
 def no_answer(batch_id: str, world: World, worker: Worker) -> None:
     world.silences += 1
     del worker.asking[batch_id]
-    worker.leases[batch_id] = worker.leases[batch_id].unanswered(world.now, "lease: Timeout")
+    worker.leases[batch_id] = worker.leases[batch_id].unanswered(
+        steady(world, worker), "lease: Timeout"
+    )
 
 
-def check(world: World, worker: Worker) -> None:
+def check(rules: Rules, world: World, worker: Worker) -> None:
     """Decide to PUT; whether and when S3 stores it is S3's."""
     assert worker.task is not None
     put = worker.task.placement.batch_id, worker.task.sop
-    if worker.leases[put[0]].standing(world.now) is Standing.OURS:
+    if standing(world, worker, put[0], rules) is Standing.OURS:
         worker.task = replace(worker.task, sent=True)
         world.in_flight.add(put)
     else:
         put_elsewhere(worker, worker.task)
 
 
-def arrive(world: World, worker: Worker) -> None:
+def arrive(rules: Rules, world: World, worker: Worker) -> None:
     assert worker.task is not None
-    worker.task = replace(worker.task, arrived=world.now)
+    hear(worker.task.landed, world, worker)
+    now, at_aws = steady(world, worker), latest(world, worker, rules)
+    worker.task = replace(worker.task, arrived=now, latest=at_aws)
 
 
 def judge(rules: Rules, world: World, worker: Worker) -> None:
     task = worker.task
     assert task is not None
     assert task.arrived is not None
-    standing = worker.leases[task.placement.batch_id].standing(task.arrived)
-    if standing is Standing.OURS or rules.acknowledge_unchecked:
+    then = _standing(worker, task.placement.batch_id, task.arrived, task.latest, rules)
+    if then is Standing.OURS or rules.acknowledge_unchecked:
         worker.book(BatchBook.stored, task.placement, STILL, 1, BYTES)
         worker.task = replace(task, stored=True)
         return
@@ -232,9 +298,9 @@ def close_batches(world: World, worker: Worker) -> None:
         let_go(worker, batch_id)
 
 
-def check_manifest(batch_id: str, world: World, worker: Worker) -> None:
+def check_manifest(rules: Rules, batch_id: str, world: World, worker: Worker) -> None:
     listed = worker.to_write.pop(batch_id)
-    if worker.leases[batch_id].standing(world.now) is Standing.OURS:
+    if standing(world, worker, batch_id, rules) is Standing.OURS:
         worker.writing[batch_id] = listed
 
 

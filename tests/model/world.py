@@ -51,6 +51,7 @@ class Rules:
     delete_stray: bool = False  # an object that is put again elsewhere is removed where it was
     late_after_sweep: bool = False  # sweep and import are two steps
     clock_behind: int = 0  # ticks: a lease's end is written by a clock that is so slow
+    steady_alone: bool = False  # the holder does not compare the record's end with AWS's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Scope:
     ticks: int = 5
     crashes: int = 1
     silences: int = 1  # of the batch table
+    stops: int = 0  # ticks that a worker's steady clock misses, its machine being stopped
     slow_table: bool = True  # its answers take time, too
 
 
@@ -80,18 +82,27 @@ class BatchIds:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A C-STORE request in a worker's hands. ``arrived``: when the PUT's answer came."""
+    """A C-STORE request in a worker's hands.
+
+    ``landed`` is the Date of S3's answer to its PUT; where no machine stops, nobody needs it.
+    ``arrived`` and ``latest`` are when the answer came: by the steady clock, and in AWS's time.
+    """
 
     sop: str
     placement: Placement
     sent: bool = False
+    landed: int = 0
     arrived: int | None = None
+    latest: int = 0
     stored: bool = False
 
 
 @dataclass(slots=True)
 class Worker:
-    """One receiver process: its book, its leases, and what it is doing."""
+    """One receiver process: its book, its leases, and what it is doing.
+
+    Its steady clock has ``missed`` so many ticks, of which answers have shown it ``known``.
+    """
 
     name: str
     shelved: bytes  # the book, which most steps do not open
@@ -100,6 +111,8 @@ class Worker:
     task: Task | None = None
     to_write: dict[str, frozenset[str]] = field(default_factory=dict)
     writing: dict[str, frozenset[str]] = field(default_factory=dict)
+    missed: int = 0
+    known: int = 0
 
     def book(
         self, operation: Callable[Concatenate[BatchBook, P], T], *args: P.args, **kwargs: P.kwargs
@@ -119,13 +132,17 @@ class Worker:
             _sorted(self.asking),
             _sorted(self.to_write),
             _sorted(self.writing),
+            self.missed,
+            self.known,
         )
 
     @classmethod
     def thaw(cls, frozen: Frozen) -> Self:
         """A worker that may change, from a value."""
-        name, shelved, task, leases, asking, to_write, writing = frozen
-        return cls(name, shelved, dict(leases), dict(asking), task, dict(to_write), dict(writing))
+        name, shelved, task, leases, asking, to_write, writing, *clock = frozen
+        return cls(
+            name, shelved, dict(leases), dict(asking), task, dict(to_write), dict(writing), *clock
+        )
 
 
 @cache

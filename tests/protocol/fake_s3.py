@@ -60,9 +60,12 @@ class FakeS3:
     manifest_faults: list[tuple[int, str]] = field(default_factory=list)
     # Whether it refuses what was signed at another time, as S3 does from 15 minutes on.
     checks_time: bool = False
+    # How far its clock is from this machine's.
+    ahead: timedelta = timedelta()
     # For every GetObject.
     get_fault: Fault | None = None
     gets: int = 0
+    answers: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
     # How often each fault has come.
     failed: Counter[str] = field(default_factory=Counter)
@@ -81,6 +84,9 @@ class FakeS3:
             "DIMSE_TIMEOUT": "10",
             "BATCH_QUIET_SECONDS": "0.2",
         }
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
 
     def reset(self) -> None:
         """Forget what was stored and what was to fail; uploads that are open stay."""
@@ -160,6 +166,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     state: FakeS3
     content_range = ""
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.state.now().timestamp())
+
     def do_GET(self) -> None:
         self._serve(self._get)
 
@@ -188,7 +197,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if isinstance(fault, tuple):
                 raise _Refusal(*fault)
             if self.state.checks_time:
-                _check_time(self.headers["x-amz-date"])
+                _check_time(self.headers["x-amz-date"], self.state.now())
             with self.state.changed:
                 status, answer = work(url.path, query, body)
                 self.state.changed.notify_all()
@@ -247,6 +256,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refusal(HTTPStatus.BAD_REQUEST, "BadDigest")
 
     def _answer(self, status: int, body: bytes, *, pause: bool) -> None:
+        self.state.answers += 1
         self.send_response(status)
         if pause:
             self.send_header("Retry-After", "3600")
@@ -261,10 +271,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _check_time(signed: str) -> None:
+def _check_time(signed: str, now: datetime) -> None:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
     moment = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    if abs(moment - datetime.now(UTC)) > timedelta(minutes=15):
+    if abs(moment - now) > timedelta(minutes=15):
         raise _Refusal(HTTPStatus.FORBIDDEN, "RequestTimeTooSkewed")
 
 

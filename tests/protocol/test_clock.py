@@ -146,6 +146,51 @@ def test_an_hour_off_it_still_puts_and_says_so(
 
 
 @pytest.mark.fault("wrong-clock")
+def test_what_recovery_sees_right_after_a_take_is_no_lease_that_is_over(
+    cloud: dict[str, str], tmp_path: Path
+) -> None:
+    """S3's first answers are an hour slow; DynamoDB's are right."""
+    began = datetime.now(UTC)
+    with fake_s3() as s3:
+        s3.ahead = -timedelta(seconds=HOUR)
+        settings = {**s3.environment, "AWS_ENDPOINT_URL_DYNAMODB": cloud["AWS_ENDPOINT_URL"]}
+        leases = {"BATCH_TABLE": cloud["BATCH_TABLE"], "LEASE_SECONDS": "60"}
+        held = {"BATCH_HELD_QUIET_SECONDS": "600"}
+        with (
+            Shifted(tmp_path, 0, **settings, **leases, **held) as process,
+            Peer(process.port, CT) as peer,
+        ):
+            until(lambda: process.readiness() is None, "it is not ready")
+            s3.ahead = timedelta()
+            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+            assert recover_batches(wiring.recovery()) == 0
+            batch = only_open_batch()
+            assert batch.lease_expires_at is not None
+            assert began + LEASE - SLACK <= batch.lease_expires_at
+            assert process.events("batch_lost") == []
+
+
+@pytest.mark.fault("wrong-clock")
+def test_an_idle_receiver_does_not_call_a_clock_wrong_that_went_on_while_its_machine_stopped(
+    s3: FakeS3, tmp_path: Path
+) -> None:
+    with Shifted(tmp_path, 0, **s3.environment) as process:
+        until(lambda: process.offset() is not None, "it has not compared the clocks")
+        before = s3.answers
+        # As if the steady clock had missed so much: both others have gone on.
+        s3.ahead = timedelta(seconds=8 * HOUR)
+        process.set_clock(8 * HOUR)
+        # One answer is not believed alone; and it does not ask for ever.
+        until(lambda: s3.answers >= before + 2, "it does not ask S3")
+        assert process.offset() == pytest.approx(0, abs=10)
+        # It has compared the clocks again, since this is news to it.
+        process.set_clock(9 * HOUR)
+        line = process.wait_for("clock_wrong")
+        assert float(line["offset_seconds"]) == pytest.approx(HOUR, abs=10)
+        assert len(process.events("clock_wrong")) == 1
+
+
+@pytest.mark.fault("wrong-clock")
 def test_a_clock_that_is_set_while_it_runs_changes_nothing_but_the_offset(
     s3: FakeS3, tmp_path: Path
 ) -> None:

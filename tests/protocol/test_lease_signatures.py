@@ -19,8 +19,10 @@ from botocore.credentials import Credentials
 from store_scp.clocks import ServerClock
 from store_scp.errors import StoreRefused
 from store_scp.lease_store import DynamoLeases
+from store_scp.s3.credentials import CredentialSource
 
 from contract.records import BatchRecord, BatchState, Counts
+from contract.times import to_iso
 from tests.protocol.fake_s3 import CREDENTIALS
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -34,6 +36,13 @@ BATCH = BatchRecord(
     owner="task/1/0a0b0c0d",
     lease_expires_at=NOW,
 )
+
+
+def end() -> datetime:
+    return NOW
+
+
+_END = re.compile(r'"(?:leaseExpiresAt|:expires)": *{"S": *"([^"]+)"}')
 _SIGNED = re.compile(r"Credential=([^,]+), SignedHeaders=([^,]+), Signature=([0-9a-f]{64})")
 
 
@@ -44,7 +53,11 @@ class Checking:
     port: int = 0
     # How far its own clock is from this machine's.
     ahead: timedelta = timedelta()
+    # The keys that it refuses, by what code.
+    refused: dict[str, str] = field(default_factory=dict)
     answers: list[int] = field(default_factory=list)
+    # The leases' ends in what it wrote.
+    ends: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -58,8 +71,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         told = datetime.strptime(self.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         in_time = abs(told - self.table.now()) < timedelta(minutes=15)
-        good = in_time and self._is_signed(body)
-        self._answer(HTTPStatus.OK if good else HTTPStatus.BAD_REQUEST)
+        found = _SIGNED.search(self.headers["Authorization"])
+        assert found is not None
+        if code := self.table.refused.get(found[1].partition("/")[0]):
+            self._answer(HTTPStatus.BAD_REQUEST, code)
+        elif in_time and self._is_signed(body):
+            self.table.ends += _END.findall(body.decode())
+            self._answer(HTTPStatus.OK)
+        else:
+            self._answer(HTTPStatus.BAD_REQUEST)
 
     def _is_signed(self, body: bytes) -> bool:
         """Whether botocore makes the same signature of what has come."""
@@ -74,9 +94,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         text = auth.string_to_sign(request, auth.canonical_request(request))
         return found[3] == auth.signature(text, request)
 
-    def _answer(self, status: HTTPStatus) -> None:
+    def _answer(self, status: HTTPStatus, code: str = "InvalidSignatureException") -> None:
         self.table.answers.append(status)
-        error = {"__type": "com.amazon.coral.service#InvalidSignatureException"}
+        error = {"__type": f"com.amazon.coral.service#{code}"}
         body = json.dumps({} if status == HTTPStatus.OK else error).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -125,9 +145,9 @@ def test_a_lease_is_granted_by_a_clock_that_is_hours_off(table: Checking, hours:
     async def scene() -> None:
         clock = off_by(hours)
         with closing(DynamoLeases("batches", clock)) as leases:
-            assert await leases.take(BATCH)
+            assert await leases.take(BATCH, end)
             assert clock.known
-            assert await leases.renew(BATCH, NOW)
+            assert await leases.renew(BATCH, end)
         refused = [HTTPStatus.BAD_REQUEST] if hours else []
         assert table.answers == [*refused, HTTPStatus.OK, HTTPStatus.OK]
 
@@ -138,11 +158,64 @@ def test_a_steady_clock_that_missed_hours_is_found_out_within_one_request(table:
     async def scene() -> None:
         clock = ServerClock()
         with closing(DynamoLeases("batches", clock)) as leases:
-            assert await leases.take(BATCH)
+            assert await leases.take(BATCH, end)
             table.ahead = timedelta(hours=5)
-            assert await leases.renew(BATCH, NOW)
+            assert await leases.renew(BATCH, end)
             assert abs(clock.now() - table.now()) < timedelta(seconds=5)
         assert table.answers == [200, 400, 400, 200]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.fault("wrong-clock")
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_request_that_is_signed_anew_writes_an_end_by_the_time_it_was_told(
+    table: Checking, hours: int
+) -> None:
+    async def scene() -> None:
+        clock = off_by(hours)
+        with closing(DynamoLeases("batches", clock)) as leases:
+            written = await leases.take(BATCH, clock.latest)
+            assert written is not None
+            assert table.answers == [400, 200]
+            assert table.ends == [to_iso(written)]
+            assert abs(written - table.now()) < timedelta(seconds=10)
+
+    asyncio.run(scene())
+
+
+@dataclass(slots=True)
+class Keys:
+    """A provider that has another key each time it is asked."""
+
+    loads: int = 0
+
+    def __call__(self) -> Credentials:
+        self.loads += 1
+        return Credentials(f"key{self.loads}", CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+
+
+@pytest.mark.fault("wrong-clock")
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_credentials_that_aws_calls_expired_are_loaded_anew_once(
+    table: Checking, code: str
+) -> None:
+    async def scene() -> None:
+        keys = Keys()
+        with closing(DynamoLeases("batches", off_by(0), CredentialSource(keys))) as leases:
+            table.refused["key1"] = code
+            assert await leases.take(BATCH, end)
+            assert await leases.renew(BATCH, end)
+            assert keys.loads == 2
+            assert table.answers == [400, 200, 200]
+        table.refused["key2"] = table.refused["key3"] = code
+        keys = Keys()
+        with (
+            closing(DynamoLeases("batches", off_by(0), CredentialSource(keys))) as leases,
+            pytest.raises(StoreRefused, match=f"lease: {code}"),
+        ):
+            await leases.take(BATCH, end)
+        assert keys.loads == 2
 
     asyncio.run(scene())
 
@@ -157,7 +230,7 @@ def test_a_wrong_key_is_no_matter_of_time_and_is_told_so(
             closing(DynamoLeases("batches", off_by(0))) as leases,
             pytest.raises(StoreRefused, match="lease: InvalidSignatureException"),
         ):
-            await leases.take(BATCH)
+            await leases.take(BATCH, end)
         assert table.answers == [400] * 3
 
     asyncio.run(scene())
@@ -174,9 +247,9 @@ def test_without_credentials_nothing_is_sent(
     async def scene() -> None:
         with (
             closing(DynamoLeases("batches", off_by(0))) as leases,
-            pytest.raises(StoreRefused, match="lease: NoCredentialsError"),
+            pytest.raises(StoreRefused, match="lease: NoCredentials"),
         ):
-            await leases.take(BATCH)
+            await leases.take(BATCH, end)
         assert table.answers == []
 
     asyncio.run(scene())

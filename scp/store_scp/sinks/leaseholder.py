@@ -7,8 +7,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from contract.records import BatchRecord, BatchState, Counts
 from store_scp.batches import Placement
@@ -20,18 +21,21 @@ from store_scp.leases import Lease, Standing
 from store_scp.logs import describe
 
 
-async def sleep_until(moment: float) -> None:
-    """Return when the clock says so."""
-    await asyncio.sleep(max(0.0, moment - clock()))
+async def sleep_until(moment: float, woken: asyncio.Event) -> None:
+    """Return when the clock says so, or once ``woken`` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, moment - clock())):
+            await woken.wait()
 
 
 @dataclass(slots=True)
 class _Held:
-    """A lease, and who waits for the table's next answer about it."""
+    """A lease, the task that renews it, and the events between that task and those who wait."""
 
     lease: Lease
     task: "asyncio.Task[None] | None" = None
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Leaseholder:
@@ -75,13 +79,13 @@ class Leaseholder:
         """
         moment = clock()
         held = self._held[batch_id]
-        if held.lease.standing(moment) is Standing.UNKNOWN:
+        if self._standing(held, moment) is Standing.UNKNOWN:
             try:
                 async with asyncio.timeout(seconds):
-                    await _known(held, moment)
+                    await self._known(held, moment)
             except TimeoutError:
                 raise StoreRefused(Status.OUT_OF_RESOURCES, "lease: Timeout") from None
-        return held.lease.standing(moment) is Standing.OURS
+        return self._standing(held, moment) is Standing.OURS
 
     def keep_only(self, batch_ids: Collection[str]) -> None:
         """Let all other leases run out."""
@@ -95,6 +99,27 @@ class Leaseholder:
         self.keep_only(())
         if self._store:
             self._store.close()
+
+    def _standing(self, held: _Held, moment: float) -> Standing:
+        """Whose the batch was at that moment, by what the answers so far say of AWS's time then."""
+        return held.lease.standing(moment, self._latest() - (clock() - moment))
+
+    async def _known(self, held: _Held, moment: float) -> None:
+        """Wait until it is known whose the batch was; raises StoreRefused while nothing answers."""
+        while self._standing(held, moment) is Standing.UNKNOWN:
+            if held.lease.failure is not None:
+                raise StoreRefused(Status.OUT_OF_RESOURCES, held.lease.failure)
+            held.lease = held.lease.hurried(clock())
+            held.hurried.set()
+            await held.answered.wait()
+
+    def _latest(self) -> float:
+        """The latest that AWS's time can be now, in seconds since 1970."""
+        return self._server_clock.latest().timestamp()
+
+    def _end(self) -> datetime:
+        """Of a lease that is written now."""
+        return self._server_clock.latest() + timedelta(seconds=self._seconds)
 
     def _opening(self, placement: Placement) -> BatchRecord:
         sender, route = placement.instance.sender, placement.instance.route
@@ -114,35 +139,31 @@ class Leaseholder:
         """Take the lease and renew it, until it is lost or nobody needs it."""
         taken = False
         while not held.lease.lost:
-            await sleep_until(held.lease.renews_at)
+            await _due(held)
             # Our own clock first: a stall between the two makes the record's lease the longer one.
             asked_at = clock()
-            is_guess = not self._server_clock.known
-            expires_at = self._server_clock.latest() + timedelta(seconds=self._seconds)
+            request = store.renew if taken else store.take
             try:
-                if taken:
-                    granted = await store.renew(batch, expires_at)
-                else:
-                    granted = await store.take(replace(batch, lease_expires_at=expires_at))
+                ends_at = await request(batch, self._end)
             except StoreRefused as refused:
                 held.lease = held.lease.unanswered(clock(), refused.detail)
             except Exception as error:  # noqa: BLE001 - or nobody would ever ask again
                 held.lease = held.lease.unanswered(clock(), f"lease: {describe(error)}")
             else:
                 taken = True
-                if granted and is_guess and self._server_clock.known:
-                    # Only now is it known how wrong the record is; renewed at once, it is right.
-                    continue
-                held.lease = held.lease.granted(asked_at) if granted else held.lease.denied()
+                held.lease = (
+                    held.lease.denied()
+                    if ends_at is None
+                    else held.lease.granted(asked_at, ends_at.timestamp(), clock(), self._latest())
+                )
             if held.lease.lost:
                 self._on_lost(batch.batch_id)
             held.answered.set()
             held.answered.clear()
 
 
-async def _known(held: _Held, moment: float) -> None:
-    """Wait until it is known whose the batch was; raises StoreRefused while nothing answers."""
-    while held.lease.standing(moment) is Standing.UNKNOWN:
-        if held.lease.failure is not None:
-            raise StoreRefused(Status.OUT_OF_RESOURCES, held.lease.failure)
-        await held.answered.wait()
+async def _due(held: _Held) -> None:
+    """Wait until the lease is to be taken or renewed."""
+    while clock() < held.lease.renews_at:
+        held.hurried.clear()
+        await sleep_until(held.lease.renews_at, held.hurried)

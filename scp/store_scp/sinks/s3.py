@@ -22,7 +22,7 @@ from store_scp.lease_store import DynamoLeases
 from store_scp.metrics import Counter, Gauge
 from store_scp.s3 import AlreadyExists, Endpoint, ObjectRequest, PartReceipt, S3Bucket
 from store_scp.settings import Settings
-from store_scp.sinks.first_answer import FirstAnswer
+from store_scp.sinks.clock_poll import ClockPoll
 from store_scp.sinks.keeper import Keeper
 from store_scp.sinks.sink import Kept, Meter, Stream
 
@@ -35,10 +35,10 @@ class S3Sink:
     streams = False
 
     def __init__(
-        self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float, first: FirstAnswer
+        self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float, clock_poll: ClockPoll
     ) -> None:
         """``seconds`` bounds each request with all its retries."""
-        self._first = first
+        self._clock_poll = clock_poll
         self._bucket = bucket
         self._name = name
         self._keeper = keeper
@@ -67,7 +67,7 @@ class S3Sink:
         write = partial(_put_manifest, bucket, settings.dimse_timeout)
         leases = DynamoLeases(settings.batch_table, clock) if settings.batch_table else None
         keeper = Keeper(limits, write, meter, leases, settings.lease_seconds, clock)
-        return cls(bucket, name, keeper, settings.dimse_timeout, FirstAnswer(bucket, clock))
+        return cls(bucket, name, keeper, settings.dimse_timeout, ClockPoll(bucket, clock))
 
     def __str__(self) -> str:
         return f"s3://{self._name}"
@@ -75,7 +75,7 @@ class S3Sink:
     async def store(self, instance: Instance, content: Content) -> Kept:
         """PUT the instance into its batch; S3 has confirmed its checksum when this returns."""
         deadline = time.monotonic() + self._seconds
-        await self._first.wait(self._seconds / 2)
+        await self._clock_poll.wait(self._seconds / 2)
         if await self._is_repeated(instance, content, deadline):
             return Kept.REPEATED
         while not await self._put(instance, content, deadline):
@@ -92,7 +92,7 @@ class S3Sink:
         It is stored even if the same bytes are: what could be compared has gone out already. The
         import compares the two objects.
         """
-        await self._first.wait(self._seconds / 2)
+        await self._clock_poll.wait(self._seconds / 2)
         placement = self._keeper.place(instance, None)
         try:
             await _expect_ours(self._keeper, placement, self._seconds)
@@ -111,7 +111,7 @@ class S3Sink:
     async def close(self, seconds: float) -> None:
         """Close all batches and write their manifests."""
         await self._keeper.close(seconds)
-        self._first.close()
+        self._clock_poll.close()
         await self._bucket.close()
 
     async def _is_repeated(self, instance: Instance, content: Content, deadline: float) -> bool:

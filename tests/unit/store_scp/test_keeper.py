@@ -47,14 +47,16 @@ class Table:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
-    async def take(self, batch: BatchRecord) -> bool:
-        self.taken.append(batch)
-        return await self._answer()
+    async def take(self, batch: BatchRecord, end: Callable[[], datetime]) -> datetime | None:
+        ends_at = end()
+        self.taken.append(dataclasses.replace(batch, lease_expires_at=ends_at))
+        return ends_at if await self._answer() else None
 
-    async def renew(self, batch: BatchRecord, expires_at: datetime) -> bool:
+    async def renew(self, batch: BatchRecord, end: Callable[[], datetime]) -> datetime | None:
         assert batch.owner == self.taken[0].owner
-        self.renewals.append(expires_at)
-        return await self._answer()
+        ends_at = end()
+        self.renewals.append(ends_at)
+        return ends_at if await self._answer() else None
 
     def close(self) -> None:
         self.closed = True
@@ -278,9 +280,9 @@ async def stalled(on: Bench, clock: Clock) -> tuple[Placement, "asyncio.Future[b
 def renewed_at_once(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     """A process that was stopped finds its timers due; ours are due whenever the clock says so."""
 
-    async def sleep_until(moment: float) -> None:
+    async def sleep_until(moment: float, woken: asyncio.Event) -> None:
         await asyncio.sleep(0)
-        while clock.now < moment:
+        while clock.now < moment and not woken.is_set():
             await asyncio.sleep(0)
 
     monkeypatch.setattr(leaseholder, "sleep_until", sleep_until)

@@ -1,4 +1,4 @@
-"""Asks S3 until it has told the time: at its start, a receiver has no sender that would."""
+"""Asks S3 what time it is where nobody else does: at the start, and while no sender comes."""
 
 import asyncio
 
@@ -17,21 +17,23 @@ _KEY = f"{INSTANCES_PREFIX}clock"
 _UPLOAD_ID = "none"
 # One question with its retries. Who places instances meanwhile waits for the first to end.
 FIRST_SECONDS = 5.0
-# Between two: doubled each time, from the first to the last.
+# Between two questions while an answer is wanted: doubled each time, from the first to the last.
 _FIRST_PAUSE = 1.0
 _LAST_PAUSE = 30.0
+# Between two looks at whether an answer is wanted.
+_CHECK_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
 
-class FirstAnswer:
-    """A task that ends once the clock is known."""
+class ClockPoll:
+    """A task that asks for the time whenever the clock wants an answer."""
 
     def __init__(self, bucket: S3Bucket, clock: ServerClock) -> None:
         self._bucket = bucket
         self._clock = clock
         self._asked = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._ask_until_known())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def wait(self, seconds: float) -> None:
         """Until the clock is known, or the first question has failed, or so many seconds."""
@@ -47,19 +49,22 @@ class FirstAnswer:
         """Ask no more."""
         self._task.cancel()
 
-    async def _ask_until_known(self) -> None:
+    async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while True:
+            if not self._clock.wants_answer():
+                pause = _FIRST_PAUSE
+                await asyncio.sleep(_CHECK_SECONDS)
+                continue
             why = await self._ask()
             self._asked.set()
-            if self._clock.known:
-                return
-            _log.warning("clock_unknown", why=why, again_in=pause)
+            if not self._clock.known:
+                _log.warning("clock_unknown", why=why, again_in=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
 
     async def _ask(self) -> str:
-        """Ask once; why the answer, if there is one, may not tell the time."""
+        """Ask once; why the answer, if there is one, may not say the time."""
         try:
             await self._bucket.abort_multipart(_KEY, _UPLOAD_ID, seconds=FIRST_SECONDS)
         except StoreRefused as refused:
