@@ -18,8 +18,7 @@ import pydicom
 import pytest
 from chalicelib import wiring
 from chalicelib.intake import stalled
-from chalicelib.operations import command_line, setup
-from chalicelib.operations import dead_letters as letters
+from chalicelib.operations import command_line, dead_letter_walk, setup
 from chalicelib.operations.expire import expire
 from chalicelib.stores.outbox import Due
 from pydicom.uid import generate_uid
@@ -74,7 +73,7 @@ def operator(
     cloud: Cloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Operator:
     # moto answers an empty queue only once the wait is over.
-    monkeypatch.setattr(letters, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(dead_letter_walk, "_WAIT_SECONDS", 0)
     # The Lambdas are in this process as well: their log lines go on to their file.
     loggers = SimpleNamespace(configure=lambda **_: None, PrintLoggerFactory=lambda _: None)
     monkeypatch.setattr(command_line, "structlog", loggers)
