@@ -117,6 +117,16 @@ def first_key(row: InstanceRecord) -> str:
     return str(InstanceKey(row.batch_id, *uids))
 
 
+def first_admitted_after(batch: BatchRecord) -> datetime | None:
+    """A moment before a batch's import first began; None if it never did.
+
+    ``admitted_at`` is that of its latest execution: an earlier one may have compared its objects.
+    """
+    if batch.attempt and batch.closed_at:
+        return batch.closed_at
+    return batch.admitted_at
+
+
 class Promise(StrEnum):
     """What was broken."""
 

@@ -11,7 +11,15 @@ from itertools import combinations
 from contract.keys import InstanceKey
 from contract.records import InstanceRecord, InstanceState, JobStatus
 from tests.chaos.contents import Content
-from tests.chaos.facts import Copy, Evidence, Promise, ServiceJob, Violation, first_key
+from tests.chaos.facts import (
+    Copy,
+    Evidence,
+    Promise,
+    ServiceJob,
+    Violation,
+    first_admitted_after,
+    first_key,
+)
 from tests.chaos.ledger import Sent
 
 
@@ -101,17 +109,15 @@ def _excused(copies: Sequence[Copy], rows: Sequence[InstanceRecord], evidence: E
 def _was_blind(copy: Copy, row: InstanceRecord, evidence: Evidence) -> bool:
     """Whether an object of the instance could not be read when the copy's batch compared it.
 
-    Which was before the import, and no record says when: ``start_asked_at`` is when the function
-    began that then compared.
+    Which was before the import, and no record says when.
     """
     batch = evidence.batches.get(row.batch_id)
-    if batch is None or batch.admitted_at is None:
+    since = None if batch is None else first_admitted_after(batch)
+    if since is None:
         return False
     keys = [key for key in evidence.digests if InstanceKey.parse(key).instance == row.instance]
     return any(
-        outage.met(key, batch.admitted_at, copy.stored_at)
-        for outage in evidence.outages
-        for key in keys
+        outage.met(key, since, copy.stored_at) for outage in evidence.outages for key in keys
     )
 
 

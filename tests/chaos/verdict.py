@@ -11,7 +11,14 @@ from contract.errors import InvalidKey
 from contract.keys import DUPLICATES_PREFIX, INSTANCES_PREFIX, InstanceKey, bytes_name
 from contract.records import BatchRecord, BatchState, InstanceRecord, InstanceState
 from tests.chaos.contents import Content
-from tests.chaos.facts import Evidence, Promise, StoredObject, Told, Violation
+from tests.chaos.facts import (
+    Evidence,
+    Promise,
+    StoredObject,
+    Told,
+    Violation,
+    first_admitted_after,
+)
 from tests.chaos.truth import differences
 
 _WITHOUT_REASON = frozenset({InstanceState.IMPORTED, InstanceState.DELETED})
@@ -137,7 +144,7 @@ def _is_late(stored: StoredObject, evidence: Evidence) -> bool:
     if batch is None or batch.ended_at is None:
         return False
     # LastModified has whole seconds. A batch without a manifest is looked at when it ends.
-    looked_at = (batch.admitted_at or batch.ended_at).replace(microsecond=0)
+    looked_at = (first_admitted_after(batch) or batch.ended_at).replace(microsecond=0)
     return stored.modified_at >= looked_at
 
 

@@ -19,6 +19,7 @@ from moto.core.base_backend import BackendDict
 from moto.core.config import DefaultConfig
 from moto.core.models import MockAWS
 
+from local import moto_gaps
 from local.healthimaging import install
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -40,6 +41,7 @@ def running(config: DefaultConfig | None = None) -> Iterator[None]:
     """moto answers, and ``chalicelib.aws`` hands out the clients of this process."""
     assert not MockAWS._mocks_active, "another test has left its moto behind"
     install()
+    moto_gaps.mend()
     with pytest.MonkeyPatch.context() as patch:
         for name in _ELSEWHERE:
             patch.delenv(name, raising=False)

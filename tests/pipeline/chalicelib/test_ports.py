@@ -146,6 +146,15 @@ def test_a_copy_has_new_metadata_and_the_checksum_of_its_bytes(ports: Ports) -> 
         ports.files.copy(replace(source, key="gone"), "c", {})
 
 
+def test_only_the_object_that_was_read_is_copied(ports: Ports) -> None:
+    ports.files.put("a", b"one")
+    read = ports.files.head("a")
+    ports.files.put("a", b"another")
+    with pytest.raises(ObjectChanged):
+        ports.files.copy(read, "b", {})
+    assert [each.key for each in ports.files.list("")] == ["a"]
+
+
 def test_only_the_object_that_was_read_is_deleted(ports: Ports) -> None:
     ports.files.put("a\x01b", b"one")
     read = ports.files.head("a\x01b")
@@ -186,6 +195,9 @@ def test_a_large_object_is_copied_part_by_part_with_one_checksum() -> None:
     source = whole.head("a")
     assert parts.copy(source, "b", {"n": "v"}) == whole.copy(source, "c", {})
     assert whole.head("b").metadata == {"n": "v"}
+    whole.put("a", b"y" * 9_000_000)
+    with pytest.raises(ObjectChanged):
+        parts.copy(source, "d", {})
 
 
 @pytest.mark.usefixtures("moto_runs")

@@ -140,6 +140,14 @@ def test_a_copy_that_could_not_be_compared_is_imported_beside_the_first() -> Non
     assert found(blind(run, 0, 1, of=str(key(FAILED)))) == {Promise.IMPORTED_TWICE}
 
 
+def test_a_copy_may_have_been_compared_by_an_execution_before_the_latest() -> None:
+    run = blind(a_second_copy(), -2, -1)
+    late = replace(run.batches[OTHER], closed_at=NOW - timedelta(minutes=3))
+    for attempt, broken in ((0, {Promise.IMPORTED_TWICE}), (1, set())):
+        batches = {**run.batches, OTHER: replace(late, attempt=attempt)}
+        assert found(replace(run, batches=batches)) == broken
+
+
 @pytest.mark.parametrize("differs", [False, True])
 def test_a_second_import_is_found_whose_row_says_that_it_was_compared(differs: bool) -> None:
     run = blind(a_second_copy(), 0, 1)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import boto3
@@ -125,6 +126,27 @@ def test_a_listing_does_not_meet_an_object_that_is_being_deleted(
         patch.setattr(_VersionedKeyStore, "items", slowly)
         beside(lambda: listed.append(s3.list_objects_v2(Bucket=BUCKET)), begun, delete)
     assert [each["Key"] for each in listed[0]["Contents"]] == ["a", "b"]
+
+
+def test_an_object_that_has_replaced_another_is_not_copied_in_its_place(s3: Any) -> None:
+    read = s3.put_object(Bucket=BUCKET, Key="a b\u00e9", Body=b"one")["ETag"]
+    s3.put_object(Bucket=BUCKET, Key="a b\u00e9", Body=b"another")
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="c")["UploadId"]
+    copies: list[Callable[..., Any]] = [
+        s3.copy_object,
+        partial(s3.upload_part_copy, UploadId=upload, PartNumber=1),
+    ]
+    whence = {"Bucket": BUCKET, "Key": "a b\u00e9"}
+    for copy in copies:
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            copy(Bucket=BUCKET, Key="c", CopySource=whence, CopySourceIfMatch=read)
+        there = s3.head_object(Bucket=BUCKET, Key="a b\u00e9")["ETag"]
+        copy(Bucket=BUCKET, Key="c", CopySource=whence, CopySourceIfMatch=there)
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.copy_object(
+            Bucket=BUCKET, Key="c", CopySource={**whence, "Key": "gone"}, CopySourceIfMatch=read
+        )
+    s3.abort_multipart_upload(Bucket=BUCKET, Key="c", UploadId=upload)
 
 
 def test_a_message_that_is_sent_while_another_is_deleted_is_not_lost(server: AwsServer) -> None:
