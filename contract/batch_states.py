@@ -24,7 +24,7 @@ from contract.records import BatchState
 class BatchEvent(StrEnum):
     """What happens to a batch."""
 
-    OPENED = "opened"  # a receiver took a lease on it
+    OPENED = "opened"  # whoever makes it took a lease on it
     CLOSED = "closed"  # its manifest exists
     ADMITTED = "admitted"  # it was its turn: an execution imports it
     STALLED = "stalled"  # its execution ended, and it did not
@@ -44,7 +44,7 @@ UNDER_WAY = frozenset({BatchState.IMPORTING, BatchState.STALLED})
 # By event: from which states (None: no record yet), and to which.
 TRANSITIONS: dict[BatchEvent, tuple[frozenset[BatchState | None], BatchState]] = {
     BatchEvent.OPENED: (frozenset({None}), BatchState.OPEN),
-    # A receiver without a batch table opens no record; a dropbox batch is closed from the start.
+    # A receiver without a batch table opens no record.
     BatchEvent.CLOSED: (frozenset({None, BatchState.OPEN}), BatchState.CLOSED),
     BatchEvent.ADMITTED: (frozenset({BatchState.CLOSED}), BatchState.IMPORTING),
     BatchEvent.STALLED: (frozenset({BatchState.IMPORTING}), BatchState.STALLED),

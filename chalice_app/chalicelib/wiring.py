@@ -128,10 +128,7 @@ def dropbox(until: Deadline = UNBOUNDED) -> Dropbox:
     bucket = settings(IntakeSettings).dicom_bucket
     lock = DynamoLock(aws.dynamodb(), settings(TableSettings).batch_table, "dropbox")
     holder = uuid.uuid4().hex
-    known = stores()
-    return Dropbox(
-        _files(bucket), known.instances, known.blocked, outbox(), lock, _now, holder, until
-    )
+    return Dropbox(_files(bucket), stores(), outbox(), lock, _now, holder, until)
 
 
 def recovery(until: Deadline = UNBOUNDED) -> Recovery:

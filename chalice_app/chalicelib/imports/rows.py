@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.healthimaging import ImportRequest
@@ -21,6 +21,8 @@ from contract.records import (
 
 # An AE title, where not even the manifest could be read.
 NOT_KNOWN = "unknown"
+# Between the record and the manifest is one call.
+_LEASE = timedelta(seconds=60)
 
 
 def instance_rows(
@@ -75,6 +77,26 @@ def closed_batch(manifest: Manifest, key: str, known: BatchRecord | None) -> Bat
         closed_at=manifest.closed_at,
     )
     return batch if known is None else replace(batch, retry_of=known.retry_of)
+
+
+def open_batch(manifest: Manifest, owner: str, now: datetime) -> BatchRecord:
+    """The record of a batch whose manifest a function or an operator is about to write.
+
+    Should the event of the manifest's PUT be lost, recovery finds the batch by this record, and
+    closes it. Without it, only reconciliation would, hours later.
+    """
+    return BatchRecord(
+        batch_id=manifest.batch_id,
+        state=BatchState.OPEN,
+        calling_ae_title=manifest.source.calling_ae_title,
+        called_ae_title=manifest.source.called_ae_title,
+        opened_at=opened(manifest.batch_id) or now,
+        counts=Counts(len(manifest.instances)),
+        datastore_id=manifest.datastore_id,
+        urgent=manifest.urgent,
+        owner=owner,
+        lease_expires_at=now + _LEASE,
+    )
 
 
 def opened(batch_id: str) -> datetime | None:

@@ -18,6 +18,7 @@ import structlog
 from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.errors import ObjectChanged, ObjectMissing
 from chalicelib.events.facts import dropped_event
+from chalicelib.imports.rows import open_batch
 from chalicelib.intake.drops import (
     Dropped,
     Unfit,
@@ -28,14 +29,15 @@ from chalicelib.intake.drops import (
     plan,
 )
 from chalicelib.isolation import Isolation
-from chalicelib.stores.blocked import BlockedStore, Work
+from chalicelib.stores import Stores
+from chalicelib.stores.blocked import Work
 from chalicelib.stores.copies import etag_of_original
 from chalicelib.stores.files import Files, StoredObject
-from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.lock import Lock
 from chalicelib.stores.objects import MAX_MANIFEST_BYTES
 from chalicelib.stores.outbox import Outbox
 from chalicelib.threads import in_threads
+from contract.batch_states import BatchEvent
 from contract.keys import DROPBOX_PREFIX, manifest_key
 from contract.manifest import Manifest, ManifestInstance
 
@@ -50,6 +52,7 @@ _WORK = timedelta(seconds=60)
 _ROUND_TAKES = timedelta(seconds=55)
 # Longer than the function may run: the lock of an invocation that died is free after this.
 _HOLD = timedelta(seconds=150)
+_OWNER = "dropbox"
 _log = structlog.get_logger()
 
 
@@ -58,8 +61,7 @@ class Dropbox:
     """What collecting works with; ``holder`` is an invocation's own name."""
 
     files: Files
-    instances: InstanceStore
-    blocked: BlockedStore
+    stores: Stores
     outbox: Outbox
     lock: Lock
     now: Callable[[], datetime]
@@ -85,7 +87,7 @@ def collect(box: Dropbox) -> bool:
 
 
 def _collect_all(box: Dropbox, until: Deadline) -> None:
-    run = Isolation(Work.DROPBOX, box.blocked, box.outbox, box.now)
+    run = Isolation(Work.DROPBOX, box.stores.blocked, box.outbox, box.now)
     for sources in _rounds(box.files):
         if until.is_over(box.now()):
             break  # the scheduled invocation goes on
@@ -148,7 +150,7 @@ def _put_aside(bad: Unfit, box: Dropbox, run: Isolation) -> None:
 
 
 def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Isolation) -> None:
-    """Copy, commit, delete."""
+    """Copy, open, commit, delete."""
     files = box.files
     done, fresh = _committed(group, box, run)
     listed = _listed(batch_id, files)
@@ -164,6 +166,8 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
     entries = {each.source.key: entry for each, entry in zip(fresh, copies, strict=True) if entry}
     if entries:
         manifest = group_manifest(group, entries.values())
+        record = open_batch(manifest, _OWNER, box.now())
+        box.stores.batches.move(record, BatchEvent.OPENED)
         files.create(manifest_key(batch_id), manifest.to_json())
         # Ours, or that of another invocation, which may have missed an object.
         listed = _listed(batch_id, files) or frozenset()
@@ -202,7 +206,7 @@ def _committed(
 
     An object whose copy S3 denies is blocked, and in neither: nobody can say what it is.
     """
-    rows = box.instances.of_instances(each.instance for each in group)
+    rows = box.stores.instances.of_instances(each.instance for each in group)
 
     def is_copied(each: Dropped) -> bool | None:
         # A copy of this very object is registered after the object was dropped.

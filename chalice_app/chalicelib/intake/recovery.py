@@ -18,6 +18,7 @@ import structlog
 from chalicelib.deadline import UNBOUNDED, Deadline
 from chalicelib.imports.aside import move_all, unlisted_key
 from chalicelib.imports.listing import Found, found_in, recovered_manifest, under
+from chalicelib.imports.rows import open_batch
 from chalicelib.intake.trigger import close_batch
 from chalicelib.isolation import Isolation
 from chalicelib.operations.quarantine import locate
@@ -197,7 +198,7 @@ def _without_earlier_parts(
 
 
 def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None:
-    """Copy, commit, delete."""
+    """Copy, open, commit, delete."""
     files = recovery.files
 
     def copy(each: Found) -> None:
@@ -206,6 +207,7 @@ def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None
 
     in_threads(copy, list(part))
     manifest = recovered_manifest(batch_id, part, recovery.now)
+    recovery.stores.batches.move(open_batch(manifest, OWNER, recovery.now), BatchEvent.OPENED)
     files.create(manifest_key(batch_id), manifest.to_json())
     in_threads(lambda each: files.delete(each.source.key, each.source.etag), list(part))
 

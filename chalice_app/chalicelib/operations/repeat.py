@@ -25,6 +25,7 @@ from chalicelib.errors import (
 )
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.late import ask_again, end_unanswered
+from chalicelib.imports.rows import open_batch
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import Entry, Journal, entries, following, numbered
 from chalicelib.operations.quarantine import OperationRefused
@@ -42,10 +43,8 @@ from contract.keys import (
     new_batch_id,
 )
 from contract.manifest import Manifest, ManifestInstance
-from contract.records import BatchRecord, BatchState, Counts
+from contract.records import BatchRecord, BatchState
 
-# Between the record and the manifest is one call.
-_LEASE = timedelta(seconds=60)
 # This and the longest request are less than an hour, the smallest RECONCILE_AFTER_HOURS.
 _GOES_ON = timedelta(minutes=30)
 _OWNER = "operator"
@@ -241,17 +240,5 @@ def _open(repeat: Repeat, manifest: Manifest, operations: Operations) -> None:
 
 
 def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:
-    return BatchRecord(
-        batch_id=manifest.batch_id,
-        state=BatchState.OPEN,
-        calling_ae_title=manifest.source.calling_ae_title,
-        called_ae_title=manifest.source.called_ae_title,
-        opened_at=now,
-        counts=Counts(len(manifest.instances)),
-        datastore_id=manifest.datastore_id,
-        urgent=manifest.urgent,
-        owner=_OWNER,
-        lease_expires_at=now + _LEASE,
-        retry_of=repeat.old_batch_id,
-        forced=repeat.forced,
-    )
+    opened = open_batch(manifest, _OWNER, now)
+    return replace(opened, retry_of=repeat.old_batch_id, forced=repeat.forced)

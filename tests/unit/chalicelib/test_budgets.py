@@ -86,8 +86,8 @@ class Shop:
     def collect(self) -> None:
         stores = memory_stores()
         box = Dropbox(
-            files_of(stores), stores.instances, stores.blocked, outbox_of(stores), MemoryLock(),
-            lambda: self.now, "me", self.until,
+            files_of(stores), stores, outbox_of(stores), MemoryLock(), lambda: self.now, "me",
+            self.until,
         )  # fmt: skip
         assert collect(box)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from chalicelib.errors import ObjectDenied, ServiceUnavailable
 from chalicelib.events.event import EventType
 from chalicelib.intake.dropbox import BEGINNING_BYTES, Dropbox, collect, import_dropped
 from chalicelib.intake.drops import Dropped, Unfit, group_id, judge, plan
+from chalicelib.intake.recovery import Recovery, recover_batches
 from chalicelib.intake.trigger import close_batch
 from chalicelib.isolation import Isolation
+from chalicelib.settings import RecoverySettings
 from chalicelib.stores import Stores
 from chalicelib.stores.blocked import Blocked, Work
 from chalicelib.stores.blocked import listed as listed_blocked
@@ -28,6 +30,7 @@ from contract.keys import manifest_key
 from contract.manifest import CloseReason, Manifest
 from contract.metadata import from_metadata
 from contract.part10 import Header
+from contract.records import BatchState
 from tests.unit.chalicelib.builders import (
     BATCH,
     BUCKET,
@@ -63,8 +66,7 @@ class Cloud:
 
     def box(self, files: Any = None, now: Any = lambda: NOW) -> Dropbox:
         files = files or files_of(self.stores)
-        outbox, known = outbox_of(self.stores), self.stores
-        return Dropbox(files, known.instances, known.blocked, outbox, self.lock, now, "me")
+        return Dropbox(files, self.stores, outbox_of(self.stores), self.lock, now, "me")
 
     def manifests(self) -> list[Manifest]:
         keys = self.keys("batches/")
@@ -108,6 +110,38 @@ def test_the_bytes_are_the_files_own_and_the_manifest_can_be_rebuilt_from_them()
     stored = files_of(cloud.stores).head(instance.key)
     rebuilt, sender, _ = from_metadata(instance.key, stored.size, stored.metadata, stored.checksum)
     assert (rebuilt, sender.calling_ae_title) == (instance, manifest.source.calling_ae_title)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_batch_whose_manifests_event_is_lost_is_closed_by_recovery(crash: bool) -> None:
+    class Dying:
+        def __getattr__(self, name: str) -> Any:
+            return die if name == "create" else getattr(files_of(cloud.stores), name)
+
+    def die(*_: object) -> None:
+        raise Crash
+
+    cloud = Cloud()
+    cloud.drop(a=a_file(), b=a_file("1.2.3.5"))
+    if crash:  # between the record and the manifest
+        with pytest.raises(Crash):
+            collect(cloud.box(Dying()))
+    else:
+        collect(cloud.box())
+    (line,) = cloud.stores.batches.lines(BatchState.OPEN)
+    later = NOW + 5 * MINUTE
+    recovery = Recovery(
+        cloud.stores, outbox_of(cloud.stores), files_of(cloud.stores),
+        RecoverySettings(dicom_bucket=BUCKET, datastore_id=DATASTORE), later,
+    )  # fmt: skip
+    recover_batches(recovery)
+    recover_batches(replace(recovery, now=later + 5 * MINUTE))
+    batch = cloud.stores.batches.get(line.batch_id)
+    assert batch is not None
+    assert (batch.state, batch.counts.instances) == (BatchState.CLOSED, 2)
+    collect(cloud.box(now=lambda: later + 10 * MINUTE))
+    assert cloud.keys("dropbox/") == []
+    assert len(cloud.manifests()) == 1
 
 
 def test_a_thousand_files_at_once_become_one_batch_however_many_invocations_come() -> None:
@@ -204,12 +238,15 @@ def test_collecting_stops_in_time_and_goes_on_with_the_next_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("chalicelib.intake.dropbox._ROUND", 2)
-    times = iter([NOW, NOW, NOW + timedelta(seconds=90), NOW, NOW])
     cloud = Cloud()
     cloud.drop(**{str(number): a_file(f"1.2.3.{number}") for number in range(4)})
-    collect(cloud.box(now=lambda: next(times)))
+
+    def now() -> datetime:
+        return NOW + timedelta(seconds=90 if len(cloud.keys("dropbox/")) == 2 else 0)
+
+    collect(cloud.box(now=now))
     assert len(cloud.keys("dropbox/")) == 2
-    collect(cloud.box(now=lambda: next(times)))
+    collect(cloud.box(now=now))
     assert cloud.keys("dropbox/") == []
 
 
@@ -254,7 +291,7 @@ def test_an_object_that_is_gone_or_was_replaced_is_left_out() -> None:
 
     sources = [*files.list("dropbox/"), StoredObject("dropbox/gone", 1, "e", NOW)]
     box = cloud.box(Replaced())
-    import_dropped(sources, box, Isolation(Work.DROPBOX, box.blocked, box.outbox, box.now))
+    import_dropped(sources, box, Isolation(Work.DROPBOX, box.stores.blocked, box.outbox, box.now))
     (manifest,) = cloud.manifests()
     assert [each.sop_instance_uid for each in manifest.instances] == ["1.2.3.1"]
     assert cloud.keys("dropbox/") == ["dropbox/b"]

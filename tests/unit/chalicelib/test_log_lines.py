@@ -67,9 +67,7 @@ def objects_of(stores: Stores) -> MemoryObjects:
 
 def dropbox(stores: Stores, files: Any = None) -> Dropbox:
     files = files or files_of(stores)
-    return Dropbox(
-        files, stores.instances, stores.blocked, outbox_of(stores), MemoryLock(), lambda: NOW, "me"
-    )
+    return Dropbox(files, stores, outbox_of(stores), MemoryLock(), lambda: NOW, "me")
 
 
 @contextmanager

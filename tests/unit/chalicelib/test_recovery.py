@@ -238,6 +238,10 @@ def test_a_batch_above_a_jobs_limits_is_cut_each_part_under_its_own_prefix(
     stored = {key for bucket, key in stores.objects.bodies if key.startswith("instances/")}
     assert stored == set(listed)
     assert [len(manifest_of(stores, batch_id).instances) for batch_id in ids] == [2, 2, 1]
+    # Should the events of their manifests be lost, this is what tells of them.
+    assert {each.batch_id for each in stores.batches.lines(BatchState.OPEN)} == set(ids)
+    recover(stores, LATER + timedelta(minutes=5))
+    assert {each.batch_id for each in stores.batches.lines(BatchState.CLOSED)} == set(ids)
 
 
 @pytest.mark.parametrize("calls", range(12))
@@ -251,7 +255,7 @@ def test_a_crash_while_a_batch_is_cut_loses_and_repeats_nothing(
     for name in ("copy", "create", "delete"):
         monkeypatch.setattr(files, name, dying(getattr(files, name), left))
     now = LATER
-    for _ in range(2):
+    for _ in range(4):  # the batch again, then the parts that were opened and have no manifest
         try:
             recover(stores, now, PAIRS)
         except Crash:

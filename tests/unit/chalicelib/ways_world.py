@@ -172,10 +172,7 @@ class World:
 
     def _dropbox(self, holder: str) -> Dropbox:
         files, outbox = files_of(self.stores), outbox_of(self.stores)
-        return Dropbox(
-            files, self.stores.instances, self.stores.blocked, outbox, self.dropbox_lock,
-            self.clock, holder,
-        )  # fmt: skip
+        return Dropbox(files, self.stores, outbox, self.dropbox_lock, self.clock, holder)
 
     def _announcer(self, holder: str) -> Announcer:
         return Announcer(
