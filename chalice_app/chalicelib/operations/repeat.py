@@ -232,13 +232,10 @@ def _copy(copy: Copy, batch_id: str, files: Files) -> ManifestInstance | None:
 
 def _open(repeat: Repeat, manifest: Manifest, operations: Operations) -> None:
     batches = operations.stores.batches
-    if batches.move(_opened(repeat, manifest, operations.now), BatchEvent.OPENED):
+    opened = open_batch(manifest, _OWNER, operations.now)
+    opened = replace(opened, retry_of=repeat.old_batch_id, forced=repeat.forced)
+    if batches.move(opened, BatchEvent.OPENED):
         return
     known = batches.get(manifest.batch_id)
     if known is None or known.state is not BatchState.OPEN:
         raise ServiceUnavailable(_MADE_MEANWHILE)
-
-
-def _opened(repeat: Repeat, manifest: Manifest, now: datetime) -> BatchRecord:
-    opened = open_batch(manifest, _OWNER, now)
-    return replace(opened, retry_of=repeat.old_batch_id, forced=repeat.forced)
