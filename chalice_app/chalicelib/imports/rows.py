@@ -21,7 +21,7 @@ from contract.records import (
 
 # An AE title, where not even the manifest could be read.
 NOT_KNOWN = "unknown"
-# Between the record and the manifest is one call.
+# Until then the manifest's event closes the batch; or, of a retry, the manifest is written.
 _LEASE = timedelta(seconds=60)
 
 
@@ -80,7 +80,7 @@ def closed_batch(manifest: Manifest, key: str, known: BatchRecord | None) -> Bat
 
 
 def open_batch(manifest: Manifest, owner: str, now: datetime) -> BatchRecord:
-    """The record of a batch whose manifest a function or an operator is about to write.
+    """The record of a batch whose manifest a function or an operator writes.
 
     Should the event of the manifest's PUT be lost, recovery finds the batch by this record, and
     closes it. Without it, only reconciliation would, hours later.

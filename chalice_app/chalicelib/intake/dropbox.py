@@ -150,13 +150,14 @@ def _put_aside(bad: Unfit, box: Dropbox, run: Isolation) -> None:
 
 
 def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Isolation) -> None:
-    """Copy, open, commit, delete."""
+    """Copy, commit, open, delete."""
     files = box.files
     done, fresh = _committed(group, box, run)
-    listed = _listed(batch_id, files)
-    if listed is not None:
+    manifest = _manifest(batch_id, files)
+    if manifest is not None:
         # An earlier try has made the batch of these very objects; a manifest is never changed.
         # What that try could not copy becomes a batch of its own once the others are deleted.
+        listed = _listed(manifest)
         done |= {each.source.key for each in fresh if str(each.key(batch_id)) in listed}
         fresh = []
     copies = in_threads(
@@ -165,13 +166,15 @@ def _import_group(batch_id: str, group: Sequence[Dropped], box: Dropbox, run: Is
     )
     entries = {each.source.key: entry for each, entry in zip(fresh, copies, strict=True) if entry}
     if entries:
-        manifest = group_manifest(group, entries.values())
-        record = open_batch(manifest, _OWNER, box.now())
-        box.stores.batches.move(record, BatchEvent.OPENED)
-        files.create(manifest_key(batch_id), manifest.to_json())
+        ours = group_manifest(group, entries.values())
+        files.create(manifest_key(batch_id), ours.to_json())
         # Ours, or that of another invocation, which may have missed an object.
-        listed = _listed(batch_id, files) or frozenset()
+        manifest = _manifest(batch_id, files)
+        listed = _listed(manifest)
         done |= {key for key, entry in entries.items() if entry.key in listed}
+    if manifest is not None:
+        # While the objects are in the dropbox: whatever fails before this is done again.
+        box.stores.batches.move(open_batch(manifest, _OWNER, box.now()), BatchEvent.OPENED)
     imported = [each.source for each in group if each.source.key in done]
     in_threads(
         lambda source: run.attempt(digest(source), lambda: _delete(source, files, run)),
@@ -190,13 +193,17 @@ def _delete(source: StoredObject, files: Files, run: Isolation) -> None:
     run.succeeded(digest(source))
 
 
-def _listed(batch_id: str, files: Files) -> frozenset[str] | None:
-    """The keys that the batch's manifest lists; None if it has none."""
+def _manifest(batch_id: str, files: Files) -> Manifest | None:
+    """The batch's manifest; None if it has none."""
     try:
-        body = files.read(manifest_key(batch_id), MAX_MANIFEST_BYTES)
+        return Manifest.from_json(files.read(manifest_key(batch_id), MAX_MANIFEST_BYTES))
     except ObjectMissing:
         return None
-    return frozenset(each.key for each in Manifest.from_json(body).instances)
+
+
+def _listed(manifest: Manifest | None) -> frozenset[str]:
+    """The keys that a manifest lists."""
+    return frozenset(each.key for each in manifest.instances) if manifest else frozenset()
 
 
 def _committed(

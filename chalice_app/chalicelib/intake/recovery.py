@@ -38,6 +38,7 @@ from contract.keys import (
     manifest_key,
     parse_batch_id,
 )
+from contract.manifest import Manifest
 from contract.records import BatchRecord, BatchState
 
 OWNER = "recovery"
@@ -188,6 +189,7 @@ def _without_earlier_parts(
     while has_manifest(part_id(batch_id, number), recovery.files):
         key = manifest_key(part_id(batch_id, number))
         part = read_manifest(recovery.stores.objects, recovery.files.bucket, key)
+        _open_part(part, recovery)
         for copy in part.instances:
             source = rest.get(under(batch_id, copy).key)
             if source is not None and _is_copied(source, copy.key, recovery.files):
@@ -198,7 +200,7 @@ def _without_earlier_parts(
 
 
 def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None:
-    """Copy, open, commit, delete."""
+    """Copy, commit, open, delete."""
     files = recovery.files
 
     def copy(each: Found) -> None:
@@ -207,9 +209,17 @@ def _move_part(batch_id: str, part: Sequence[Found], recovery: Recovery) -> None
 
     in_threads(copy, list(part))
     manifest = recovered_manifest(batch_id, part, recovery.now)
-    recovery.stores.batches.move(open_batch(manifest, OWNER, recovery.now), BatchEvent.OPENED)
     files.create(manifest_key(batch_id), manifest.to_json())
+    _open_part(manifest, recovery)
     in_threads(lambda each: files.delete(each.source.key, each.source.etag), list(part))
+
+
+def _open_part(manifest: Manifest, recovery: Recovery) -> None:
+    """Before what it copied is deleted: then recovery finds the part, should its event be lost.
+
+    Behind its manifest: before that, the recovery of the batch that is cut is the part's as well.
+    """
+    recovery.stores.batches.move(open_batch(manifest, OWNER, recovery.now), BatchEvent.OPENED)
 
 
 def _is_copied(found: Found, copied: str, files: Files) -> bool:

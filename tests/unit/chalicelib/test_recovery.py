@@ -1,8 +1,11 @@
 """Closing an open batch for its owner, over in-memory stores."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
 
 import pytest
 from chalicelib.imports.listing import Found
@@ -255,7 +258,7 @@ def test_a_crash_while_a_batch_is_cut_loses_and_repeats_nothing(
     for name in ("copy", "create", "delete"):
         monkeypatch.setattr(files, name, dying(getattr(files, name), left))
     now = LATER
-    for _ in range(4):  # the batch again, then the parts that were opened and have no manifest
+    for _ in range(2):
         try:
             recover(stores, now, PAIRS)
         except Crash:
@@ -271,6 +274,41 @@ def test_a_crash_while_a_batch_is_cut_loses_and_repeats_nothing(
     assert sorted(uids) == [f"1.2.3.{number}" for number in range(5)]
     stored = {key for _, key in stores.objects.bodies if key.startswith("instances/")}
     assert stored == {each.key for one in manifests for each in one.instances}
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("creates", range(4))
+def test_parts_behind_a_crash_and_a_recovery_beside_another_list_each_instance_once(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, creates: int, at: int
+) -> None:
+    """A part that has a record and no manifest would be recovered by itself, half as it is."""
+    an_open_batch(stores)
+    # Of such sizes that the rest is cut otherwise once a part is gone.
+    sizes = {"1.2.3.0": 2, "1.2.3.1": 9, "1.2.3.2": 2, "1.2.3.3": 8, "1.2.3.4": 1}
+    limits = replace(job_limits.BATCH, size_bytes=10)
+    assert isinstance(stores.objects, MemoryObjects)
+    for key, (sop, size) in zip(store(stores, *sizes), sizes.items(), strict=True):
+        stores.objects.bodies[BUCKET, key] = sop[-1].encode() * size
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFiles, "create", dying(MemoryFiles.create, [creates]))
+        with suppress(Crash):
+            recover(stores, LATER, limits)
+    later, copy = LATER + timedelta(minutes=4), MemoryFiles.copy
+
+    def copy_beside_another(*arguments: Any) -> object:
+        if next(copies) == at:
+            recover(stores, later + timedelta(minutes=1), limits)
+        return copy(*arguments)
+
+    copies = count()
+    monkeypatch.setattr(MemoryFiles, "copy", copy_beside_another)
+    for minutes in (0, 4, 8):
+        recover(stores, later + timedelta(minutes=minutes), limits)
+    keys = [key for _, key in stores.objects.bodies if key.startswith("batches/")]
+    manifests = [Manifest.from_json(stores.objects.bodies[BUCKET, key]) for key in keys]
+    listed = [each.sop_instance_uid for one in manifests for each in one.instances]
+    assert sorted(listed) == [*sizes]
+    assert len([*stores.batches.lines(BatchState.CLOSED)]) == len(manifests)
 
 
 def dying(real: object, left: list[int]) -> object:
