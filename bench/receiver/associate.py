@@ -39,8 +39,8 @@ def associate(port: int, sop_class_uid: str, window: int) -> tuple[socket.socket
     connection = socket.create_connection(("127.0.0.1", port), _SECONDS)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(_request(sop_class_uid, window))
-        return connection, _agreed(_receive_pdu(connection), window)
+        connection.sendall(associate_request(sop_class_uid, window))
+        return connection, agreed(_receive_pdu(connection), window)
     except OSError as error:
         connection.close()
         raise PeerFailed(f"no association: {error}") from None
@@ -59,7 +59,8 @@ def release(connection: socket.socket) -> None:
         connection.recv(4096)
 
 
-def _request(sop_class_uid: str, window: int) -> bytes:
+def associate_request(sop_class_uid: str, window: int) -> bytes:
+    """An A-ASSOCIATE-RQ with one presentation context."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title = "BENCH"
@@ -81,7 +82,8 @@ def _request(sop_class_uid: str, window: int) -> bytes:
     return pdu.encode()
 
 
-def _agreed(answer: bytes, window: int) -> Agreed:
+def agreed(answer: bytes, window: int) -> Agreed:
+    """What a whole PDU grants that answers an A-ASSOCIATE-RQ; raises PeerFailed if nothing."""
     if answer[0] != _ACCEPTED_PDU:
         raise PeerFailed(f"association not accepted: PDU type {answer[0]:02X}H")
     pdu = A_ASSOCIATE_AC()

@@ -20,9 +20,10 @@ _LAST, _COMMAND = 0x02, 0x01
 _ELEMENT = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 _UL = struct.Struct("<I")
-_C_STORE_RQ, _C_STORE_RSP = 0x0001, 0x8001
+_C_STORE_RQ, _C_STORE_RSP, _C_ECHO_RQ = 0x0001, 0x8001, 0x0030
 _MEDIUM_PRIORITY = 0x0000
-_DATA_SET_PRESENT = 0x0000
+_DATA_SET_PRESENT, _NO_DATA_SET = 0x0000, 0x0101
+VERIFICATION = "1.2.840.10008.1.1"
 _COMMAND_FIELD, _MESSAGE_ID_RESPONDED_TO, _STATUS = 0x0100, 0x0120, 0x0900
 
 
@@ -40,17 +41,24 @@ class UnexpectedAnswer(ValueError):
 
 def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) -> bytes:
     """The command set of a C-STORE-RQ, implicit VR little endian."""
-    body = b"".join(
-        (
-            _element(0x0002, _uid(sop_class_uid)),
-            _element(_COMMAND_FIELD, _US.pack(_C_STORE_RQ)),
-            _element(0x0110, _US.pack(message_id)),
-            _element(0x0700, _US.pack(_MEDIUM_PRIORITY)),
-            _element(0x0800, _US.pack(_DATA_SET_PRESENT)),
-            _element(0x1000, _uid(sop_instance_uid)),
-        )
+    return _command_set(
+        _element(0x0002, _uid(sop_class_uid)),
+        _element(_COMMAND_FIELD, _US.pack(_C_STORE_RQ)),
+        _element(0x0110, _US.pack(message_id)),
+        _element(0x0700, _US.pack(_MEDIUM_PRIORITY)),
+        _element(0x0800, _US.pack(_DATA_SET_PRESENT)),
+        _element(0x1000, _uid(sop_instance_uid)),
     )
-    return _element(0x0000, _UL.pack(len(body))) + body
+
+
+def echo_request(message_id: int) -> bytes:
+    """The command set of a C-ECHO-RQ (PS3.7 9.3.5)."""
+    return _command_set(
+        _element(0x0002, _uid(VERIFICATION)),
+        _element(_COMMAND_FIELD, _US.pack(_C_ECHO_RQ)),
+        _element(0x0110, _US.pack(message_id)),
+        _element(0x0800, _US.pack(_NO_DATA_SET)),
+    )
 
 
 def command_pdu(context_id: int, command: bytes) -> bytes:
@@ -66,6 +74,15 @@ def data_set_pdus(
     for piece in rechunk(chunks, max_pdu - PDV_OVERHEAD):
         left -= len(piece)
         yield _p_data(context_id, 0 if left else _LAST, piece)
+
+
+def empty_pdvs_pdu(context_id: int, max_pdu: int) -> bytes:
+    """A PDU as long as the peer allows, full of data set fragments without a byte, none the last.
+
+    Each PDV's length counts its context id and its message control header only (PS3.8 9.3.5.1).
+    """
+    pdvs = struct.pack(">IBB", 2, context_id, 0) * (max_pdu // PDV_OVERHEAD)
+    return PDU_HEADER.pack(P_DATA_TF, len(pdvs)) + pdvs
 
 
 def rechunk(chunks: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
@@ -160,6 +177,11 @@ def _p_data(context_id: int, control: int, payload: bytes) -> bytes:
         P_DATA_TF, length + PDV_OVERHEAD, length + PDV_OVERHEAD - 4, context_id, control
     )
     return header + payload
+
+
+def _command_set(*elements: bytes) -> bytes:
+    body = b"".join(elements)
+    return _element(0x0000, _UL.pack(len(body))) + body
 
 
 def _element(element: int, value: bytes) -> bytes:
