@@ -21,14 +21,22 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 INFLATED_PREFIX_BYTES = 4 * 1024 * 1024
 # Sequences in sequences; DCMTK's limit. A level takes two places on the stack: sequence and item.
 MAX_NESTING = 64
-# Bounds the time one header takes to about a third of a second.
+# Bounds the time one header takes to about a third of a second. Real headers with thousands of
+# referenced images have some ten thousand.
 MAX_ELEMENTS = 200_000
+# What is inflated at once, and as how many elements it counts: both take a tenth of a millisecond.
+_INFLATED_STEP = 64 * 1024
+_STEP_ELEMENTS = 400
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 _ITEM_GROUP = 0xFFFE
+_ITEM_TAGS = _ITEM_GROUP << 16
+# Groups below are those of command sets, file meta information and directories, or of nothing
+# (PS3.5 7.1 and 7.8.1). A file whose data set begins with one has two file metas for its readers.
+_FIRST_TAG = 0x00080000
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -86,6 +94,10 @@ class HeaderUnreadable(ContractError):
         self.detail = detail
 
 
+class HeaderIncomplete(HeaderUnreadable):
+    """The bytes end before the header does; with more of them it may be readable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What there is to know of a data set; ``study_date`` only where it is YYYYMMDD."""
@@ -102,16 +114,10 @@ def read_header(data_set: memoryview, transfer_syntax_uid: str) -> Header:
 
     Raises HeaderUnreadable for any other bytes, and for a beginning that ends before the header.
     """
-    if transfer_syntax_uid == _DEFLATED:
-        data_set = _inflated_prefix(data_set)
-    found = _Reader(data_set, transfer_syntax_uid).wanted()
-    return Header(
-        sop_class_uid=_uid(found, _SOP_CLASS_UID, Defect.NO_SOP_CLASS_UID),
-        sop_instance_uid=_uid(found, _SOP_INSTANCE_UID, Defect.NO_SOP_INSTANCE_UID),
-        study_instance_uid=_uid(found, _STUDY_INSTANCE_UID, Defect.NO_STUDY_INSTANCE_UID),
-        series_instance_uid=_uid(found, _SERIES_INSTANCE_UID, Defect.NO_SERIES_INSTANCE_UID),
-        study_date=_date(found.get(_STUDY_DATE, b"")),
-    )
+    reader = HeaderReader(transfer_syntax_uid)
+    while (header := reader.read(data_set, MAX_ELEMENTS)) is None:
+        pass
+    return header
 
 
 def read_file(data: memoryview) -> tuple[Header, str]:
@@ -149,19 +155,6 @@ def _file_meta(data: memoryview, at: int) -> tuple[str, int]:
         raise HeaderUnreadable(Defect.NO_TRANSFER_SYNTAX) from None
 
 
-def _inflated_prefix(data_set: memoryview) -> memoryview:
-    """At most INFLATED_PREFIX_BYTES of a raw deflate stream (PS3.5 A.5)."""
-    # Deflated data is at worst a little longer than what it holds, so a slice is enough; the
-    # inflater would keep a copy of all it is given and does not use.
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        return memoryview(
-            inflater.decompress(data_set[: 2 * INFLATED_PREFIX_BYTES], INFLATED_PREFIX_BYTES)
-        )
-    except zlib.error:
-        raise HeaderUnreadable(Defect.CANNOT_INFLATE) from None
-
-
 def _text(value: bytes) -> str:
     return value.rstrip(b"\x00 ").decode("ascii", "replace")
 
@@ -178,64 +171,155 @@ def _date(value: bytes) -> str | None:
     return text if _DATE.fullmatch(text) else None
 
 
-class _Reader:
-    """Walks a data set's elements, without recursion and without touching values it steps over."""
+class HeaderReader:
+    """Reads the header of one data set as it arrives, so many elements at a time.
 
-    def __init__(self, data: memoryview, transfer_syntax_uid: str) -> None:
-        self._data = data
-        self._at = 0
-        self._elements = 0
-        # The first element tells explicit from implicit: a VR, or the low bytes of a length that
-        # would be absurd if they were letters. The transfer syntax cannot: private ones are of
-        # either kind, and there are senders whose data is not what their transfer syntax says.
-        self._explicit = bytes(data[4:6]) in _VRS
+    Walks the elements without recursion, and does not touch values it steps over.
+    """
+
+    def __init__(self, transfer_syntax_uid: str) -> None:
+        self._inflated = _InflatedPrefix() if transfer_syntax_uid == _DEFLATED else None
         order = ">" if transfer_syntax_uid == _EXPLICIT_BIG else "<"
         self._tag, self._short, self._length16, self._length32 = _UNPACK[order]
+        self._explicit = False
+        self._begun = False
+        self._data = memoryview(b"")
+        self._at = 0
+        self._elements = 0
+        self._pause_at = 0
+        self._found: dict[int, bytes] = {}
+        self._last_tag = _FIRST_TAG
+        # What closes each open level of undefined length, and whether to go on in explicit VR then.
+        self._levels: list[tuple[int, bool]] = []
 
-    def wanted(self) -> dict[int, bytes]:
-        """The elements of _WANTED, up to Series Instance UID or else the first tag behind it."""
-        found: dict[int, bytes] = {}
+    def read(self, data_set: memoryview, most: int) -> Header | None:
+        """The header; None after ``most`` elements, where the same call has more to do.
+
+        ``data_set`` begins as it did in the call before, and may have become longer. Raises
+        HeaderIncomplete if it ends too early, and HeaderUnreadable, which ends the reading.
+        """
+        self._pause_at = self._elements + most
+        if self._inflated is None:
+            self._data = data_set
+            return self._read()
+        while True:
+            self._data = self._inflated.data
+            try:
+                return self._read()
+            except HeaderIncomplete:
+                if not self._inflated.grow(data_set):
+                    raise
+            self._pause_at -= _STEP_ELEMENTS
+            if self._elements >= self._pause_at:
+                return None
+
+    def _read(self) -> Header | None:
+        try:
+            if not self._walk():
+                return None
+        except HeaderIncomplete:
+            if self._last_tag <= _SERIES_INSTANCE_UID:
+                raise
+        try:
+            return self._header()
+        except HeaderUnreadable as missing:
+            if _SERIES_INSTANCE_UID in self._found:
+                raise
+            raise HeaderIncomplete(missing.defect, missing.detail) from None
+
+    def _walk(self) -> bool:
+        """Up to Series Instance UID or to the end of what is there; False if it takes a pause.
+
+        Behind the place of Series Instance UID it is looked for as well: tags may be out of order.
+        """
         while self._at < len(self._data):
-            if self._explicit:
-                self._skip_short()
-            if self._at >= len(self._data):
-                break
-            tag, vr, length = self._element()
-            if tag > _SERIES_INSTANCE_UID:
-                break
-            if tag in found:  # which of the two a later reader believes, nobody knows
-                raise _unreadable("an element is there twice")
-            if length == _UNDEFINED:
-                self._skip_undefined(implicit=vr == b"UN")
-            elif tag in _WANTED:
-                found[tag] = self._value(length)
-                if tag == _SERIES_INSTANCE_UID:
-                    break
+            if self._elements >= self._pause_at:
+                return False
+            if self._levels:
+                self._skip_levels()
             else:
-                self._skip(length)
-        return found
+                self._read_element()
+                if _SERIES_INSTANCE_UID in self._found:
+                    return True
+        if self._at > len(self._data) or self._levels:
+            raise HeaderIncomplete(Defect.UNREADABLE_HEADER, "it ends inside a value")
+        return True
+
+    def _header(self) -> Header:
+        found = self._found
+        return Header(
+            sop_class_uid=_uid(found, _SOP_CLASS_UID, Defect.NO_SOP_CLASS_UID),
+            sop_instance_uid=_uid(found, _SOP_INSTANCE_UID, Defect.NO_SOP_INSTANCE_UID),
+            study_instance_uid=_uid(found, _STUDY_INSTANCE_UID, Defect.NO_STUDY_INSTANCE_UID),
+            series_instance_uid=_uid(found, _SERIES_INSTANCE_UID, Defect.NO_SERIES_INSTANCE_UID),
+            study_date=_date(found.get(_STUDY_DATE, b"")),
+        )
+
+    def _read_element(self) -> None:
+        """Take the next element of the data set itself, and before it those that nobody wants."""
+        if not self._begun:
+            self._begin()
+        if self._explicit:
+            self._skip_short()
+            if self._at >= len(self._data) or self._elements >= self._pause_at:
+                return
+        begin = self._at
+        tag, vr, length = self._element()
+        self._check_place(tag)
+        self._last_tag = tag
+        if length == _UNDEFINED:
+            self._open_level(_SEQUENCE_END, vr)
+        elif tag not in _WANTED:
+            self._at += length
+        elif length > _MAX_VALUE:
+            raise _unreadable("a UID or date is far too long")
+        elif self._at + length > len(self._data):
+            self._at = begin
+            self._elements -= 1
+            raise HeaderIncomplete(Defect.UNREADABLE_HEADER, "it ends inside a value")
+        else:
+            self._found[tag] = bytes(self._data[self._at : self._at + length])
+            self._at += length
+
+    def _begin(self) -> None:
+        """The first element tells explicit from implicit: a VR, or the low bytes of a length that
+        would be absurd if they were letters. The transfer syntax cannot: private ones are of
+        either kind, and there are senders whose data is not what their transfer syntax says."""
+        if len(self._data) < _SHORT_HEADER:
+            raise HeaderIncomplete(Defect.UNREADABLE_HEADER, "it ends inside an element")
+        self._explicit = bytes(self._data[4:6]) in _VRS
+        self._begun = True
+
+    def _check_place(self, tag: int) -> None:
+        """Tags ascend (PS3.5 7.1), and items stand in sequences."""
+        if tag < _FIRST_TAG:
+            raise _unreadable(f"a data set has no group {tag >> 16:04X}")
+        if tag >> 16 == _ITEM_GROUP:
+            raise _unreadable("a stray item")
+        if tag < self._last_tag:
+            raise _unreadable("tags out of order")
+        if tag in self._found:  # which of the two a later reader believes, nobody knows
+            raise _unreadable("an element is there twice")
 
     def _skip_short(self) -> None:
         """Step over elements with a 16-bit length that nobody wants: most of a header, and so the
         one loop here that is written for speed."""
         data, at, end = self._data, self._at, len(self._data) - _SHORT_HEADER
-        unpack, began = self._short, self._elements
-        count = 0
-        while at <= end and began + count < MAX_ELEMENTS:
+        unpack, count, last = self._short, self._elements, self._last_tag
+        most = min(MAX_ELEMENTS, self._pause_at)
+        while at <= end and count < most:
             group, element, vr, length = unpack(data, at)
             tag = group << 16 | element
-            if vr not in _SHORT_VRS or tag in _WANTED or tag > _SERIES_INSTANCE_UID:
+            if not last <= tag < _ITEM_TAGS or vr not in _SHORT_VRS or tag in _WANTED:
                 break
             count += 1
             at += _SHORT_HEADER + length
-        self._at, self._elements = at, began + count
-        if at > len(data):
-            raise _unreadable("it ends inside a value")
+            last = tag
+        self._at, self._elements, self._last_tag = at, count, last
 
     def _element(self) -> tuple[int, bytes, int]:
         """The next element's tag, VR (empty if implicit) and length; stands at its value then."""
-        self._elements += 1
-        if self._elements > MAX_ELEMENTS:
+        if self._elements >= MAX_ELEMENTS:
             raise HeaderUnreadable(Defect.HEADER_TOO_COMPLEX, "too many elements")
         try:
             group, element = self._tag(self._data, self._at)
@@ -244,7 +328,8 @@ class _Reader:
             else:
                 vr, length, size = self._explicit_length()
         except struct.error:
-            raise _unreadable("it ends inside an element") from None
+            raise HeaderIncomplete(Defect.UNREADABLE_HEADER, "it ends inside an element") from None
+        self._elements += 1
         self._at += size
         return group << 16 | element, vr, length
 
@@ -254,44 +339,64 @@ class _Reader:
             return vr, self._length32(self._data, self._at + 8)[0], 12
         return vr, self._length16(self._data, self._at + 6)[0], 8
 
-    def _value(self, length: int) -> bytes:
-        if length > _MAX_VALUE:
-            raise _unreadable("a UID or date is far too long")
-        start = self._at
-        self._skip(length)
-        return bytes(self._data[start : self._at])
-
-    def _skip(self, length: int) -> None:
-        self._at += length
-        if self._at > len(self._data):
-            raise _unreadable("it ends inside a value")
-
-    def _skip_undefined(self, implicit: bool) -> None:
-        """Step over a value of undefined length, standing at its first item.
-
-        ``implicit``: a sequence written as UN holds Implicit VR, whatever is around it (PS3.5
-        6.2.2).
-        """
-        # What closes each open level, and whether to go on in explicit VR then.
-        open_levels = [(_SEQUENCE_END, self._explicit)]
-        self._explicit = self._explicit and not implicit
-        while open_levels:
+    def _skip_levels(self) -> None:
+        """Step over the open sequences and items of undefined length, as far as they are there."""
+        levels = self._levels
+        while levels and self._at < len(self._data) and self._elements < self._pause_at:
             tag, vr, length = self._element()
-            end, explicit_after = open_levels[-1]
+            end, explicit_after = levels[-1]
             if tag == end:
-                open_levels.pop()
+                levels.pop()
                 self._explicit = explicit_after
             # PS3.5 7.5: a sequence has items and nothing else; an item has neither items nor the
             # end of a sequence. Its own end is met above.
             elif (tag == _ITEM) != (end == _SEQUENCE_END) or tag == _SEQUENCE_END:
                 raise _unreadable("items and sequences do not close")
             elif length != _UNDEFINED:
-                self._skip(length)
+                self._at += length
             else:
-                open_levels.append((_ITEM_END if tag == _ITEM else _SEQUENCE_END, self._explicit))
-                self._explicit = self._explicit and vr != b"UN"
-                if len(open_levels) > 2 * MAX_NESTING:
-                    raise HeaderUnreadable(Defect.HEADER_TOO_COMPLEX, "nested too deep")
+                self._open_level(_ITEM_END if tag == _ITEM else _SEQUENCE_END, vr)
+
+    def _open_level(self, end: int, vr: bytes) -> None:
+        if len(self._levels) == 2 * MAX_NESTING:
+            raise HeaderUnreadable(Defect.HEADER_TOO_COMPLEX, "nested too deep")
+        self._levels.append((end, self._explicit))
+        # A sequence written as UN holds Implicit VR, whatever is around it (PS3.5 6.2.2).
+        self._explicit = self._explicit and vr != b"UN"
+
+
+class _InflatedPrefix:
+    """The beginning of a raw deflate stream (PS3.5 A.5), inflated step by step."""
+
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._taken = 0
+        self._memory = memoryview(bytearray(INFLATED_PREFIX_BYTES))
+        self._filled = 0
+
+    @property
+    def data(self) -> memoryview:
+        """What is inflated so far."""
+        return self._memory[: self._filled]
+
+    def grow(self, deflated: memoryview) -> bool:
+        """Inflate some more; whether that was possible.
+
+        ``deflated`` begins as it did in the call before, and may have become longer.
+        """
+        room = min(_INFLATED_STEP, len(self._memory) - self._filled)
+        if not room or self._inflater.eof:
+            return False
+        piece = deflated[self._taken : self._taken + _INFLATED_STEP]
+        try:
+            inflated = self._inflater.decompress(piece, room)
+        except zlib.error:
+            raise HeaderUnreadable(Defect.CANNOT_INFLATE) from None
+        end = self._filled + len(inflated)
+        self._memory[self._filled : end] = inflated
+        self._filled = end
+        self._taken += len(piece) - len(self._inflater.unconsumed_tail)
+        return bool(piece or inflated)
 
 
 def _unreadable(why: str) -> HeaderUnreadable:

@@ -22,6 +22,7 @@ from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.metrics import Counter, Gauge
 from store_scp.policy import Certificate
+from store_scp.turns import BYTES_A_STEP, SLICE_STEPS
 from store_scp.upper_layer import (
     Aborted,
     AssociationRequested,
@@ -31,7 +32,7 @@ from store_scp.upper_layer import (
     ProtocolViolated,
 )
 from store_scp.upper_layer.pdus import AbortReason
-from store_scp.watch import Overdue, Watch
+from store_scp.watch import Overdue, Progress, Watch
 
 # What one read may bring. More saves nothing; less costs a system call for every PDU.
 RECEIVE_BYTES = 256 * 1024
@@ -67,6 +68,11 @@ class Association(asyncio.BufferedProtocol):
         self._watch = Watch(site.timeouts, time.monotonic())
         self._holds: dict[Hold, float] = {}
         self._closing = False
+        # What this slice of the loop's time has cost so far, in steps.
+        self._spent = 0
+        # Received and not dealt with: while there is some, or a turn is awaited, nothing is read.
+        self._rest = memoryview(b"")
+        self._awaits_turn = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
@@ -86,12 +92,12 @@ class Association(asyncio.BufferedProtocol):
         self.received(self._buffer[:nbytes])
 
     def received(self, data: memoryview) -> None:
-        """Deal with what the peer sent."""
-        for event in self._connection.receive(data):
-            self._handle(event)
-        connection = self._connection
-        self._watch.received(time.monotonic(), connection.in_pdu, connection.pdus)
-        self.send()
+        """Deal with what the peer sent, as far as its slice goes; the rest has to wait."""
+        taken = self._deal_with(data)
+        if taken < len(data):
+            self._rest = memoryview(bytes(data[taken:]))  # the buffer is everybody's
+        if self._rest or self._spent >= SLICE_STEPS:
+            self._await_turn()
 
     def pause_writing(self) -> None:
         """The peer does not read our answers."""
@@ -104,6 +110,7 @@ class Association(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is closed, by whomever."""
         self._members.discard(self)
+        self._rest = memoryview(b"")
         self._site.panel.adjust(Gauge.CONNECTIONS_OPEN, -1)
         if self._connection.pdus == 0:
             self._site.panel.add(Counter.CONNECTIONS_PROBE)
@@ -143,8 +150,7 @@ class Association(asyncio.BufferedProtocol):
 
     def hold(self, why: Hold) -> None:
         """Read nothing until it goes on."""
-        if not self._holds and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._pause()
         self._holds.setdefault(why, time.monotonic())
 
     def go_on(self, why: Hold) -> None:
@@ -152,16 +158,68 @@ class Association(asyncio.BufferedProtocol):
         if self._holds.pop(why, None) is None or self._holds:
             return
         self._watch.went_on(time.monotonic())
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._read_on()
 
     def send(self) -> None:
         """Send what the upper layer has to send, and close where it says so."""
         data = self._connection.data_to_send()
-        if data and not self._transport.is_closing():
+        # Once our half of the connection is closed, nothing can be sent: not even the A-ABORT that
+        # Sta13 has for whatever comes (PS3.8 AA-7).
+        if data and not self._closing and not self._transport.is_closing():
             self._transport.write(data)
         if self._connection.closing and not self._closing:
             self._close()
+
+    def _deal_with(self, data: memoryview) -> int:
+        """Do what the slice has room for; how many bytes that took."""
+        connection, dialogue = self._connection, self._dialogue
+        for event in connection.receive(data, SLICE_STEPS):
+            self._handle(event)
+        taken = connection.taken
+        self._spent += connection.steps + taken // BYTES_A_STEP
+        self._watch.received(
+            time.monotonic(),
+            Progress(
+                connection.pdus,
+                connection.in_pdu,
+                dialogue.messages,
+                dialogue.in_message,
+                connection.payload,
+            ),
+        )
+        self.send()
+        return taken
+
+    def _await_turn(self) -> None:
+        """Read nothing before there is a turn for another slice."""
+        if self._awaits_turn:
+            return
+        self._pause()
+        self._awaits_turn = True
+        self._site.turns.wait(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._awaits_turn = False
+        self._spent = 0
+        if self._rest and not self._holds:
+            self._rest = self._rest[self._deal_with(self._rest) :]
+        if self._spent >= SLICE_STEPS:
+            self._await_turn()
+        else:
+            self._read_on()
+
+    def _pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """Deal with the rest, then read, unless there is a reason to wait."""
+        if self._holds or self._awaits_turn:
+            return
+        if self._rest:
+            self._await_turn()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, DataFragment):
@@ -205,4 +263,4 @@ class Association(asyncio.BufferedProtocol):
         self._transport.write_eof()
         if self._holds:  # read on, into nowhere
             self._holds.clear()
-            self._transport.resume_reading()
+            self._read_on()

@@ -24,6 +24,7 @@ from store_scp.policy import Certificate
 from store_scp.reception import Reception
 from store_scp.spool import Spool
 from store_scp.transfer import Transfer
+from store_scp.turns import Turns
 from store_scp.upper_layer import (
     AssociateRequest,
     Connection,
@@ -45,6 +46,7 @@ class Site:
     reception: Reception
     panel: Panel
     spool: Spool
+    turns: Turns
     timeouts: Timeouts
     max_pdu_length: int
     max_operations: int
@@ -132,6 +134,16 @@ class Dialogue:
     def busy(self) -> bool:
         """Whether the peer waits for an answer of ours."""
         return bool(self._operations or self._queued)
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return self._reader.in_message
+
+    @property
+    def messages(self) -> int:
+        """How many messages have begun."""
+        return self._reader.messages
 
     @property
     def admitted(self) -> bool:

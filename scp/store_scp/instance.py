@@ -6,7 +6,7 @@ from contract.checksums import Checksum
 from contract.keys import InstanceKey
 from contract.manifest import ManifestInstance
 from contract.metadata import Sender
-from store_scp.part10 import Header
+from contract.part10 import Header
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""DICOM Part 10 around a received data set: the file meta before it, and the header's UIDs in it.
+"""DICOM Part 10 around a received data set: the file meta before it, the answer to a bad header.
 
 The header's reader is the contract's; here its defects become what a peer is answered with.
 """
@@ -6,20 +6,9 @@ The header's reader is the contract's; here its defects become what a peer is an
 import functools
 import struct
 
-from contract.part10 import MAX_ELEMENTS, MAX_NESTING, Defect, Header, HeaderUnreadable
-from contract.part10 import read_header as read_any_header
+from contract.part10 import Defect, HeaderUnreadable
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
-
-__all__ = [
-    "IMPLEMENTATION_CLASS_UID",
-    "IMPLEMENTATION_VERSION_NAME",
-    "MAX_ELEMENTS",
-    "MAX_NESTING",
-    "Header",
-    "file_meta",
-    "read_header",
-]
 
 # Ours, from a random UUID (PS3.5 B.2), and written into every file. Neither it nor the version name
 # changes with a release, and the source AE title is not written at all: equal data sets must give
@@ -63,12 +52,9 @@ def _around_instance(sop_class_uid: str, transfer_syntax_uid: str) -> tuple[byte
     return b"".join(before), b"".join(after)
 
 
-def read_header(data_set: memoryview, transfer_syntax_uid: str) -> Header:
-    """The header of a data set in its transfer syntax; raises StoreRefused for any other bytes."""
-    try:
-        return read_any_header(data_set, transfer_syntax_uid)
-    except HeaderUnreadable as error:
-        raise StoreRefused(_STATUS[error.defect], error.detail) from None
+def header_refused(error: HeaderUnreadable) -> StoreRefused:
+    """What the sender of a header that cannot be used is answered."""
+    return StoreRefused(_STATUS[error.defect], error.detail)
 
 
 def _short(element: int, vr: bytes, value: bytes) -> bytes:

@@ -106,6 +106,9 @@ class Settings(BaseModel):
     # Ours. From a PDU's first byte to its last, so that no peer holds a connection with one byte a
     # second. The largest PDU by default takes 4.4 s at 30 KB/s, a slow link's worst.
     pdu_timeout: Seconds = Field(60, alias="PDU_TIMEOUT")
+    # Ours. For the next 64 KiB of a message, or its rest, so that no peer holds an association with
+    # two bytes every few seconds. Longer than NETWORK_TIMEOUT, so that a sender may pause once.
+    message_timeout: Seconds = Field(120, alias="MESSAGE_TIMEOUT")
     # Empty accepts every storage SOP class and every private one.
     supported_sop_class_uids: Annotated[tuple[Uid, ...], BeforeValidator(_split)] = Field(
         (), alias="SUPPORTED_SOP_CLASS_UIDS"

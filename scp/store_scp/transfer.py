@@ -10,15 +10,17 @@ from typing import Protocol
 
 from contract.checksums import Checksum
 from contract.metadata import Sender
+from contract.part10 import Header, HeaderIncomplete, HeaderReader, HeaderUnreadable
 from store_scp.crc import crc64
-from store_scp.dimse.services import StoreRequest, check_command, check_data_set
+from store_scp.dimse.services import StoreRequest, check_command, check_header
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.instance import Content, Instance, Route
 from store_scp.logs import describe
-from store_scp.part10 import file_meta
+from store_scp.part10 import file_meta, header_refused
 from store_scp.sinks.sink import Kept, LargeObject, Sink, Stream
 from store_scp.spool import BLOCK_BYTES, Buffer, Spool
+from store_scp.turns import SLICE_ELEMENTS, Turns
 
 
 class Flow(Protocol):
@@ -39,9 +41,10 @@ class Flow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Depot:
-    """Where a worker's transfers take memory from, and where they take instances to."""
+    """Where a worker's transfers take memory and time from, and where they take instances to."""
 
     spool: Spool
+    turns: Turns
     sink: Sink
     max_instance_bytes: int
 
@@ -58,6 +61,7 @@ class Transfer:
         self._route = route
         self._depot = depot
         self._refusal: StoreRefused | None = None
+        self._header = HeaderReader(request.transfer_syntax_uid)
         self._buffer: Buffer | None = None
         self._filled = 0
         # Received while a block is on its way; at most what one read brings.
@@ -147,21 +151,30 @@ class Transfer:
         return fits
 
     def _begin_stream(self) -> bool:
-        """Hand what is there to a sink that takes more as it comes, if the header is complete."""
+        """Hand what is there to a sink that takes more as it comes, if the header is complete.
+
+        Whether that is settled; if not, the header is longer, and a larger buffer will hold it.
+        """
         if not self._depot.sink.streams:
             return False
         try:
-            instance = self._described()
-        except StoreRefused:  # a longer header, or a bad one: a block of it will tell
+            header = self._header.read(self._data_set(), SLICE_ELEMENTS)
+            if header is None:
+                return False
+            self._stream_out(self._instance(header))
+        except HeaderIncomplete:
             return False
-        try:
-            self._stream = self._depot.sink.stream(instance)
+        except HeaderUnreadable as error:
+            self.refuse(header_refused(error))
         except StoreRefused as refused:
             self.refuse(refused)
-            return True
-        self._append(self._stream, self._body())
-        self._give_back()
         return True
+
+    def _stream_out(self, instance: Instance) -> None:
+        """Begin a stream with what is there; raises StoreRefused."""
+        self._stream = self._depot.sink.stream(instance)
+        self._stream.append(self._body())
+        self._give_back()
 
     def _append(self, stream: Stream, data: memoryview) -> None:
         try:
@@ -172,8 +185,13 @@ class Transfer:
     async def _store_block(self, flow: Flow) -> None:
         try:
             if self._object is None:
-                self._object = await self._depot.sink.begin(self._described())
-            await self._object.write(self._body())
+                instance = await self._described()
+                if self._depot.sink.streams:
+                    self._stream_out(instance)
+                else:
+                    self._object = await self._depot.sink.begin(instance)
+            if self._object:
+                await self._object.write(self._body())
         except StoreRefused as refused:
             self._refusal = self._refusal or refused
         except Exception as error:  # noqa: BLE001 - the peer is owed an answer, and never success
@@ -192,15 +210,26 @@ class Transfer:
             return await self._stream.commit()
         if self._object:
             return await self._object.commit(self._body())
-        instance = self._described()
+        instance = await self._described()
         body = self._body()
         return await self._depot.sink.store(
             instance, Content(body, Checksum.crc64nvme(crc64(body)))
         )
 
-    def _described(self) -> Instance:
-        """The instance that the first block holds the header of."""
-        header = check_data_set(self._request, self._body()[self._meta_bytes :])
+    async def _described(self) -> Instance:
+        """The instance that the first block holds the header of; raises StoreRefused."""
+        data_set = self._data_set()
+        if not data_set:
+            raise StoreRefused(Status.NO_DATA_SET)
+        try:
+            while (header := self._header.read(data_set, SLICE_ELEMENTS)) is None:
+                await self._depot.turns.next()
+        except HeaderUnreadable as error:
+            raise header_refused(error) from None
+        return self._instance(header)
+
+    def _instance(self, header: Header) -> Instance:
+        check_header(self._request, header)
         return Instance(header, self._request.transfer_syntax_uid, self._sender, self._route)
 
     @property
@@ -210,6 +239,9 @@ class Transfer:
 
     def _body(self) -> memoryview:
         return self._held.memory[: self._filled]
+
+    def _data_set(self) -> memoryview:
+        return self._held.memory[self._meta_bytes : self._filled]
 
     async def _end(self) -> None:
         self._give_back()

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,10 +30,14 @@ from store_scp.sinks import open_sink
 from store_scp.spool import Spool
 from store_scp.tls import server_context
 from store_scp.transfer import Depot
+from store_scp.turns import Turns
 from store_scp.watch import Timeouts
 
 # The precision of every deadline, and of the heartbeat.
 TICK_SECONDS = 0.25
+# A thread that wants the interpreter while the loop has it waits so long, at each of its system
+# calls: Python's 5 ms make half a second of a sink's thirty, where peers keep the loop busy.
+_SWITCH_SECONDS = 0.000_5
 # How long a peer that is aborted at the deadline may take to read so.
 _ABORT_SECONDS = 2.0
 # For the manifests, after DRAIN_SECONDS: together with its default below Fargate's 120 s.
@@ -82,6 +87,7 @@ def run(
     ``access`` holds where the files cannot be used by now: a worker that is started again must
     not die of what the others live with.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         worker = Worker(settings, endpoint, access, panel, ServerClock())
         runner.run(worker.serve(plain, tls))
@@ -154,7 +160,8 @@ class Worker:
             lambda taken: panel.adjust(Gauge.BYTES_IN_FLIGHT, taken),
             panel.buffered,
         )
-        depot = Depot(spool, self._sink, settings.max_instance_bytes)
+        turns = Turns()
+        depot = Depot(spool, turns, self._sink, settings.max_instance_bytes)
         self._reception = Reception(
             self._access.policy, settings.maximum_associations, depot, panel
         )
@@ -162,8 +169,12 @@ class Worker:
             reception=self._reception,
             panel=panel,
             spool=spool,
+            turns=turns,
             timeouts=Timeouts(
-                settings.artim_timeout, settings.pdu_timeout, settings.network_timeout
+                artim=settings.artim_timeout,
+                pdu=settings.pdu_timeout,
+                message=settings.message_timeout,
+                network=settings.network_timeout,
             ),
             max_pdu_length=settings.maximum_pdu_size,
             max_operations=settings.max_operations,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.fuzz.targets import TARGETS, associate_request, command, connection, header, proxy
-from tests.unit.store_scp.builders import data_set
+from tests.unit.store_scp.builders import ITEM, data_set, element
 from tests.unit.store_scp.test_commands import elements, pynetdicoms_store
 from tests.unit.store_scp.upper_layer.peer_bytes import (
     ABORT,
@@ -25,8 +25,11 @@ _ECHO = elements((0x0100, b"\x30\0"), (0x0110, b"\1\0"), (0x0800, b"\1\1"))
 def seeds() -> Iterator[bytes]:
     """The inputs; the first byte chooses the target."""
     store = p_data(pdv(1, 3, pynetdicoms_store())) + p_data(pdv(1, 0, b"da"), pdv(1, 2, b"ta"))
+    empty = p_data(pdv(1, 3, pynetdicoms_store()), *[pdv(1, 0, b"")] * 300)
     for stream in (
         request(),
+        empty + RELEASE,
+        p_data(pdv(1, 3, _ECHO)) * 40,
         store + RELEASE,
         p_data(pdv(1, 3, _ECHO)),
         ABORT,
@@ -40,6 +43,11 @@ def seeds() -> Iterator[bytes]:
     yield _for(header) + b"\0" + data_set(explicit=False)
     yield _for(header) + b"\1" + data_set()
     yield _for(header) + b"\2" + data_set(order=">")
+    beyond = element((0x0029, 0x1000), b"LO", b"12")
+    yield _for(header) + b"\1" + element((0x0002, 0x0010), b"UI", b"1.2\0") + data_set()
+    yield _for(header) + b"\1" + beyond + data_set()
+    yield _for(header) + b"\1" + data_set()[:60] + beyond + ITEM + data_set()[60:]
+    yield _for(header) + b"\1" + element((0x0009, 0x1000), b"LO", b"") * 400 + data_set()
     deflate = zlib.compressobj(wbits=-15)
     yield _for(header) + b"\3" + deflate.compress(data_set()) + deflate.flush()
     signature = b"\r\n\r\n\0\r\nQUIT\n"

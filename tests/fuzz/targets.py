@@ -6,12 +6,13 @@ from contextlib import suppress
 from store_scp.dimse.commands import CommandInvalid, decode_command
 from store_scp.dimse.messages import MessageReader
 from store_scp.errors import ProxyHeaderInvalid, StoreRefused
-from store_scp.part10 import read_header
 from store_scp.proxy_protocol import HEADER_BYTES, body_length, source_address
 from store_scp.upper_layer import DataFragment
 from store_scp.upper_layer.pdus import InvalidPdu, decode_associate_request
 
+from contract.part10 import HeaderIncomplete, HeaderReader
 from contract.uids import is_uid
+from tests.unit.store_scp.builders import read_header
 from tests.unit.store_scp.upper_layer.peer_bytes import converse, cut, request
 
 _SYNTAXES = (
@@ -23,12 +24,15 @@ _SYNTAXES = (
 
 
 def connection(data: bytes) -> None:
-    """The upper layer and DIMSE messages; the first bytes say where reads cut the stream."""
+    """The upper layer and DIMSE messages.
+
+    The first bytes say where reads cut the stream, and how much is dealt with at once.
+    """
     places, stream = [3 * each for each in data[:8]], data[8:]
     if len(data) > 8 and data[0] % 2:
         stream = request() + stream
     whole = converse([stream])
-    if converse(cut(stream, places)) != whole:
+    if converse(cut(stream, places), 1 + places[0]) != whole:
         raise AssertionError("cut differently, it means something else")
     reader = MessageReader()
     with suppress(CommandInvalid):
@@ -51,12 +55,20 @@ def command(data: bytes) -> None:
 
 
 def header(data: bytes) -> None:
-    """A data set in any transfer syntax: UIDs or a refusal."""
+    """A data set in any transfer syntax: UIDs or a refusal, and the same where it comes in two."""
+    syntax, data_set = _SYNTAXES[data[0] % len(_SYNTAXES)], memoryview(data[1:])
     with suppress(StoreRefused):
-        found = read_header(memoryview(data[1:]), _SYNTAXES[data[0] % len(_SYNTAXES)])
+        found = read_header(data_set, syntax)
         uids = (found.sop_class_uid, found.sop_instance_uid, found.study_instance_uid)
         if not all(map(is_uid, (*uids, found.series_instance_uid))):
             raise AssertionError("not a UID")
+        reader = HeaderReader(syntax)
+        with suppress(HeaderIncomplete):
+            reader.read(data_set[: len(data_set) // 2], 3)
+            while (again := reader.read(data_set, 3)) is None:
+                pass
+            if again != found:
+                raise AssertionError("read in two pieces, it is another header")
 
 
 def proxy(data: bytes) -> None:

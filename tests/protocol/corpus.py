@@ -11,7 +11,9 @@ import pydicom
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from store_scp.errors import StoreRefused
 from store_scp.negotiation import is_storage
-from store_scp.part10 import Header, read_header
+
+from contract.part10 import Header
+from tests.unit.store_scp.builders import read_header
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ UNREADABLE: Mapping[str, tuple[int, bytes | None]] = {
     "no series": (0xC005, data_set(without=SERIES)),
     "an element twice": (0xC000, GOOD[:BEFORE_STUDY] + GOOD),
     "a Part 10 file with a program for a preamble": (
-        0xC002,
+        0xC000,
         b"MZ\x90\x00".ljust(128, b"\x00") + b"DICM" + GOOD,
     ),
 }

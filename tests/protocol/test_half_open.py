@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, Peer, Wire
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.shared import FEW, SHORT
+from tests.protocol.shared import FEW, SHORT, SharedReceivers
 from tests.protocol.vitals import CT, GOOD_INSTANCE, store_well
 from tests.protocol.wire import P_DATA, Proposal, pdu, pdv
 from tests.unit.store_scp.builders import CT_IMAGE
@@ -81,6 +81,23 @@ def test_a_pdu_of_one_byte_a_moment_ends_by_its_own_deadline(
         assert peer.aborted_by() == SERVICE_PROVIDER
     line = short_deadlines.wait_for("association", calling_ae="TRICKLER")
     assert (line["outcome"], line["why"]) == ("aborted", "a PDU took too long")
+
+
+@pytest.mark.fault("one-byte-a-moment")
+def test_a_message_of_two_bytes_a_moment_ends_by_its_own_deadline(
+    receivers: SharedReceivers,
+) -> None:
+    with receivers.using({"MESSAGE_TIMEOUT": str(SHORT)}) as process:
+        began = time.monotonic()
+        with Peer(process.port, CT, "DRIPPER") as peer:
+            peer.start_store(CT_IMAGE, GOOD_INSTANCE)
+            while not select.select([peer.wire.connection], [], [], 0.1)[0]:
+                peer.wire.send(pdu(P_DATA, pdv(b"\x08\x00", control=0)))
+                assert time.monotonic() - began < 20
+            assert peer.aborted_by() == SERVICE_PROVIDER
+        line = process.wait_for("association", calling_ae="DRIPPER")
+        assert line["outcome"] == "aborted"
+        assert line["why"] == "a message made too little progress"
 
 
 @pytest.mark.fault("half-open-flood")

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from contract.part10 import Header
 from contract.uids import is_uid
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.negotiation import VERIFICATION
-from store_scp.part10 import Header, read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,9 @@ def check_command(request: StoreRequest) -> None:
         raise StoreRefused(Status.SOP_CLASS_NOT_SUPPORTED)
 
 
-def check_data_set(request: StoreRequest, data_set: memoryview) -> Header:
-    """The data set's header, or as much as a block of it; raises StoreRefused.
-
-    The command has to be good.
-    """
-    if not data_set:
-        raise StoreRefused(Status.NO_DATA_SET)
-    header = read_header(data_set, request.transfer_syntax_uid)
+def check_header(request: StoreRequest, header: Header) -> None:
+    """Judge the data set by its header; raises StoreRefused. The command has to be good."""
     if header.sop_class_uid != request.affected_sop_class_uid:
         raise StoreRefused(Status.DATA_SET_MISMATCH, "SOP Class UID")
     if header.sop_instance_uid != request.affected_sop_instance_uid:
         raise StoreRefused(Status.DATA_SET_MISMATCH, "SOP Instance UID")
-    return header

@@ -5,7 +5,8 @@ The caller owns the socket and the clock. Its obligations:
 - after every call here, send ``data_to_send()``; once ``closing`` is true, close when it is sent;
 - in Sta2 and Sta13 run the ARTIM timer, and close when it expires;
 - while ``in_pdu``, bound the time until the PDU is complete;
-- handle each event before asking ``receive()`` for the next one.
+- handle each event before asking ``receive()`` for the next one, and ask until there is none;
+- give the bytes that ``receive()`` did not take to the next ``receive()``, before any others.
 
 Pixel data is never copied: a DataFragment is a view of the bytes that were received, valid until
 the caller reuses them.
@@ -41,6 +42,8 @@ _PDV_FIXED = 2  # context id and control header, which a value's length counts
 _SHORT_BODY = 4  # of A-RELEASE and A-ABORT
 _COMMAND_BIT = 0x01
 _LAST_BIT = 0x02
+# A message costs its receiver about as much time as so many fragments.
+_MESSAGE_STEPS = 16
 
 _PDU_TYPES = {int(each): each for each in PduType}
 _EVT_OF_PDU = {
@@ -115,6 +118,9 @@ class Connection:
         self._skip = 0
         self._deaf = False
         self._pdus = 0
+        self._payload = 0
+        self._steps = 0
+        self._taken = 0
 
     @property
     def state(self) -> State:
@@ -141,6 +147,22 @@ class Connection:
         """How many PDUs have begun, as far as their headers are known."""
         return self._pdus
 
+    @property
+    def payload(self) -> int:
+        """How many bytes of messages have come: those of presentation data values."""
+        return self._payload
+
+    @property
+    def taken(self) -> int:
+        """How many bytes the last ``receive()`` took; all of them where nothing more matters."""
+        return self._taken
+
+    @property
+    def steps(self) -> int:
+        """What the last ``receive()`` cost: one for each header, value or piece of one, and more
+        for each message's command set."""
+        return self._steps
+
     def data_to_send(self) -> bytes:
         """What is to be sent to the peer now; each byte is handed out once."""
         if not self._out:
@@ -149,14 +171,21 @@ class Connection:
         self._out.clear()
         return data
 
-    def receive(self, data: memoryview) -> Iterator[Event]:
-        """Take what the peer sent, in pieces of any size; whatever it is, never raises."""
+    def receive(self, data: memoryview, most: int) -> Iterator[Event]:
+        """Take what the peer sent, in pieces of any size; whatever it is, never raises.
+
+        Ends after ``most`` steps or a few more: a read of 256 KiB can hold 43,000 presentation
+        data values. ``taken`` says where, and ``steps`` how many it took.
+        """
         at = 0
-        while at < len(data) and not self._deaf:
+        self._steps = 0
+        while at < len(data) and not self._deaf and self._steps < most:
+            self._steps += 1
             if self._pdv_left:
                 taken = min(self._pdv_left, len(data) - at)
                 self._pdv_left -= taken
                 self._pdu_left -= taken
+                self._payload += taken
                 yield self._fragment(data[at : at + taken])
                 at += taken
             elif self._skip:
@@ -169,6 +198,7 @@ class Connection:
                 at, whole = self._gather(data, at)
                 if whole is not None:
                     yield from self._next_part(whole)
+        self._taken = len(data) if self._deaf else at
 
     def accept(
         self,
@@ -230,13 +260,11 @@ class Connection:
         return action
 
     def _fragment(self, data: memoryview) -> DataFragment:
-        ends = self._pdv_left == 0
-        return DataFragment(
-            self._context_id,
-            bool(self._control & _COMMAND_BIT),
-            ends and bool(self._control & _LAST_BIT),
-            data,
-        )
+        last = self._pdv_left == 0 and bool(self._control & _LAST_BIT)
+        is_command = bool(self._control & _COMMAND_BIT)
+        if is_command and last:
+            self._steps += _MESSAGE_STEPS
+        return DataFragment(self._context_id, is_command, last, data)
 
     def _both_headers(self, data: memoryview, at: int) -> bool:
         """Whether a P-DATA-TF with one good value begins here, in one piece: then it has begun.

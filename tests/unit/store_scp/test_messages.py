@@ -2,7 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from store_scp.dimse.commands import MAX_COMMAND_BYTES, CommandInvalid
-from store_scp.dimse.messages import DataReceived, MessageComplete, MessageReader, MessageStarted
+from store_scp.dimse.messages import (
+    MAX_EMPTY_FRAGMENTS,
+    DataReceived,
+    MessageComplete,
+    MessageReader,
+    MessageStarted,
+)
 from store_scp.upper_layer import DataFragment
 
 from tests.unit.store_scp.test_commands import STORE, elements, pynetdicoms_store
@@ -47,6 +53,30 @@ def test_a_command_set_as_long_as_is_allowed_is_read() -> None:
     assert read(command(longest[:9], last=False), command(longest[9:])) == [
         MessageStarted(1, STORE)
     ]
+
+
+def test_fragments_without_bytes_are_borne_up_to_so_many_in_a_row() -> None:
+    empty = [data(b"", last=False)] * MAX_EMPTY_FRAGMENTS
+    events = read(command(COMMAND), *empty, data(b"x", last=False), *empty[1:], data(b""))
+    assert events[-1] == MessageComplete()
+    with pytest.raises(CommandInvalid, match="without bytes"):
+        read(command(COMMAND), *empty, data(b"", last=False))
+    with pytest.raises(CommandInvalid, match="without bytes"):
+        read(*[command(b"", last=False)] * (MAX_EMPTY_FRAGMENTS + 1))
+
+
+def test_a_reader_says_whether_it_is_in_a_message_and_how_many_there_were() -> None:
+    reader, told = MessageReader(), []
+    for fragment in (
+        command(COMMAND[:9], last=False),
+        command(COMMAND[9:]),
+        data(b"x", last=False),
+        data(b"y"),
+        command(ECHO),
+    ):
+        list(reader.feed(fragment))
+        told.append((reader.in_message, reader.messages))
+    assert told == [(True, 1), (True, 1), (True, 1), (False, 1), (False, 2)]
 
 
 def test_messages_follow_each_other_on_any_context() -> None:

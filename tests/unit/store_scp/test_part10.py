@@ -20,15 +20,19 @@ from store_scp.errors import StoreRefused
 from store_scp.part10 import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    MAX_ELEMENTS,
-    MAX_NESTING,
-    Header,
     file_meta,
-    read_header,
 )
 
 import contract.part10
-from contract.part10 import INFLATED_PREFIX_BYTES
+from contract.part10 import (
+    INFLATED_PREFIX_BYTES,
+    MAX_ELEMENTS,
+    MAX_NESTING,
+    Header,
+    HeaderIncomplete,
+    HeaderReader,
+    HeaderUnreadable,
+)
 from tests.unit.store_scp.builders import (
     CT_IMAGE,
     DEFLATED,
@@ -46,6 +50,7 @@ from tests.unit.store_scp.builders import (
     UNDEFINED,
     data_set,
     element,
+    read_header,
 )
 
 EXPECTED = Header("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.3", "1.2.3.3", "20240131")
@@ -66,6 +71,14 @@ def refusal(data: bytes, transfer_syntax: str = EXPLICIT_LE) -> Status:
     with pytest.raises(StoreRefused) as caught:
         read(data, transfer_syntax)
     return caught.value.status
+
+
+def unreadable(data: bytes, transfer_syntax: str = EXPLICIT_LE) -> str:
+    """Why it cannot be read, in words."""
+    with pytest.raises(StoreRefused) as caught:
+        read(data, transfer_syntax)
+    assert caught.value.status is Status.UNREADABLE_HEADER
+    return caught.value.detail
 
 
 def assert_header_or_refusal(data: bytes, transfer_syntax: str) -> None:
@@ -195,6 +208,7 @@ def few_elements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract.part10, "MAX_ELEMENTS", FEW)
 
 
+BEFORE = element((0x0008, 0x0008), b"CS", b"")
 SHORT = element((0x0009, 0x1000), b"LO", b"")
 LONG = element((0x0009, 0x1000), b"OB", b"")
 # As many as the bound, up to Series Instance UID; the header has five of them itself.
@@ -221,7 +235,7 @@ def test_as_many_elements_are_read_as_are_allowed_and_no_more(fill: Callable[[in
 def test_elements_before_and_behind_a_wanted_one_count_together() -> None:
     whole = data_set()
     at = whole.index(struct.pack("<HH", *STUDY))
-    half = SHORT * (FILL // 2)
+    half = BEFORE * (FILL // 2)
     rest = SHORT * (FILL - FILL // 2)
     assert read(half + whole[:at] + rest + whole[at:]) == EXPECTED
     assert refusal(half + whole[:at] + rest + SHORT + whole[at:]) is Status.HEADER_TOO_COMPLEX
@@ -254,7 +268,7 @@ def test_a_value_may_have_so_much_padding_and_no_more() -> None:
 
 @pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
 @pytest.mark.parametrize("vr", [b"US", b"OB"])
-def test_nothing_is_looked_for_behind_the_place_of_the_series_uid(
+def test_what_stands_behind_the_place_of_a_missing_uid_is_out_of_order(
     vr: bytes, explicit: bool
 ) -> None:
     without = data_set(without=SERIES, explicit=explicit, pixels=b"")
@@ -262,15 +276,16 @@ def test_nothing_is_looked_for_behind_the_place_of_the_series_uid(
     beyond = element((0x0028, 0x0010), vr, b"\x00\x02", explicit=explicit)
     series = element(SERIES, b"UI", b"1.2.3.3\x00", explicit=explicit)
     assert read(without[:header_ends] + series + beyond) == EXPECTED
-    assert refusal(without[:header_ends] + beyond + series) is Status.NO_SERIES_INSTANCE_UID
+    assert refusal(without[:header_ends] + beyond) is Status.NO_SERIES_INSTANCE_UID
     # Nor is it anybody's business whether what is there is whole.
     assert refusal(without[:header_ends] + beyond[:-1]) is Status.NO_SERIES_INSTANCE_UID
+    assert unreadable(without[:header_ends] + beyond + series) == "tags out of order"
 
 
 @pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
 def test_what_follows_a_sequence_is_read_as_what_was_before_it(explicit: bool) -> None:
     inner = element((0x0009, 0x1000), b"LO", b"12345678", explicit=explicit)
-    opening = element((0x0008, 0x1140), b"SQ", b"", explicit=explicit, length=UNDEFINED) + ITEM
+    opening = element((0x0009, 0x1000), b"SQ", b"", explicit=explicit, length=UNDEFINED) + ITEM
     closing = inner + ITEM_END + SEQUENCE_END
     whole = data_set(explicit=explicit)
     at = whole.index(struct.pack("<HH", *STUDY))
@@ -279,7 +294,7 @@ def test_what_follows_a_sequence_is_read_as_what_was_before_it(explicit: bool) -
 
 
 EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
-ELEMENT = element((0x0009, 0x1000), b"LO", b"12345678")
+ELEMENT = element((0x0008, 0x1140), b"LO", b"12345678")
 # Most go on as if what is out of place had not been there, so that nothing but its place is wrong.
 OUT_OF_ORDER = {
     "an item's end without an item": ITEM_END + ITEM + ITEM_END + SEQUENCE_END,
@@ -336,7 +351,89 @@ def test_items_and_sequences_are_stepped_over_in_this_order_and_in_no_other(coun
 
 @pytest.mark.parametrize("body", [ITEM, EMPTY_ITEM, ITEM_END, SEQUENCE_END])
 def test_an_item_without_a_sequence_is_no_header(body: bytes) -> None:
-    assert refusal(with_sequence(body)) is Status.NO_STUDY_INSTANCE_UID
+    assert unreadable(with_sequence(body)) == "a stray item"
+
+
+@pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
+@pytest.mark.parametrize("group", [0x0000, 0x0002, 0x0004, 0x0006, 0x0001, 0x0007])
+def test_a_group_that_no_data_set_has_is_unreadable(group: int, explicit: bool) -> None:
+    stray = element((group, 0x0010), b"UI", EXPLICIT_LE.encode() + b"\x00", explicit=explicit)
+    whole = data_set(explicit=explicit)
+    assert unreadable(stray + whole) == f"a data set has no group {group:04X}"
+    at = whole.index(struct.pack("<HH", *STUDY))
+    assert unreadable(whole[:at] + stray + whole[at:]) == f"a data set has no group {group:04X}"
+
+
+def test_a_whole_file_in_place_of_a_data_set_is_unreadable() -> None:
+    file = file_meta(CT_IMAGE, "1.2.3.4", EXPLICIT_LE) + data_set()
+    assert unreadable(file) == "a data set has no group 0000"
+
+
+@pytest.mark.parametrize("vr", [b"LO", b"OB"], ids=["short", "long"])
+@pytest.mark.parametrize("behind", [SOP_INSTANCE, STUDY_DATE, STUDY, SERIES])
+def test_tags_out_of_order_are_told_wherever_they_stand(behind: tuple[int, int], vr: bytes) -> None:
+    whole = data_set()
+    at = whole.index(struct.pack("<HH", *behind))
+    higher = element((0x0029, 0x1000), vr, b"12")
+    assert unreadable(whole[:at] + higher + whole[at:]) == "tags out of order"
+    lower = element((0x0008, 0x0008), vr, b"12")
+    assert unreadable(whole[:at] + lower + whole[at:]) == "tags out of order"
+
+
+def in_steps(data: bytes, transfer_syntax: str, sizes: Sequence[int], most: int) -> Header | str:
+    """What a reader says that gets the data set in pieces and does ``most`` elements at once."""
+    reader, told = HeaderReader(transfer_syntax), ""
+    for size in (*sizes, len(data)):
+        try:
+            while (header := reader.read(memoryview(bytes(data[:size])), most)) is None:
+                pass
+        except HeaderIncomplete as incomplete:
+            told = str(incomplete)
+        except HeaderUnreadable as error:
+            return str(error)
+        else:
+            return header
+    return told
+
+
+@given(
+    st.data(),
+    st.sampled_from([IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED]),
+    st.integers(1, 900),
+)
+def test_a_header_read_in_steps_is_the_header_read_at_once(
+    data: st.DataObject, transfer_syntax: str, most: int
+) -> None:
+    order = ">" if transfer_syntax == EXPLICIT_BE else "<"
+    whole = bytearray(data_set(explicit=transfer_syntax != IMPLICIT_LE, order=order))
+    if order == "<" and transfer_syntax != IMPLICIT_LE:
+        whole = bytearray(with_sequence(sequence(3, ELEMENT)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    encoded = deflate(bytes(whole)) if transfer_syntax == DEFLATED else bytes(whole)
+    sizes = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
+    expected: Header | str
+    try:
+        expected = contract.part10.read_header(memoryview(encoded), transfer_syntax)
+    except HeaderUnreadable as error:
+        expected = str(error)
+    assert in_steps(encoded, transfer_syntax, sizes, most) == expected
+
+
+def test_no_call_walks_more_elements_than_it_was_asked_for() -> None:
+    nested = element((0x0009, 0x1000), b"SQ", ITEM + SHORT * 5_000 + ITEM_END, length=UNDEFINED)
+    many = with_sequence(SHORT * 5_000 + LONG * 5_000 + nested + SEQUENCE_END)
+    reader, calls = HeaderReader(EXPLICIT_LE), 1
+    while reader.read(memoryview(many), 1_000) is None:
+        calls += 1
+    assert calls == 16
+
+
+def test_a_bomb_is_inflated_a_little_at_a_time() -> None:
+    bomb = memoryview(deflate(element((0x0008, 0x0008), b"OB", bytes(20_000_000))))
+    reader = HeaderReader(DEFLATED)
+    for _ in range(10):
+        assert reader.read(bomb, 2_000) is None
 
 
 def test_an_element_given_twice_is_unreadable() -> None:

@@ -16,6 +16,7 @@ from store_scp.session import Session
 from store_scp.settings import Settings
 from store_scp.spool import Spool
 from store_scp.transfer import Depot
+from store_scp.turns import Turns
 from store_scp.upper_layer import AssociateRequest, ProposedContext
 from structlog.testing import capture_logs
 
@@ -42,7 +43,7 @@ class Hall:
         self.sink = sink or MemorySink()
         self.buffered = 0
         spool = Spool(1_000, lambda _: None, lambda: self.buffered)
-        depot = Depot(spool, self.sink, settings.max_instance_bytes)
+        depot = Depot(spool, Turns(), self.sink, settings.max_instance_bytes)
         self.reception = Reception(
             policy or policy_from_settings(settings),
             settings.maximum_associations,

@@ -12,13 +12,16 @@ from store_scp.instance import Content, Instance
 from store_scp.sinks.sink import Kept, LargeObject, Stream
 from store_scp.spool import BLOCK_BYTES, Spool
 from store_scp.transfer import Depot, Transfer
+from store_scp.turns import Turns
 
+from contract.part10 import MAX_ELEMENTS
 from tests.unit.store_scp.builders import (
     BY_STUDY,
     CT_IMAGE,
     EXPLICIT_LE,
     checksum,
     data_set,
+    element,
     sender,
 )
 
@@ -125,7 +128,7 @@ class Scene:
             self.taken += change
 
         spool = Spool(self.limit, adjust, lambda: self.taken)
-        depot = Depot(spool, self.sink, self.max_bytes)
+        depot = Depot(spool, Turns(), self.sink, self.max_bytes)
         return Transfer(request, sender(), BY_STUDY, depot, self.expected)
 
     def hold_for_block(self) -> None:
@@ -214,6 +217,7 @@ def test_the_end_waits_for_a_block_that_is_on_its_way() -> None:
     asyncio.run(scenario())
 
 
+OTHER = element((0x0009, 0x1001), b"LO", b"")
 LONG = data_set(pixels=bytes(2 * BLOCK_BYTES))
 
 
@@ -251,8 +255,10 @@ def test_a_bad_command_takes_no_memory_and_forgets_the_data() -> None:
     [
         (b"", Status.NO_DATA_SET),
         (data_set()[:40], Status.UNREADABLE_HEADER),
-        (bytes(200_000), Status.NO_SOP_CLASS_UID),
-        (bytes(BLOCK_BYTES + 5), Status.HEADER_TOO_COMPLEX),
+        (bytes(200_000), Status.UNREADABLE_HEADER),
+        (OTHER * 20_000, Status.NO_SOP_CLASS_UID),
+        (OTHER * (MAX_ELEMENTS + 1), Status.HEADER_TOO_COMPLEX),
+        (OTHER * 20_000 + data_set(), Status.UNREADABLE_HEADER),
     ],
 )
 def test_a_header_that_cannot_be_read_is_refused_at_the_end(

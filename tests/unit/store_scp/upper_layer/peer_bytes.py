@@ -14,6 +14,8 @@ from store_scp.upper_layer import (
 from store_scp.upper_layer.pdus import AnsweredContext
 
 MAX_LENGTH = 4_096
+# So many steps as no test's stream has.
+ANY = 1_000_000
 IMPLEMENTATION = ("1.2.3", "TEST")
 CONTEXT = "1.2.840.10008.3.1.1.1"
 
@@ -57,19 +59,29 @@ RELEASE = pdu(5, bytes(4))
 ABORT = pdu(7, bytes(4))
 
 
-def converse(chunks: Iterable[bytes]) -> tuple[list[Event], bytes]:
-    """Everything a connection says, to us and to the peer, if whatever is asked for is granted."""
+def converse(chunks: Iterable[bytes], most: int = ANY) -> tuple[list[Event], bytes]:
+    """Everything a connection says, to us and to the peer, if whatever is asked for is granted.
+
+    ``most`` is how many steps it may do at once.
+    """
     connection = Connection(MAX_LENGTH)
     events: list[Event] = []
     for chunk in chunks:
-        for event in connection.receive(memoryview(chunk)):
-            events.append(_kept(event))
-            if isinstance(event, AssociationRequested):
-                answers = [AnsweredContext(c.context_id, 0, "1.3") for c in event.request.contexts]
-                connection.accept(answers, None, IMPLEMENTATION)
-            elif isinstance(event, Released):
-                connection.release()
+        rest = memoryview(chunk)
+        while rest:
+            for event in connection.receive(rest, most):
+                events.append(_kept(event))
+                _grant(connection, event)
+            rest = rest[connection.taken :]
     return joined(events), connection.data_to_send()
+
+
+def _grant(connection: Connection, event: Event) -> None:
+    if isinstance(event, AssociationRequested):
+        answers = [AnsweredContext(each.context_id, 0, "1.3") for each in event.request.contexts]
+        connection.accept(answers, None, IMPLEMENTATION)
+    elif isinstance(event, Released):
+        connection.release()
 
 
 def _kept(event: Event) -> Event:

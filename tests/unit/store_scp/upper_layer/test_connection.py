@@ -19,6 +19,7 @@ from store_scp.upper_layer.pdus import AbortSource, AnsweredContext
 
 from tests.unit.store_scp.upper_layer.peer_bytes import (
     ABORT,
+    ANY,
     IMPLEMENTATION,
     MAX_LENGTH,
     RELEASE,
@@ -55,10 +56,39 @@ def violation(stream: bytes) -> tuple[int, int, int]:
 
 def established() -> Connection:
     connection = Connection(MAX_LENGTH)
-    for _ in connection.receive(memoryview(request())):
+    for _ in connection.receive(memoryview(request()), ANY):
         connection.accept([AnsweredContext(1, 0, "1.3")], None, IMPLEMENTATION)
     connection.data_to_send()
     return connection
+
+
+@given(st.lists(st.integers(0, 400), max_size=8), st.integers(1, 40))
+def test_what_is_dealt_with_in_slices_means_the_same(places: list[int], most: int) -> None:
+    assert converse(cut(CONVERSATION, places), most) == converse([CONVERSATION])
+
+
+def test_a_read_full_of_tiny_values_is_dealt_with_in_slices() -> None:
+    connection = established()
+    received = memoryview(p_data(*[pdv(1, 0, b"")] * 600))
+    for _ in connection.receive(received, 100):
+        pass
+    assert (connection.steps, connection.taken, connection.payload) == (100, 6 + 99 * 6, 0)
+    rest = received[connection.taken :]
+    assert len(list(connection.receive(rest, 1_000))) == 600 - 99
+    assert connection.taken == len(rest)
+
+
+def test_a_message_costs_more_than_a_fragment() -> None:
+    connection = established()
+    list(connection.receive(memoryview(p_data(pdv(1, 3, b"command")) * 3), 20))
+    assert connection.taken == 2 * len(p_data(pdv(1, 3, b"command")))
+    assert connection.payload == 2 * len(b"command")
+
+
+def test_nothing_is_left_of_what_follows_an_abort() -> None:
+    connection = established()
+    assert list(connection.receive(memoryview(ABORT + MESSAGE), ANY)) == [Aborted()]
+    assert connection.taken == len(ABORT + MESSAGE)
 
 
 def test_a_whole_conversation() -> None:
@@ -119,7 +149,7 @@ def test_a_conversation_with_a_changed_byte_gives_the_same_in_any_pieces(
 
 def test_fragments_are_views_of_what_was_received() -> None:
     received = bytearray(p_data(pdv(1, 0, b"pixels")))
-    (fragment,) = established().receive(memoryview(received))
+    (fragment,) = established().receive(memoryview(received), ANY)
     assert isinstance(fragment, DataFragment)
     received[-6:] = b"PIXELS"
     assert bytes(fragment.data) == b"PIXELS"
@@ -190,7 +220,7 @@ def test_behind_a_release_data_is_skipped_and_a_second_request_is_aborted() -> N
 
 def test_release_waits_for_what_is_owed() -> None:
     connection = established()
-    assert list(connection.receive(memoryview(RELEASE))) == [Released()]
+    assert list(connection.receive(memoryview(RELEASE), ANY)) == [Released()]
     connection.send_command(1, b"answer")
     connection.release()
     assert connection.closing
@@ -199,7 +229,7 @@ def test_release_waits_for_what_is_owed() -> None:
 
 def test_a_rejection_closes() -> None:
     connection = Connection(MAX_LENGTH)
-    list(connection.receive(memoryview(request())))
+    list(connection.receive(memoryview(request()), ANY))
     connection.reject(1, 1, 7)
     assert answers(connection.data_to_send()) == [(3, bytes((0, 1, 1, 7)))]
     assert connection.closing
@@ -224,7 +254,7 @@ def test_an_abort_of_ours_has_its_source_and_ends_all() -> None:
     connection = established()
     connection.abort(AbortSource.SERVICE_PROVIDER)
     assert answers(connection.data_to_send()) == [(7, bytes((0, 0, 2, 0)))]
-    assert list(connection.receive(memoryview(MESSAGE))) == []
+    assert list(connection.receive(memoryview(MESSAGE), ANY)) == []
     silent = Connection(MAX_LENGTH)
     silent.abort()
     assert silent.data_to_send() == b""
@@ -243,7 +273,7 @@ def test_a_pdu_is_under_way_from_its_first_byte_to_its_last() -> None:
     stream = p_data(pdv(1, 0, b"data"))
     assert not connection.in_pdu
     for at in range(len(stream)):
-        list(connection.receive(memoryview(stream[at : at + 1])))
+        list(connection.receive(memoryview(stream[at : at + 1]), ANY))
         assert connection.in_pdu == (at + 1 < len(stream))
     assert connection.pdus == 2
 
@@ -257,7 +287,7 @@ def test_an_empty_value_ends_its_message_however_it_arrives() -> None:
 
 def test_a_request_as_long_as_is_allowed_is_waited_for() -> None:
     connection = Connection(MAX_LENGTH)
-    assert list(connection.receive(memoryview(struct.pack(">BxI", 1, 2**20)))) == []
+    assert list(connection.receive(memoryview(struct.pack(">BxI", 1, 2**20)), ANY)) == []
     assert connection.in_pdu
 
 
