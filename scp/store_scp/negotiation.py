@@ -1,6 +1,6 @@
 """Which presentation contexts are accepted, and in which transfer syntax (PS3.8 9.3.3.2)."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -53,6 +53,40 @@ _REFUSED_TRANSFER_SYNTAXES = frozenset(
     }
 )
 
+# What HealthImaging imports natively: stored as it comes, or transcoded into the data store's own
+# format. It imports anything else, too, but keeps the pixels as a blob (warning 0xB120).
+# https://docs.aws.amazon.com/healthimaging/latest/devguide/supported-transfer-syntaxes.html
+HEALTHIMAGING_TRANSFER_SYNTAXES = frozenset(
+    {
+        # Transcoded (of Explicit VR Little Endian, all but binary segmentations).
+        "1.2.840.10008.1.2",  # Implicit VR Little Endian
+        "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+        "1.2.840.10008.1.2.4.51",  # JPEG Extended (Process 2 and 4)
+        "1.2.840.10008.1.2.4.57",  # JPEG Lossless (Process 14)
+        "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+        "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+        "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-lossless
+        "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+        "1.2.840.10008.1.2.4.92",  # JPEG 2000 Part 2 Lossless
+        "1.2.840.10008.1.2.4.93",  # JPEG 2000 Part 2
+        "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
+        "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
+        "1.2.840.10008.1.2.5",  # RLE Lossless
+        # Stored as they come.
+        "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+        "1.2.840.10008.1.2.4.91",  # JPEG 2000
+        "1.2.840.10008.1.2.4.112",  # JPEG XL
+        "1.2.840.10008.1.2.4.203",  # HTJ2K
+        "1.2.840.10008.1.2.4.107",  # HEVC/H.265 Main
+        "1.2.840.10008.1.2.4.108",  # HEVC/H.265 Main 10
+        # MPEG2 (100, 101) and MPEG-4 AVC/H.264 (102 to 106), and their fragmentable forms.
+        *(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 107)),
+        *(f"1.2.840.10008.1.2.4.{number}.1" for number in range(100, 107)),
+    }
+)
+
 # The requestor's order decides, except that these come last. Implicit VR loses the VR of private
 # elements; deflated hides the header behind an inflater; big endian is retired.
 _LAST_CHOICES = {
@@ -84,13 +118,15 @@ def negotiate(
     proposed: Iterable[ProposedContext],
     supported: Set[str] = frozenset(),
     transfer_syntaxes: Set[str] = frozenset(),
+    preferred: Sequence[str] = (),
 ) -> tuple[NegotiatedContext, ...]:
     """Answer every context.
 
     ``supported`` narrows the storage classes, and ``transfer_syntaxes`` what they come in; empty
-    accepts them all.
+    accepts them all. Of several transfer syntaxes the first in ``preferred`` is chosen; then one
+    that HealthImaging imports natively; then another of PS3.6; then one that PS3.6 does not list.
     """
-    return tuple(_answer(context, supported, transfer_syntaxes) for context in proposed)
+    return tuple(_answer(context, supported, transfer_syntaxes, preferred) for context in proposed)
 
 
 def is_storage(sop_class_uid: str) -> bool:
@@ -111,7 +147,10 @@ def accepts_transfer_syntax(uid: str) -> bool:
 
 
 def _answer(
-    context: ProposedContext, supported: Set[str], transfer_syntaxes: Set[str]
+    context: ProposedContext,
+    supported: Set[str],
+    transfer_syntaxes: Set[str],
+    preferred: Sequence[str],
 ) -> NegotiatedContext:
     if not _accepts_abstract_syntax(context.abstract_syntax, supported):
         return _refused(context, ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED)
@@ -121,10 +160,21 @@ def _answer(
     if not candidates:
         return _refused(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
     # min() keeps the first of equals, and so the requestor's order.
-    chosen = min(candidates, key=lambda uid: _LAST_CHOICES.get(uid, 0))
+    chosen = min(candidates, key=lambda uid: _rank(uid, preferred))
     return NegotiatedContext(
         context.context_id, context.abstract_syntax, ContextResult.ACCEPTED, chosen
     )
+
+
+def _rank(transfer_syntax: str, preferred: Sequence[str]) -> tuple[int, int]:
+    """The lower, the better."""
+    if transfer_syntax in preferred:
+        return 0, preferred.index(transfer_syntax)
+    if transfer_syntax in HEALTHIMAGING_TRANSFER_SYNTAXES:
+        tier = 1
+    else:
+        tier = 2 if _registered(transfer_syntax).type else 3
+    return tier, _LAST_CHOICES.get(transfer_syntax, 0)
 
 
 def _refused(context: ProposedContext, result: ContextResult) -> NegotiatedContext:

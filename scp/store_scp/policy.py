@@ -54,7 +54,8 @@ class AeEntry:
     """Which peers an entry is for (an empty set: every one), and what holds for them.
 
     ``name`` stands for the entry in logs and metrics. Empty ``sop_classes`` and
-    ``transfer_syntaxes`` are what the receiver accepts by default.
+    ``transfer_syntaxes`` are what the receiver accepts by default. ``preferred_transfer_syntaxes``
+    are chosen before others, in this order.
     """
 
     name: str
@@ -65,6 +66,7 @@ class AeEntry:
     subject_names: frozenset[str] = frozenset()
     sop_classes: frozenset[str] = frozenset()
     transfer_syntaxes: frozenset[str] = frozenset()
+    preferred_transfer_syntaxes: tuple[str, ...] = ()
     max_associations: int | None = None
     batch_by: Literal["study", "mixed"] = "study"
     datastore_id: str | None = None
@@ -116,6 +118,7 @@ def policy_from_settings(settings: Settings) -> AccessPolicy:
         called=frozenset({settings.ae_title} if settings.require_called_ae_title else ()),
         calling=frozenset(settings.require_calling_ae_title),
         sop_classes=frozenset(settings.supported_sop_class_uids),
+        preferred_transfer_syntaxes=settings.preferred_transfer_syntax_uids,
         batch_by=settings.batch_by,
     )
     return AccessPolicy((entry,))

@@ -148,6 +148,9 @@ class _Entry(BaseModel):
     transfer_syntaxes: Annotated[
         frozenset[Annotated[str, AfterValidator(_transfer_syntax)]], _LISTED
     ] = frozenset()
+    preferred_transfer_syntaxes: Annotated[
+        tuple[Annotated[str, AfterValidator(_transfer_syntax)], ...], _LISTED
+    ] = ()
     max_associations: int | None = Field(None, ge=1, le=10_000, strict=True)
     batch: Literal["study", "mixed"] | None = None
     datastore_id: str | None = Field(None, pattern=r"^[0-9a-z]{32}$")
@@ -168,6 +171,16 @@ class _Entry(BaseModel):
             raise ValueError("needs SCP_TLS_CLIENT_CA: without it, no peer shows a certificate")
         return names
 
+    @field_validator("preferred_transfer_syntaxes")
+    @classmethod
+    def _check_accepted(
+        cls, preferred: tuple[str, ...], info: ValidationInfo[_Context]
+    ) -> tuple[str, ...]:
+        accepted = info.data.get("transfer_syntaxes")
+        if accepted and not accepted.issuperset(preferred):
+            raise ValueError("names one that the entry's transfer_syntaxes leaves out")
+        return preferred
+
 
 class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -185,6 +198,8 @@ def _entry(given: _Entry, settings: Settings) -> AeEntry:
         subject_names=given.tls_san,
         sop_classes=given.sop_classes or frozenset(settings.supported_sop_class_uids),
         transfer_syntaxes=given.transfer_syntaxes,
+        preferred_transfer_syntaxes=given.preferred_transfer_syntaxes
+        or settings.preferred_transfer_syntax_uids,
         max_associations=given.max_associations,
         batch_by=given.batch or settings.batch_by,
         datastore_id=given.datastore_id,

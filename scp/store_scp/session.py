@@ -53,7 +53,10 @@ class Session:
 
     def negotiate(self, proposed: Iterable[ProposedContext]) -> tuple[NegotiatedContext, ...]:
         """Answer the proposed presentation contexts."""
-        return negotiate(proposed, self._entry.sop_classes, self._entry.transfer_syntaxes)
+        entry = self._entry
+        return negotiate(
+            proposed, entry.sop_classes, entry.transfer_syntaxes, entry.preferred_transfer_syntaxes
+        )
 
     def begin(self, request: StoreRequest) -> Transfer:
         """Receive an instance; ``finish`` here or ``abandon`` there must follow."""

@@ -24,6 +24,7 @@ from contract.ae_titles import parse_ae_title
 from contract.job_limits import BATCH, JOB
 from contract.uids import parse_uid
 from store_scp.errors import SettingsInvalid
+from store_scp.negotiation import accepts_transfer_syntax
 
 _GIB = 1024**3
 
@@ -58,6 +59,12 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _transfer_syntax(uid: str) -> str:
+    if not accepts_transfer_syntax(uid):
+        raise ValueError("is not a transfer syntax the receiver accepts")
+    return uid
 
 
 AeTitle = Annotated[str, AfterValidator(parse_ae_title)]
@@ -113,6 +120,11 @@ class Settings(BaseModel):
     supported_sop_class_uids: Annotated[tuple[Uid, ...], BeforeValidator(_split)] = Field(
         (), alias="SUPPORTED_SOP_CLASS_UIDS"
     )
+    # Ours. Chosen before all others, the first named first, wherever a context proposes one. Empty:
+    # what HealthImaging imports natively.
+    preferred_transfer_syntax_uids: Annotated[
+        tuple[Annotated[Uid, AfterValidator(_transfer_syntax)], ...], BeforeValidator(_split)
+    ] = Field((), alias="PREFERRED_TRANSFER_SYNTAX_UIDS")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
     ] = Field("INFO", alias="LOG_LEVEL")

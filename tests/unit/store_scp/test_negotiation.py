@@ -26,12 +26,14 @@ JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
+ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
+JPEG_XL = "1.2.840.10008.1.2.4.112"
 JPIP = "1.2.840.10008.1.2.4.94"
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
-def chosen(*transfer_syntaxes: str) -> str | None:
-    (answer,) = negotiate([ProposedContext(1, CT_IMAGE, transfer_syntaxes)])
+def chosen(*transfer_syntaxes: str, preferred: tuple[str, ...] = ()) -> str | None:
+    (answer,) = negotiate([ProposedContext(1, CT_IMAGE, transfer_syntaxes)], preferred=preferred)
     return answer.transfer_syntax
 
 
@@ -60,6 +62,43 @@ def test_the_requestors_order_decides_but_implicit_comes_last(
     proposed: tuple[str, ...], expected: str
 ) -> None:
     assert chosen(*proposed) == expected
+
+
+@pytest.mark.parametrize(
+    ("proposed", "expected"),
+    [
+        ((PRIVATE_SYNTAX, EXPLICIT_LE, IMPLICIT_LE), EXPLICIT_LE),
+        ((PRIVATE_SYNTAX, IMPLICIT_LE), IMPLICIT_LE),
+        ((ENCAPSULATED_UNCOMPRESSED, JPEG_LOSSLESS), JPEG_LOSSLESS),
+        ((ENCAPSULATED_UNCOMPRESSED, IMPLICIT_LE), IMPLICIT_LE),
+        ((PRIVATE_SYNTAX, ENCAPSULATED_UNCOMPRESSED), ENCAPSULATED_UNCOMPRESSED),
+        (("1.2.840.10008.1.2.4.9999", PRIVATE_SYNTAX), "1.2.840.10008.1.2.4.9999"),
+        ((PRIVATE_SYNTAX, "1.2.840.10008.1.2.4.9999"), PRIVATE_SYNTAX),
+        ((ENCAPSULATED_UNCOMPRESSED, JPEG_XL), JPEG_XL),
+    ],
+)
+def test_what_healthimaging_imports_natively_comes_first_and_what_nobody_registered_last(
+    proposed: tuple[str, ...], expected: str
+) -> None:
+    assert chosen(*proposed) == expected
+
+
+@pytest.mark.parametrize(
+    ("preferred", "expected"),
+    [
+        ((HTJ2K, JPEG_LOSSLESS), HTJ2K),
+        ((JPEG_LOSSLESS, HTJ2K), JPEG_LOSSLESS),
+        ((IMPLICIT_LE,), IMPLICIT_LE),
+        ((PRIVATE_SYNTAX,), PRIVATE_SYNTAX),
+        ((JPIP, HTJ2K), HTJ2K),
+        ((EXPLICIT_BE,), JPEG_LOSSLESS),
+    ],
+)
+def test_what_is_preferred_comes_before_all_others_in_its_own_order(
+    preferred: tuple[str, ...], expected: str
+) -> None:
+    proposed = (PRIVATE_SYNTAX, JPIP, JPEG_LOSSLESS, HTJ2K, IMPLICIT_LE)
+    assert chosen(*proposed, preferred=preferred) == expected
 
 
 def test_each_context_is_answered_for_itself_and_in_order() -> None:

@@ -156,6 +156,7 @@ def test_the_settings_alone_make_one_entry() -> None:
                 "REQUIRE_CALLED_AE_TITLE": "true",
                 "REQUIRE_CALLING_AE_TITLE": "CT1,MR1",
                 "SUPPORTED_SOP_CLASS_UIDS": "1.2.3",
+                "PREFERRED_TRANSFER_SYNTAX_UIDS": "1.2.840.10008.1.2.1",
                 "BATCH_BY": "mixed",
             }
         )
@@ -166,6 +167,7 @@ def test_the_settings_alone_make_one_entry() -> None:
             called=frozenset({"ARCHIVE"}),
             calling=frozenset({"CT1", "MR1"}),
             sop_classes=frozenset({"1.2.3"}),
+            preferred_transfer_syntaxes=("1.2.840.10008.1.2.1",),
             batch_by="mixed",
         ),
     )

@@ -60,6 +60,7 @@ def test_the_example_of_the_documentation_is_a_policy(tmp_path: Path) -> None:
             subject_names=frozenset({"ct1.example.org"}),
             sop_classes=frozenset({CT_IMAGE, SECONDARY_CAPTURE}),
             transfer_syntaxes=frozenset({EXPLICIT_LE, JPEG_2000_LOSSLESS}),
+            preferred_transfer_syntaxes=(JPEG_2000_LOSSLESS,),
             max_associations=4,
             batch_by="study",
         ),
@@ -87,6 +88,36 @@ def test_what_an_entry_leaves_out_is_as_the_settings_have_it(tmp_path: Path) -> 
         AeEntry("a", sop_classes=frozenset({"1.2.3"}), batch_by="mixed"),
         AeEntry("b", sop_classes=frozenset({CT_IMAGE}), batch_by="study"),
     )
+
+
+def test_preferred_transfer_syntaxes_keep_their_order_and_default_to_the_settings(
+    tmp_path: Path,
+) -> None:
+    settings = Settings.from_env({"PREFERRED_TRANSFER_SYNTAX_UIDS": EXPLICIT_LE})
+    text = (
+        '[[ae]]\nname="a"\n[[ae]]\nname="b"\n'
+        'preferred_transfer_syntaxes=["JPEG2000Lossless", "ExplicitVRLittleEndian"]'
+    )
+    assert [
+        each.preferred_transfer_syntaxes for each in toml(tmp_path, text, settings).entries
+    ] == [
+        (EXPLICIT_LE,),
+        (JPEG_2000_LOSSLESS, EXPLICIT_LE),
+    ]
+
+
+def test_what_an_entry_prefers_it_has_to_accept(tmp_path: Path) -> None:
+    (line,) = complaint(
+        tmp_path,
+        '[[ae]]\nname="a"\ntransfer_syntaxes="ExplicitVRLittleEndian"\n'
+        'preferred_transfer_syntaxes="JPEG2000Lossless"',
+    )
+    assert line.startswith("entry 1 ('a'): preferred_transfer_syntaxes: ")
+    assert line.endswith("names one that the entry's transfer_syntaxes leaves out")
+    (line,) = complaint(
+        tmp_path, '[[ae]]\nname="a"\npreferred_transfer_syntaxes="1.2.840.10008.1.2.4.94"'
+    )
+    assert line.endswith("is not a transfer syntax the receiver accepts")
 
 
 def test_titles_and_names_are_kept_as_they_are_compared(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ def test_lists_are_separated_by_commas() -> None:
     assert settings.supported_sop_class_uids == ("1.2.3", "1.2.4")
 
 
+def test_only_a_transfer_syntax_that_is_accepted_can_be_preferred() -> None:
+    settings = Settings.from_env({"PREFERRED_TRANSFER_SYNTAX_UIDS": "1.2.840.10008.1.2.1, 1.2.3"})
+    assert settings.preferred_transfer_syntax_uids == ("1.2.840.10008.1.2.1", "1.2.3")
+    for refused in ("1.2.840.10008.1.2.4.94", "1.2.840.10008.5.1.4.1.1.2", "JPEG"):
+        assert "PREFERRED_TRANSFER_SYNTAX_UIDS" in complaint(PREFERRED_TRANSFER_SYNTAX_UIDS=refused)
+
+
 def test_an_empty_variable_is_unset_and_an_unknown_one_ignored() -> None:
     settings = Settings.from_env({"DICOM_BUCKET": "", "SCP_PORT": "", "PATH": "/bin"})
     assert settings == Settings.from_env({})
