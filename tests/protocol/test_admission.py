@@ -76,7 +76,15 @@ def test_an_unknown_title_is_rejected_with_its_triple(
 @pytest.mark.fault("titles")
 @pytest.mark.parametrize(
     "title",
-    [b"CT\r\n" + PLANTED.encode(), b"A\\B", b" " * 16, b"\0" * 16, b"\xc4\xff", b"A\x1b[2J"],
+    [
+        b"CT\r\n" + PLANTED.encode(),
+        b"A\\B",
+        b" " * 16,
+        b"\0" * 16,
+        b"CT\0" + b"1" * 13,
+        b"\xc4\xff",
+        b"A\x1b[2J",
+    ],
 )
 def test_a_malformed_title_does_not_get_in_and_is_not_logged(
     receiver: ReceiverProcess, title: bytes

@@ -142,8 +142,8 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         raise InvalidPdu("no presentation context is proposed")
     return AssociateRequest(
         protocol_version=version,
-        called_ae_title=echoed[:16].decode("latin-1"),
-        calling_ae_title=echoed[16:32].decode("latin-1"),
+        called_ae_title=_title(echoed[:16]),
+        calling_ae_title=_title(echoed[16:32]),
         application_context=application_context or "",
         contexts=tuple(contexts.values()),
         max_length=user.max_length,
@@ -279,6 +279,11 @@ def _unpacked(form: str, value: memoryview) -> tuple[int, ...]:
         return struct.unpack(form, value)
     except struct.error:
         raise InvalidPdu("a user information item has a wrong length") from None
+
+
+def _title(value: bytes) -> str:
+    # PS3.8 9.3.2 pads with spaces, some workstations with NULs.
+    return value.rstrip(b"\x00 ").decode("latin-1")
 
 
 def _text(value: memoryview) -> str:

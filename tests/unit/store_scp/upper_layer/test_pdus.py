@@ -83,6 +83,26 @@ def test_what_pynetdicom_asks_is_understood(operations: tuple[int, int] | None) 
     assert (asked.max_length, asked.operations) == (32_768, operations)
 
 
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        (b"CT1".ljust(16, b"\0"), "CT1"),
+        (b"CT1 \0 \0\0".ljust(16), "CT1"),
+        (b"A" * 15 + b"\0", "A" * 15),
+        (b"A\0B".ljust(16), "A\0B"),
+        (b"\0CT1".ljust(16), "\0CT1"),
+        (b"\0" * 16, ""),
+    ],
+)
+def test_a_title_loses_the_nuls_and_spaces_behind_it_and_no_others(
+    written: bytes, title: str
+) -> None:
+    pdu = request().replace(b"CT1".ljust(16), written).replace(b"STORESCP".ljust(16), written)
+    asked = decode(pdu)
+    assert (asked.called_ae_title, asked.calling_ae_title) == (title, title)
+    assert asked.echoed == written * 2 + b"r" * 32
+
+
 def test_pynetdicom_understands_our_acceptance() -> None:
     asked = decode(request([context(1), context(3)]))
     answers = [AnsweredContext(1, 0, SYNTAXES[0]), AnsweredContext(3, 3, None)]
