@@ -9,6 +9,7 @@ from typing import cast
 
 import structlog
 
+from store_scp.addresses import peer_address
 from store_scp.dialogue import (
     CONNECTION_LOST,
     PEER_ABORTED,
@@ -79,7 +80,7 @@ class Association(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         if not self._address:
             peer = transport.get_extra_info("peername")
-            self._address = str(peer[0]) if peer else ""
+            self._address = peer_address(peer[0]) if peer else ""
         self._members.add(self)
         self._site.panel.adjust(Gauge.CONNECTIONS_OPEN, 1)
 

@@ -13,11 +13,12 @@ from typing import cast
 
 import structlog
 
+from store_scp.addresses import parse_address, peer_address
 from store_scp.association import Association
 from store_scp.board import Panel
 from store_scp.errors import ProxyHeaderInvalid
 from store_scp.metrics import Counter
-from store_scp.policy import Certificate, parse_address
+from store_scp.policy import Certificate
 from store_scp.proxy_protocol import HEADER_BYTES, MAX_BODY_BYTES, body_length, source_address
 from store_scp.tls import certificate_names
 
@@ -63,7 +64,7 @@ class Entrance(asyncio.BufferedProtocol):
         """The connection is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
+        self._address = peer_address(peer[0]) if peer else ""
         if self._door.trusted is None:
             self._hand_over()
         elif not _trusts(self._door.trusted, self._address):
@@ -105,7 +106,7 @@ class Entrance(asyncio.BufferedProtocol):
             self._wanted += 1
             self._door.panel.add(Counter.CONNECTIONS_PROBE)
             return
-        self._address = address
+        self._address = peer_address(address)
         self._hand_over()
 
     def _hand_over(self) -> None:

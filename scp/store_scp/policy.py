@@ -10,6 +10,7 @@ from typing import Literal
 
 from contract.ae_titles import parse_ae_title
 from contract.errors import InvalidAeTitle
+from store_scp.addresses import parse_address
 from store_scp.errors import AssociationRejected
 from store_scp.settings import Settings
 
@@ -192,15 +193,6 @@ def _certificate_fits(entry: AeEntry, certificate: Certificate | None) -> bool:
     return subject_fits and (
         not entry.subject_names or not entry.subject_names.isdisjoint(certificate.names)
     )
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address; an IPv4 one where a dual-stack socket shows it mapped into IPv6 (RFC 4291)."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None  # is in no network
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def _parse(title: str, reason: int, why: str) -> str:

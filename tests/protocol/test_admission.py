@@ -1,5 +1,6 @@
 """Who gets in, and on which presentation contexts (docs/faults.md)."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,10 +10,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE
 
+from tests.protocol.fake_s3 import FakeS3
 from tests.protocol.peer import SERVICE_USER, Peer, Wire
 from tests.protocol.receiver import PLANTED, ReceiverProcess
 from tests.protocol.shared import FEW, SharedReceivers
-from tests.protocol.vitals import CT, store_well, unharmed, until
+from tests.protocol.vitals import CT, GOOD, store_well, unharmed, until
 from tests.protocol.wire import ASSOCIATE_RQ, VERIFICATION, Proposal, pdu
 from tests.unit.store_scp.builders import (
     CT_IMAGE,
@@ -228,6 +230,19 @@ def test_echo_is_answered(receiver: ReceiverProcess) -> None:
         assert peer.echo().status == 0x0000
     line = receiver.wait_for("association", outcome="released", calling_ae="ECHOER")
     assert line["peer"] == "127.0.0.1"
+
+
+def test_an_ipv4_peer_of_a_dual_stack_listener_is_logged_and_kept_as_ipv4(s3: FakeS3) -> None:
+    with ReceiverProcess(**s3.environment, SCP_BIND_ADDRESS="::") as process:
+        with Peer(process.port, CT, "DUAL") as peer:
+            assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+        assert process.wait_for("association", calling_ae="DUAL")["peer"] == "127.0.0.1"
+        with Wire(process.port) as wire:
+            wire.send(b"GET / HTTP/1.1\r\n\r\n")
+            wire.abort_source()
+        assert process.wait_for("connection_refused")["peer"] == "127.0.0.1"
+    manifest = json.loads(s3.objects[s3.wait_for_manifest()])
+    assert manifest["source"]["peerAddresses"] == ["127.0.0.1"]
 
 
 def test_echo_belongs_on_a_verification_context(receiver: ReceiverProcess) -> None:
