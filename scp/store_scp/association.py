@@ -7,8 +7,6 @@ import asyncio
 import time
 from typing import cast
 
-import structlog
-
 from store_scp.addresses import peer_address
 from store_scp.dialogue import (
     CONNECTION_LOST,
@@ -22,6 +20,7 @@ from store_scp.dialogue import (
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 from store_scp.metrics import Counter, Gauge
+from store_scp.openings import OPENING_BYTES
 from store_scp.policy import Certificate
 from store_scp.turns import BYTES_A_STEP, SLICE_STEPS
 from store_scp.upper_layer import (
@@ -40,8 +39,6 @@ RECEIVE_BYTES = 256 * 1024
 # How long an instance waits for memory before it is refused with A700H: shorter than any sender's
 # DIMSE timeout, and longer than the uploads take that hold the memory.
 MEMORY_SECONDS = 10.0
-
-_log = structlog.get_logger()
 
 
 class Association(asyncio.BufferedProtocol):
@@ -74,6 +71,7 @@ class Association(asyncio.BufferedProtocol):
         # Received and not dealt with: while there is some, or a turn is awaited, nothing is read.
         self._rest = memoryview(b"")
         self._awaits_turn = False
+        self._first = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
@@ -94,6 +92,8 @@ class Association(asyncio.BufferedProtocol):
 
     def received(self, data: memoryview) -> None:
         """Deal with what the peer sent, as far as its slice goes; the rest has to wait."""
+        if len(self._first) < OPENING_BYTES:
+            self._first += data[: OPENING_BYTES - len(self._first)]
         taken = self._deal_with(data)
         if taken < len(data):
             self._rest = memoryview(bytes(data[taken:]))  # the buffer is everybody's
@@ -237,7 +237,7 @@ class Association(asyncio.BufferedProtocol):
 
     def _violated(self, why: str) -> None:
         if not self._dialogue.admitted:
-            _log.warning("connection_refused", peer=self._address, why=why)
+            self._site.reception.turn_away(self._address, bytes(self._first), why)
         self._dialogue.end(failed(why))
 
     def _look_for_memory(self, now: float) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import cast
@@ -18,9 +19,21 @@ from store_scp.association import Association
 from store_scp.board import Panel
 from store_scp.errors import ProxyHeaderInvalid
 from store_scp.metrics import Counter
+from store_scp.openings import (
+    OPENING_BYTES,
+    Opening,
+    Ports,
+    Refusal,
+    opening,
+    refused_as_proxied,
+    refused_as_tls,
+)
 from store_scp.policy import Certificate
 from store_scp.proxy_protocol import HEADER_BYTES, MAX_BODY_BYTES, body_length, source_address
 from store_scp.tls import certificate_names
+
+# For the handshake of a peer whose hello came with the deadline.
+_LEAST_SECONDS = 0.1
 
 _log = structlog.get_logger()
 
@@ -33,6 +46,7 @@ class Door:
 
     panel: Panel
     associate: MakeAssociation
+    ports: Ports
     # Whose PROXY headers are believed; None: nobody sends any.
     trusted: tuple[IPv4Network | IPv6Network, ...] | None
     tls: Callable[[], ssl.SSLContext] | None
@@ -68,7 +82,10 @@ class Entrance(asyncio.BufferedProtocol):
         if self._door.trusted is None:
             self._hand_over()
         elif not _trusts(self._door.trusted, self._address):
-            self._refuse("the address is not in SCP_PROXY_TRUSTED_CIDRS")
+            why = "the address is not in SCP_PROXY_TRUSTED_CIDRS"
+            self._refuse(
+                Refusal(why, "a connection through the load balancer, or its network there")
+            )
         else:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._door.proxy_seconds, self._transport.abort)
@@ -86,7 +103,8 @@ class Entrance(asyncio.BufferedProtocol):
             try:
                 self._read_header()
             except ProxyHeaderInvalid as invalid:
-                self._refuse(str(invalid))
+                first = bytes(self._memory[: self._filled])
+                self._refuse(refused_as_proxied(first, str(invalid)))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The peer went before it came in, or its socket went on to TLS."""
@@ -129,27 +147,36 @@ class Entrance(asyncio.BufferedProtocol):
             self._handshake = loop.create_task(self._secure(own, self._door.tls()))
 
     async def _secure(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._door.handshake_seconds
+        with ExitStack() as opened:
+            opened.enter_context(connection)
+            first = await _peek(connection, self._door.handshake_seconds)
+            if opening(first) is not Opening.TLS:
+                # Silence is a probe's.
+                self._failed(refused_as_tls(first, self._door.ports) if first else None)
+                return
+            opened.pop_all()
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            await loop.connect_accepted_socket(
                 lambda: _Secured(self._door, self._address),
                 connection,
                 ssl=context,
-                ssl_handshake_timeout=self._door.handshake_seconds,
+                ssl_handshake_timeout=max(ends - loop.time(), _LEAST_SECONDS),
             )
         except ssl.SSLError as error:
-            self._failed(error.reason or "TLS error")
-        except OSError:  # the peer went, or said nothing in time: a probe
+            self._failed(Refusal(error.reason or "TLS error", ""))
+        except OSError:  # the peer went, or said nothing in time
             self._failed(None)
 
-    def _failed(self, why: str | None) -> None:
+    def _failed(self, refusal: Refusal | None) -> None:
         self._door.panel.add(Counter.CONNECTIONS_TLS_HANDSHAKE_FAILED)
-        if why:
-            # OpenSSL's name for it, such as NO_SHARED_CIPHER or CERTIFICATE_VERIFY_FAILED.
-            _log.warning("tls_handshake_failed", peer=self._address, why=why)
+        if refusal:
+            _log.warning("tls_handshake_failed", peer=self._address, **refusal._asdict())
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         self._door.panel.add(Counter.CONNECTIONS_REFUSED_PROXY)
-        _log.warning("connection_refused", peer=self._address, why=why)
+        _log.warning("connection_refused", peer=self._address, **refusal._asdict())
         self._transport.abort()
 
 
@@ -169,6 +196,20 @@ class _Secured(asyncio.BufferedProtocol):
         )
         transport.set_protocol(association)
         association.connection_made(transport)
+
+
+async def _peek(connection: socket.socket, seconds: float) -> bytes:
+    """The first bytes, which stay where they are; none if the peer closes or sends none in time."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), seconds)
+        return connection.recv(OPENING_BYTES, socket.MSG_PEEK)
+    except OSError:  # TimeoutError is one
+        return b""
+    finally:
+        loop.remove_reader(connection)
 
 
 def _trusts(networks: tuple[IPv4Network | IPv6Network, ...], text: str) -> bool:

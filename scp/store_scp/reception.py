@@ -10,6 +10,7 @@ from contract.metadata import Sender
 from store_scp.board import Panel, SeatsTaken
 from store_scp.errors import AssociationRejected
 from store_scp.metrics import Counter, Gauge
+from store_scp.openings import Ports, refused_as_dicom
 from store_scp.policy import (
     AccessPolicy,
     Certificate,
@@ -33,13 +34,21 @@ _PERMANENT = 1
 class Reception:
     """Admits associations; ``policy`` may be replaced at any time, for those that come after."""
 
-    def __init__(self, policy: AccessPolicy, limit: int, depot: Depot, panel: Panel) -> None:
+    def __init__(
+        self, policy: AccessPolicy, limit: int, depot: Depot, panel: Panel, ports: Ports
+    ) -> None:
         """``limit`` associations at once, over all workers."""
         self.policy = policy
         self.closed = False
         self._limit = limit
         self._depot = depot
         self._panel = panel
+        self._ports = ports
+
+    def turn_away(self, address: str, first: bytes, why: str) -> None:
+        """Log a connection that ends before its association: what it began with, and ``why``."""
+        refusal = refused_as_dicom(first, why, self._ports)
+        _log.warning("connection_refused", peer=address, **refusal._asdict())
 
     def enter(
         self, request: AssociateRequest, address: str, certificate: Certificate | None

@@ -20,6 +20,7 @@ from store_scp.entrance import Door
 from store_scp.errors import CannotStart, SettingsInvalid
 from store_scp.logs import describe
 from store_scp.metrics import Counter, Gauge, WorkerState
+from store_scp.openings import Ports
 from store_scp.policy import AccessPolicy, Certificate, policy_from_settings
 from store_scp.policy_file import load_policy
 from store_scp.reception import Reception
@@ -122,6 +123,8 @@ class Worker:
         loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        proxied = self._settings.proxy_protocol == "v2"
+        self._ports = Ports.of(plain, tls, proxied=proxied)
         self._open()
         servers = [
             await loop.create_server(door.enter, sock=listener)
@@ -163,7 +166,7 @@ class Worker:
         turns = Turns()
         depot = Depot(spool, turns, self._sink, settings.max_instance_bytes)
         self._reception = Reception(
-            self._access.policy, settings.maximum_associations, depot, panel
+            self._access.policy, settings.maximum_associations, depot, panel, self._ports
         )
         self._site = Site(
             reception=self._reception,
@@ -191,11 +194,11 @@ class Worker:
         return found
 
     def _door(self, tls: Callable[[], Any] | None) -> Door:
-        proxied = self._settings.proxy_protocol == "v2"
         return Door(
             panel=self._panel,
             associate=self._associate,
-            trusted=self._settings.proxy_trusted_cidrs if proxied else None,
+            ports=self._ports,
+            trusted=self._settings.proxy_trusted_cidrs if self._ports.proxied else None,
             tls=tls,
             proxy_seconds=self._settings.artim_timeout,
             handshake_seconds=self._settings.tls_handshake_timeout,

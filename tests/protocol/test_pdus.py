@@ -6,7 +6,7 @@ import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, SERVICE_USER, Peer, Wire
 from tests.protocol.receiver import PLANTED, ReceiverProcess
-from tests.protocol.vitals import CT, GOOD, GOOD_INSTANCE, until
+from tests.protocol.vitals import CT, GOOD, GOOD_INSTANCE
 from tests.protocol.wire import (
     ASSOCIATE_AC,
     ASSOCIATE_RQ,
@@ -111,22 +111,32 @@ def test_an_unknown_pdu_in_an_association_is_answered_as_the_provider(
 
 @pytest.mark.fault("another-protocol")
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "why", "needs"),
     [
-        b"GET /" + PLANTED.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + PLANTED.encode() * 20,
+        (b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n", "an HTTP request", "SCP_HEALTH_PORT"),
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03%b",
+            "a TLS hello on the plain port",
+            "TLS is off (SCP_TLS_PORT is not set)",
+        ),
+        (b"PROXY TCP4 %b 192.0.2.1 1 2\r\n", "SCP_PROXY_PROTOCOL is off", "version 2"),
+        (b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c%b", "SCP_PROXY_PROTOCOL is off", "TRUSTED_CIDRS"),
+        (b"SSH-2.0-%b\r\n", "unknown PDU type", "A-ASSOCIATE-RQ"),
     ],
-    ids=["HTTP", "TLS"],
+    ids=["HTTP", "TLS", "PROXY v1", "PROXY v2", "other"],
 )
-def test_another_protocol_is_cut_off_and_logged_without_its_payload(
-    receiver: ReceiverProcess, payload: bytes
+@pytest.mark.parametrize("pieces", [1, 20])
+def test_another_protocol_is_cut_off_and_named_without_its_payload(
+    receiver: ReceiverProcess, payload: bytes, why: str, needs: str, pieces: int
 ) -> None:
-    refused = {"peer": "127.0.0.1", "why": "unknown PDU type"}
-    before = len(receiver.events("connection_refused", **refused))
+    sent = payload % PLANTED.encode()
     with Wire(receiver.port) as wire:
-        wire.send(payload)
+        for at in range(pieces):
+            wire.send(sent[at::pieces] if pieces == 1 else sent[at : at + 1])
         assert wire.abort_source() == SERVICE_USER
-    until(lambda: len(receiver.events("connection_refused", **refused)) == before + 1, "no line")
+    line = receiver.wait_for("connection_refused", peer="127.0.0.1")
+    assert why in line["why"]
+    assert needs in line["needs"]
     assert PLANTED not in "".join(receiver.raw)
 
 

@@ -88,17 +88,33 @@ def test_an_address_that_is_not_trusted_is_closed(proxied: ReceiverProcess) -> N
 
 
 @pytest.mark.parametrize(
-    "sent",
-    [Proposal(CT).encoded(), f"PROXY TCP4 {PLANTED} 127.0.0.1 1 2\r\n".encode(), b"\xff" * 16],
+    ("sent", "why", "needs"),
+    [
+        (
+            Proposal(CT).encoded(),
+            "plain DICOM without a PROXY header before it",
+            "proxy_protocol_v2.enabled",
+        ),
+        (
+            f"PROXY TCP4 {PLANTED} 127.0.0.1 1 2\r\n".encode(),
+            "a PROXY header of version 1",
+            "version 2",
+        ),
+        (
+            b"\xff" * 16,
+            "the connection does not begin with a PROXY v2 signature",
+            "a PROXY header of version 2",
+        ),
+    ],
     ids=["no header", "version 1", "garbage"],
 )
-def test_a_connection_without_a_header_is_closed(proxied: ReceiverProcess, sent: bytes) -> None:
+def test_a_connection_without_a_header_is_closed(
+    proxied: ReceiverProcess, sent: bytes, why: str, needs: str
+) -> None:
     with Wire(proxied.port) as wire:
         wire.send(sent)
         assert wire.ended_silently()
-    proxied.wait_for(
-        "connection_refused", why="the connection does not begin with a PROXY v2 signature"
-    )
+    assert needs in proxied.wait_for("connection_refused", why=why)["needs"]
 
 
 def test_half_a_header_is_closed_at_artim(proxied: ReceiverProcess) -> None:

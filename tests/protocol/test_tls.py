@@ -12,7 +12,7 @@ from store_scp.tls import certificate_names
 
 from tests.protocol.certificates import Authority, Identity
 from tests.protocol.peer import Peer, Wire
-from tests.protocol.receiver import ReceiverProcess
+from tests.protocol.receiver import PLANTED, PYTHON_PATH, ReceiverProcess
 from tests.protocol.shared import SharedReceivers
 from tests.protocol.vitals import CT, GOOD, GoodPeer, store_well, unharmed, until
 from tests.protocol.wire import Proposal
@@ -127,17 +127,38 @@ def test_a_certificate_of_another_ca_has_no_handshake(
 
 
 @pytest.mark.fault("tls")
-def test_a_plain_client_on_the_tls_port_is_closed_before_any_pdu(
-    mutual: ReceiverProcess,
+@pytest.mark.parametrize(
+    ("sent", "why", "needs"),
+    [
+        (Proposal(CT).encoded(), "plain DICOM on the TLS port", "or port {} for plain DICOM"),
+        (b"GET / HTTP/1.1\r\n\r\n", "an HTTP request where DICOM is expected", "SCP_HEALTH_PORT"),
+        (b"SSH-2.0-" + PLANTED.encode(), "neither TLS nor DICOM on the TLS port", "TLS"),
+    ],
+    ids=["DICOM", "HTTP", "other"],
+)
+def test_what_is_no_tls_hello_is_closed_before_any_pdu_and_named(
+    mutual: ReceiverProcess, sent: bytes, why: str, needs: str
 ) -> None:
     with Wire(mutual.tls_port) as plain:
-        plain.send(Proposal(CT).encoded())
-        answer = b""
-        while chunk := receive(plain):
-            answer += chunk
-    # At most a TLS alert (type 21), never a PDU.
-    assert answer[:1] in (b"", b"\x15")
-    mutual.wait_for("tls_handshake_failed", why="WRONG_VERSION_NUMBER")
+        plain.send(sent)
+        assert plain.ended_silently()
+    line = mutual.wait_for("tls_handshake_failed", why=why)
+    assert needs.format(mutual.port) in line["needs"]
+
+
+def test_without_uvloop_the_tls_port_tells_the_same(
+    ca: Authority, server: Identity, ct1: Identity, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['uvloop'] = None\n")
+    path = f"{tmp_path}:{PYTHON_PATH}"
+    settings = tls_settings(ca, server, STORAGE_DIR=str(tmp_path / "storage"), PYTHONPATH=path)
+    with ReceiverProcess(**settings) as process:
+        store_well(process, with_certificate(ca, ct1))
+        with Wire(process.tls_port) as plain:
+            plain.send(Proposal(CT).encoded())
+            assert plain.ended_silently()
+        process.wait_for("tls_handshake_failed", why="plain DICOM on the TLS port")
+        assert has_no_association(process, ca.client())
 
 
 @pytest.mark.fault("tls")
@@ -228,10 +249,3 @@ def names_shown(process: ReceiverProcess, ca: Authority, identity: Identity) -> 
         shown = wire.connection.getpeercert()
         assert shown is not None
     return certificate_names(shown).subject.partition(",")[0].removeprefix("CN=")
-
-
-def receive(wire: Wire) -> bytes:
-    try:
-        return wire.connection.recv(100)
-    except ConnectionError:
-        return b""

@@ -10,6 +10,7 @@ from store_scp.dimse.status import Status
 from store_scp.errors import AssociationRejected, StoreRefused
 from store_scp.metrics import Counter, Gauge
 from store_scp.negotiation import ContextResult
+from store_scp.openings import Ports
 from store_scp.policy import AccessPolicy, AeEntry, policy_from_settings
 from store_scp.reception import Reception
 from store_scp.session import Session
@@ -49,6 +50,7 @@ class Hall:
             settings.maximum_associations,
             depot,
             self.panel,
+            Ports(11_112, 2_762),
         )
 
     def enter(self, request: AssociateRequest = ASKED) -> Session:
