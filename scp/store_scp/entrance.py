@@ -31,6 +31,7 @@ from store_scp.openings import (
 from store_scp.policy import Certificate
 from store_scp.proxy_protocol import HEADER_BYTES, MAX_BODY_BYTES, body_length, source_address
 from store_scp.tls import certificate_names
+from store_scp.tls_failures import refused_handshake
 
 # For the handshake of a peer whose hello came with the deadline.
 _LEAST_SECONDS = 0.1
@@ -164,15 +165,15 @@ class Entrance(asyncio.BufferedProtocol):
                 ssl=context,
                 ssl_handshake_timeout=max(ends - loop.time(), _LEAST_SECONDS),
             )
-        except ssl.SSLError as error:
-            self._failed(Refusal(error.reason or "TLS error", ""))
-        except OSError:  # the peer went, or said nothing in time
-            self._failed(None)
+        except OSError as error:
+            self._failed(*refused_handshake(error))
 
-    def _failed(self, refusal: Refusal | None) -> None:
+    def _failed(self, refusal: Refusal | None, openssl: str | None = None) -> None:
+        """``openssl``: its name for the reason, such as NO_SHARED_CIPHER."""
         self._door.panel.add(Counter.CONNECTIONS_TLS_HANDSHAKE_FAILED)
         if refusal:
-            _log.warning("tls_handshake_failed", peer=self._address, **refusal._asdict())
+            members = {**refusal._asdict(), **({"openssl": openssl} if openssl else {})}
+            _log.warning("tls_handshake_failed", peer=self._address, **members)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._door.panel.add(Counter.CONNECTIONS_REFUSED_PROXY)

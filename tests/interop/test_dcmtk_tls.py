@@ -115,7 +115,7 @@ def test_a_retired_profile_has_no_handshake_and_the_next_peer_has(
 ) -> None:
     target = ("+cf", str(certificates / "ca.pem"), "127.0.0.1", str(ours.port))
     assert run("echoscu", *ANONYMOUS, profile, *target).returncode != 0
-    receiver.wait_for("tls_handshake_failed", why="NO_SHARED_CIPHER")
+    receiver.wait_for("tls_handshake_failed", openssl="NO_SHARED_CIPHER")
     succeed("echoscu", *ANONYMOUS, BCP_195, *target)
 
 
@@ -143,7 +143,7 @@ def test_mutual_tls_refuses_a_peer_without_certificate_and_serves_the_next(
     port = str(mutual.tls_port)
     target = ("+cf", str(certificates / "ca.pem"), "127.0.0.1", port)
     assert run("echoscu", *ANONYMOUS, *target).returncode != 0
-    mutual.wait_for("tls_handshake_failed", why="PEER_DID_NOT_RETURN_A_CERTIFICATE")
+    mutual.wait_for("tls_handshake_failed", openssl="PEER_DID_NOT_RETURN_A_CERTIFICATE")
     succeed("echoscu", *identity(certificates, "ct1"), *target)
 
 

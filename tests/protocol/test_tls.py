@@ -14,7 +14,7 @@ from tests.protocol.certificates import Authority, Identity
 from tests.protocol.peer import Peer, Wire
 from tests.protocol.receiver import PLANTED, PYTHON_PATH, ReceiverProcess
 from tests.protocol.shared import SharedReceivers
-from tests.protocol.vitals import CT, GOOD, GoodPeer, store_well, unharmed, until
+from tests.protocol.vitals import CT, GOOD, GoodPeer, store_well, unharmed
 from tests.protocol.wire import Proposal
 from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
 
@@ -99,7 +99,8 @@ def test_a_client_of_tls_1_1_has_no_handshake(
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
     assert has_no_association(mutual, old)
-    mutual.wait_for("tls_handshake_failed", why="UNSUPPORTED_PROTOCOL")
+    line = mutual.wait_for("tls_handshake_failed", openssl="UNSUPPORTED_PROTOCOL")
+    assert line["why"] == "the peer speaks TLS 1.1 or older"
 
 
 @pytest.mark.fault("tls")
@@ -107,13 +108,16 @@ def test_a_client_without_a_certificate_has_no_handshake(
     mutual: ReceiverProcess, ca: Authority
 ) -> None:
     assert has_no_association(mutual, ca.client())
-    mutual.wait_for("tls_handshake_failed", why="PEER_DID_NOT_RETURN_A_CERTIFICATE")
+    line = mutual.wait_for("tls_handshake_failed", openssl="PEER_DID_NOT_RETURN_A_CERTIFICATE")
+    assert line["why"] == "the peer shows no certificate"
+    assert "SCP_TLS_CLIENT_CA" in line["needs"]
 
 
 @pytest.mark.fault("tls")
 def test_an_expired_certificate_has_no_handshake(mutual: ReceiverProcess, ca: Authority) -> None:
     assert has_no_association(mutual, ca.client(ca.issue("expired", days=-1)))
-    mutual.wait_for("tls_handshake_failed", why="CERTIFICATE_VERIFY_FAILED")
+    line = mutual.wait_for("tls_handshake_failed", openssl="CERTIFICATE_VERIFY_FAILED")
+    assert line["why"] == "the peer's certificate has expired"
 
 
 @pytest.mark.fault("tls")
@@ -121,9 +125,33 @@ def test_a_certificate_of_another_ca_has_no_handshake(
     mutual: ReceiverProcess, ca: Authority, tmp_path: Path
 ) -> None:
     stranger = Authority.made(tmp_path / "other").issue("ct1")
-    failed = len(mutual.events("tls_handshake_failed"))
     assert has_no_association(mutual, ca.client(stranger))
-    until(lambda: len(mutual.events("tls_handshake_failed")) > failed, "no line")
+    line = mutual.wait_for("tls_handshake_failed")
+    assert line["why"] == "the peer's certificate is of a CA that is not in SCP_TLS_CLIENT_CA"
+
+
+@pytest.mark.fault("tls")
+def test_a_client_that_does_not_trust_the_receiver_is_told_from_others(
+    mutual: ReceiverProcess, tmp_path: Path
+) -> None:
+    elsewhere = Authority.made(tmp_path / "other")
+    assert has_no_association(mutual, elsewhere.client())
+    line = mutual.wait_for("tls_handshake_failed")
+    assert line["why"] == "the peer does not trust the receiver's certificate"
+    assert "_ALERT_" in line["openssl"]
+
+
+@pytest.mark.fault("tls")
+def test_a_handshake_that_ends_or_stops_after_its_hello_is_told(mutual: ReceiverProcess) -> None:
+    with Wire(mutual.tls_port) as wire:
+        wire.send(b"\x16\x03\x01")
+    mutual.wait_for(
+        "tls_handshake_failed", why="the peer closed the connection during the handshake"
+    )
+    with Wire(mutual.tls_port) as wire:
+        wire.send(b"\x16\x03\x01")
+        assert wire.ended_silently()
+    mutual.wait_for("tls_handshake_failed", why="the handshake was not finished in time")
 
 
 @pytest.mark.fault("tls")
@@ -159,6 +187,16 @@ def test_without_uvloop_the_tls_port_tells_the_same(
             assert plain.ended_silently()
         process.wait_for("tls_handshake_failed", why="plain DICOM on the TLS port")
         assert has_no_association(process, ca.client())
+        process.wait_for("tls_handshake_failed", openssl="PEER_DID_NOT_RETURN_A_CERTIFICATE")
+        with Wire(process.tls_port) as wire:
+            wire.send(b"\x16\x03\x01")
+        process.wait_for(
+            "tls_handshake_failed", why="the peer closed the connection during the handshake"
+        )
+        with Wire(process.tls_port) as wire:
+            wire.send(b"\x16\x03\x01")
+            assert wire.ended_silently()
+        process.wait_for("tls_handshake_failed", why="the handshake was not finished in time")
 
 
 @pytest.mark.fault("tls")

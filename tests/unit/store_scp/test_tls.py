@@ -1,5 +1,6 @@
 """Real handshakes over memory, with the certificates that the commands of docs/access.md make."""
 
+import _ssl
 import re
 import shutil
 import ssl
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from store_scp import tls_failures
 from store_scp.errors import CannotStart
 from store_scp.policy import Certificate
 from store_scp.settings import Settings
 from store_scp.tls import certificate_names, expires_at, server_context
+from store_scp.tls_failures import refused_handshake
 
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
 OPENSSL = re.compile(r"```sh\n(openssl .*?)```", re.DOTALL)
@@ -36,6 +39,32 @@ def self_signed(directory: Path, name: str, arguments: str) -> None:
     sh(script, directory)
 
 
+def issue(directory: Path, name: str, arguments: str) -> None:
+    """A certificate of the directory's ca.pem and ca.key."""
+    (directory / "ca.conf").write_text(CA_CONFIGURATION)
+    sh(
+        f"openssl req -new {EC} -noenc -subj /CN={name} -keyout {name}.key -out {name}.csr;"
+        f" : > index.txt; openssl ca -batch -notext -config ca.conf -cert ca.pem -keyfile ca.key"
+        f" -rand_serial -md sha256 {arguments} -in {name}.csr -out {name}.pem",
+        directory,
+    )
+
+
+CA_CONFIGURATION = """
+[ca]
+default_ca = here
+[here]
+database = index.txt
+new_certs_dir = .
+serial = serial
+policy = any
+[any]
+commonName = supplied
+[server]
+extendedKeyUsage = serverAuth
+"""
+# What this OpenSSL can say.
+OPENSSL_NAMES = frozenset(_ssl.err_codes_to_names.values())
 EC = "-newkey ec -pkeyopt ec_paramgen_curve:P-256"
 
 
@@ -130,6 +159,78 @@ def test_tls_1_2_without_authenticated_encryption_or_ecdhe_is_refused(
     client.set_ciphers(cipher)
     with pytest.raises(ssl.SSLError, match="NO_SHARED_CIPHER"):
         handshake(server_context(settings(files)), client)
+
+
+def words(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, str | None]:
+    """Why a handshake fails, and OpenSSL's name for it."""
+    with pytest.raises(ssl.SSLError) as caught:
+        handshake(server, client)
+    refusal, openssl = refused_handshake(caught.value)
+    assert refusal.needs
+    return refusal.why, openssl
+
+
+def test_what_openssl_refuses_is_said_in_words(files: Path, tmp_path: Path) -> None:
+    server = mutual(files)
+    client = client_context(files)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers("ECDHE-ECDSA-AES128-SHA")
+    nothing = "the peer offers no cipher suite, curve or signature that is accepted"
+    assert words(server, client) == (nothing, "NO_SHARED_CIPHER")
+    assert words(server, client_context(files)) == (
+        "the peer shows no certificate",
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+    )
+    assert words(server, client_context(files, "stranger")) == (
+        "the peer's certificate is self-signed",
+        "CERTIFICATE_VERIFY_FAILED",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("-startdate 20200101000000Z -enddate 20200201000000Z", "has expired"),
+        ("-startdate 20480101000000Z -enddate 20490101000000Z", "is not yet valid"),
+        ("-days 1 -extensions server", "is not one for clients"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said_in_words(
+    files: Path, tmp_path: Path, arguments: str, why: str
+) -> None:
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    issue(tmp_path, "bad", arguments)
+    assert words(mutual(files), client_context(tmp_path, "bad")) == (
+        f"the peer's certificate {why}",
+        "CERTIFICATE_VERIFY_FAILED",
+    )
+
+
+def test_a_certificate_of_an_unknown_ca_is_said_in_words(files: Path, tmp_path: Path) -> None:
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    self_signed(tmp_path, "ca", f"{EC} -subj /CN=Elsewhere")
+    issue(tmp_path, "bad", "-days 1")
+    shutil.copy(files / "ca.pem", tmp_path)
+    assert words(mutual(files), client_context(tmp_path, "bad")) == (
+        "the peer's certificate is of a CA that is not in SCP_TLS_CLIENT_CA",
+        "CERTIFICATE_VERIFY_FAILED",
+    )
+
+
+@given(st.sampled_from(sorted(OPENSSL_NAMES)) | st.text())
+def test_any_reason_is_said_in_words_beside_its_name(name: str) -> None:
+    error = ssl.SSLError(1, "text")
+    error.reason = name
+    refusal, openssl = refused_handshake(error)
+    assert refusal.why
+    assert refusal.needs
+    assert openssl == (name or None)
+
+
+def test_every_reason_that_has_words_is_one_of_openssl() -> None:
+    assert set(tls_failures._REASONS) <= OPENSSL_NAMES
+    ends = {name.partition("_ALERT_")[2] for name in OPENSSL_NAMES}
+    assert set(tls_failures._ALERTS) <= ends
 
 
 def test_a_plain_association_request_is_no_handshake(files: Path) -> None:
