@@ -1,7 +1,10 @@
 """Log lines: structured, ours only, and free of anything a peer wrote.
 
-A line carries association ids, validated AE titles, addresses, counts and ``uid_digest``s; never a
-UID in clear, an attribute's value or an exception's message, since libraries quote their input.
+A line carries association ids, validated AE titles, addresses, counts, names of PS3.6 and
+``uid_digest``s; never a UID in clear, an attribute's value or an exception's message, since
+libraries quote their input. The names in a client certificate are no text of the peer's: a CA that
+the operator named in SCP_TLS_CLIENT_CA has signed them. A line has them escaped, and of a bounded
+length.
 """
 
 import logging

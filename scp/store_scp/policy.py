@@ -4,6 +4,7 @@ A policy is a list of entries. The first that fits a peer entirely (the title it
 it calls itself, its address, its certificate) admits it and says what holds for it.
 """
 
+import math
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal
@@ -33,11 +34,13 @@ class Certificate:
     """The names in a client certificate that TLS has verified.
 
     ``subject`` is its distinguished name as RFC 4514 writes it; ``names`` are its subject
-    alternative names, each as :func:`alternative_name` writes it.
+    alternative names, each as :func:`alternative_name` writes it; ``expires`` is when it does, in
+    seconds since the epoch.
     """
 
     subject: str
     names: frozenset[str]
+    expires: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

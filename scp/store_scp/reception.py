@@ -1,5 +1,7 @@
 """The door of one worker: lets peers in by policy, limits and room, or says why not."""
 
+import math
+import time
 import uuid
 
 import structlog
@@ -22,6 +24,7 @@ from store_scp.policy import (
     shutting_down,
 )
 from store_scp.session import Session
+from store_scp.tls import certificate_members
 from store_scp.transfer import Depot
 from store_scp.upper_layer import AssociateRequest
 from store_scp.upper_layer.pdus import APPLICATION_CONTEXT
@@ -29,6 +32,9 @@ from store_scp.upper_layer.pdus import APPLICATION_CONTEXT
 _log = structlog.get_logger()
 
 _PERMANENT = 1
+_DAY_SECONDS = 86_400
+# A peer's certificate that ends sooner is a warning: it is time to renew it.
+_EXPIRY_SECONDS = 30 * _DAY_SECONDS
 
 
 class Reception:
@@ -71,6 +77,7 @@ class Reception:
                 peer=address,
                 outcome="rejected",
                 why=str(rejected),
+                **certificate_members(certificate),
             )
             raise
 
@@ -110,7 +117,23 @@ class Reception:
         )
         self._panel.add(Counter.ASSOCIATIONS_ACCEPTED)
         self._panel.adjust(Gauge.ASSOCIATIONS_ESTABLISHED, 1)
-        return Session(sender, admitted.entry, self._depot, self._panel, seat)
+        if certificate is not None:
+            _warn_of_expiry(certificate, sender)
+        return Session(sender, admitted.entry, self._depot, self._panel, seat, certificate)
+
+
+def _warn_of_expiry(certificate: Certificate, sender: Sender) -> None:
+    """One line for each association, until somebody renews the peer's certificate."""
+    left = certificate.expires - time.time()
+    if left < _EXPIRY_SECONDS:
+        _log.warning(
+            "peer_certificate_expires",
+            association_id=sender.association_id,
+            calling_ae=sender.calling_ae_title,
+            peer=sender.peer_address,
+            days=math.floor(left / _DAY_SECONDS),
+            **certificate_members(certificate),
+        )
 
 
 def _loggable(title: str) -> str | None:

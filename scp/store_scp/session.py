@@ -15,8 +15,9 @@ from store_scp.instance import Route
 from store_scp.logs import describe
 from store_scp.metrics import Counter
 from store_scp.negotiation import NegotiatedContext, negotiate
-from store_scp.policy import AeEntry
+from store_scp.policy import AeEntry, Certificate
 from store_scp.sinks.sink import Kept
+from store_scp.tls import certificate_members
 from store_scp.transfer import Depot, Transfer
 from store_scp.upper_layer import ProposedContext
 
@@ -36,10 +37,17 @@ class Session:
     """One admitted association."""
 
     def __init__(
-        self, sender: Sender, entry: AeEntry, depot: Depot, panel: Panel, seat: Seat
+        self,
+        sender: Sender,
+        entry: AeEntry,
+        depot: Depot,
+        panel: Panel,
+        seat: Seat,
+        certificate: Certificate | None = None,
     ) -> None:
         self.sender = sender
         self.seat = seat
+        self._certificate = certificate
         self._entry = entry
         self._route = Route(entry.batch_by == "study", entry.datastore_id, entry.urgent)
         self._depot = depot
@@ -94,6 +102,7 @@ class Session:
             seconds=round(time.monotonic() - self._began, 3),
             outcome=outcome,
             **({"why": why} if why else {}),
+            **certificate_members(self._certificate),
         )
 
     def _refuse(self, request: StoreRequest, status: Status, why: str) -> Status:

@@ -3,6 +3,7 @@
 The handshake is the first thing on the connection: DICOM knows no upgrade of a plain one.
 """
 
+import math
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from store_scp.errors import CannotStart
 from store_scp.policy import Certificate, alternative_name
 from store_scp.settings import Settings
+from store_scp.wording import first_of, printable
 
 # TLS 1.2: ephemeral keys and authenticated encryption only (RFC 9325 4.1 and 4.2); TLS 1.3 has
 # nothing else. Level 2: no key or signature below 112 bits, whatever the distribution's default is
@@ -87,7 +89,19 @@ def certificate_names(certificate: Mapping[str, Any]) -> Certificate:
         for kind, value in certificate.get("subjectAltName", ())
         if kind in _NAME_KINDS
     }
-    return Certificate(subject, frozenset(names))
+    expires = certificate.get("notAfter")
+    return Certificate(
+        subject, frozenset(names), ssl.cert_time_to_seconds(expires) if expires else math.inf
+    )
+
+
+def certificate_members(certificate: Certificate | None) -> dict[str, str | list[str]]:
+    """What a log line says of a verified certificate: its names, as a policy would bind them."""
+    if certificate is None:
+        return {}
+    names = [printable(each) for each in sorted(certificate.names)]
+    subject = printable(certificate.subject)
+    return {"tls_subject": subject, **({"tls_san": first_of(names)} if names else {})}
 
 
 def expires_at(certificate: Path) -> datetime:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 
 import pytest
 from store_scp.board import Board, Panel
@@ -11,7 +12,7 @@ from store_scp.errors import AssociationRejected, StoreRefused
 from store_scp.metrics import Counter, Gauge
 from store_scp.negotiation import ContextResult
 from store_scp.openings import Ports
-from store_scp.policy import AccessPolicy, AeEntry, policy_from_settings
+from store_scp.policy import AccessPolicy, AeEntry, Certificate, policy_from_settings
 from store_scp.reception import Reception
 from store_scp.session import Session
 from store_scp.settings import Settings
@@ -53,8 +54,10 @@ class Hall:
             Ports(11_112, 2_762),
         )
 
-    def enter(self, request: AssociateRequest = ASKED) -> Session:
-        return self.reception.enter(request, "192.0.2.7", None)
+    def enter(
+        self, request: AssociateRequest = ASKED, certificate: Certificate | None = None
+    ) -> Session:
+        return self.reception.enter(request, "192.0.2.7", certificate)
 
     def rejected(self, request: AssociateRequest = ASKED) -> tuple[int, int, int]:
         with pytest.raises(AssociationRejected) as caught:
@@ -201,3 +204,37 @@ def test_a_rejection_is_logged_with_titles_only_if_they_are_titles() -> None:
     assert [line["calling_ae"] for line in lines] == ["MR1", None]
     assert {line["outcome"] for line in lines} == {"rejected"}
     assert hall.count(Counter.ASSOCIATIONS_REJECTED_PERMANENT) == 2
+
+
+def test_the_line_of_an_association_names_its_certificate_accepted_or_not() -> None:
+    certificate = Certificate("CN=ct1,O=Hospital", frozenset({"ct1.example.org"}))
+    hall = Hall(REQUIRE_CALLING_AE_TITLE="CT1")
+    with capture_logs() as lines:
+        hall.leave(hall.enter(certificate=certificate))
+        hall.leave(hall.enter())
+        with pytest.raises(AssociationRejected):
+            hall.enter(dataclasses.replace(ASKED, calling_ae_title="MR1"), certificate)
+    accepted, plain, rejected = lines
+    for line in (accepted, rejected):
+        assert line["tls_subject"] == "CN=ct1,O=Hospital"
+        assert line["tls_san"] == ["ct1.example.org"]
+    assert "tls_subject" not in plain
+
+
+@pytest.mark.parametrize(("seconds", "days"), [(29.9 * 86_400, 29), (3_600, 0), (-3_600, -1)])
+def test_a_peers_certificate_that_ends_soon_is_told_once_for_each_association(
+    seconds: float, days: int
+) -> None:
+    certificate = Certificate("CN=ct1", frozenset(), time.time() + seconds)
+    hall = Hall()
+    with capture_logs() as lines:
+        hall.leave(hall.enter(certificate=certificate))
+    (told,) = [line for line in lines if line["event"] == "peer_certificate_expires"]
+    assert (told["tls_subject"], told["days"], told["calling_ae"]) == ("CN=ct1", days, "CT1")
+
+
+def test_a_peers_certificate_that_lasts_is_no_warning() -> None:
+    hall = Hall()
+    with capture_logs() as lines:
+        hall.leave(hall.enter(certificate=Certificate("CN=a", frozenset(), time.time() + 31e5)))
+    assert [line["event"] for line in lines] == ["association"]

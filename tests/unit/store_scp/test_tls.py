@@ -15,7 +15,7 @@ from store_scp import tls_failures
 from store_scp.errors import CannotStart
 from store_scp.policy import Certificate
 from store_scp.settings import Settings
-from store_scp.tls import certificate_names, expires_at, server_context
+from store_scp.tls import certificate_members, certificate_names, expires_at, server_context
 from store_scp.tls_failures import refused_handshake
 
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
@@ -243,9 +243,10 @@ def test_a_plain_association_request_is_no_handshake(files: Path) -> None:
 
 def test_with_a_client_ca_a_certificate_of_it_is_required(files: Path) -> None:
     accepted = handshake(mutual(files), client_context(files, "ct1"))
-    assert certificate_names(accepted.getpeercert() or {}) == Certificate(
-        "CN=ct1,O=Hospital", frozenset({"ct1.example.org"})
-    )
+    names = certificate_names(accepted.getpeercert() or {})
+    assert names.subject == "CN=ct1,O=Hospital"
+    assert names.names == {"ct1.example.org"}
+    assert names.expires == expires_at(files / "ct1.pem").timestamp()
     with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
         handshake(mutual(files), client_context(files))
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -353,6 +354,20 @@ def test_alternative_names_are_those_a_policy_can_bind() -> None:
     assert certificate_names({"subjectAltName": names}) == Certificate(
         "", frozenset({"ct1.example.org", "2001:db8::1", "urn:uuid:7", "ct@example.org"})
     )
+
+
+def test_a_line_has_a_certificates_names_as_a_policy_binds_them() -> None:
+    assert certificate_members(None) == {}
+    assert certificate_members(Certificate("CN=ct1,O=Hospital", frozenset({"b", "a"}))) == {
+        "tls_subject": "CN=ct1,O=Hospital",
+        "tls_san": ["a", "b"],
+    }
+    long = certificate_members(Certificate("CN=" + "x" * 600, frozenset(map(str, range(20)))))
+    assert len(long["tls_subject"]) == 515
+    assert long["tls_san"][-1] == "and 12 more"
+    assert certificate_members(Certificate("CN=a\x9b\u202e", frozenset())) == {
+        "tls_subject": r"CN=a\x9b\u202e"
+    }
 
 
 @given(st.text(), st.text())
