@@ -45,13 +45,30 @@ class ProxyHeaderInvalid(ReceiverError):
 
 
 class AssociationRejected(ReceiverError):
-    """An association is answered with A-ASSOCIATE-RJ."""
+    """An association is answered with A-ASSOCIATE-RJ.
 
-    def __init__(self, result: int, source: int, reason: int, why: str) -> None:
+    ``needs`` says what would have been accepted; ``entry`` and ``key`` are those of the policy that
+    decided, where one did.
+    """
+
+    def __init__(
+        self,
+        result: int,
+        source: int,
+        reason: int,
+        why: str,
+        needs: str,
+        *,
+        entry: str | None = None,
+        key: str | None = None,
+    ) -> None:
         super().__init__(why)
         self.result = result
         self.source = source
         self.reason = reason
+        self.needs = needs
+        self.entry = entry
+        self.key = key
 
 
 class StoreRefused(ReceiverError):

@@ -133,7 +133,7 @@ def is_storage(sop_class_uid: str) -> bool:
     """Whether instances of the class are stored with C-STORE into a study and series."""
     if not sop_class_uid.startswith(_DICOM_ROOT):
         return True
-    uid = _registered(sop_class_uid)
+    uid = registered(sop_class_uid)
     if uid.name in ("", sop_class_uid):  # registered without a name, or not in our tables
         return uid.startswith(_STORAGE_ARC)
     return uid.type == "SOP Class" and "Storage" in uid.name and uid not in _NOT_COMPOSITE
@@ -143,7 +143,7 @@ def accepts_transfer_syntax(uid: str) -> bool:
     """Whether a data set in this transfer syntax is a whole image that we can keep as it is."""
     if not is_uid(uid) or uid in _REFUSED_TRANSFER_SYNTAXES:
         return False
-    return _registered(uid).type in ("", "Transfer Syntax")
+    return registered(uid).type in ("", "Transfer Syntax")
 
 
 def _answer(
@@ -173,7 +173,7 @@ def _rank(transfer_syntax: str, preferred: Sequence[str]) -> tuple[int, int]:
     if transfer_syntax in HEALTHIMAGING_TRANSFER_SYNTAXES:
         tier = 1
     else:
-        tier = 2 if _registered(transfer_syntax).type else 3
+        tier = 2 if registered(transfer_syntax).type else 3
     return tier, _LAST_CHOICES.get(transfer_syntax, 0)
 
 
@@ -187,6 +187,6 @@ def _accepts_abstract_syntax(uid: str, supported: Set[str]) -> bool:
     return uid in supported if supported else is_uid(uid) and is_storage(uid)
 
 
-def _registered(uid: str) -> UID:
+def registered(uid: str) -> UID:
     """What PS3.6 says about a UID. pydicom would warn, in the peer's words, of a leading zero."""
     return UID(uid, IGNORE)

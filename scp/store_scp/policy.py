@@ -5,6 +5,7 @@ it calls itself, its address, its certificate) admits it and says what holds for
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal
@@ -14,6 +15,8 @@ from contract.errors import InvalidAeTitle
 from store_scp.addresses import parse_address
 from store_scp.errors import AssociationRejected
 from store_scp.settings import Settings
+from store_scp.upper_layer.pdus import APPLICATION_CONTEXT
+from store_scp.wording import MOST, printable
 
 # A-ASSOCIATE-RJ, PS3.8 Table 9-21: result, source and reason.
 _PERMANENT = 1
@@ -97,22 +100,28 @@ _RULES = (
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """The entries, in the order they are tried."""
+    """The entries, in the order they are tried; ``from_file``: whether SCP_POLICY gives them."""
 
     entries: tuple[AeEntry, ...]
+    from_file: bool = True
 
     def admit(self, peer: Peer) -> AdmittedPeer:
         """The peer's titles, validated, and its entry; raises AssociationRejected (PS3.8 9.3.4)."""
         calling = _parse(peer.calling, _CALLING_NOT_RECOGNIZED, "the calling AE title is malformed")
         called = _parse(peer.called, _CALLED_NOT_RECOGNIZED, "the called AE title is malformed")
         address = parse_address(peer.address)
-        furthest = 0
+        furthest, nearest = 0, None
         for entry in self.entries:
             met = _rules_met(entry, calling, called, address, peer.certificate)
             if met == len(_RULES):
                 return AdmittedPeer(calling, called, entry)
-            furthest = max(furthest, met)
-        raise _rejected(*_RULES[furthest])
+            if nearest is None or met > furthest:
+                furthest, nearest = met, entry
+        reason, why = _RULES[furthest]
+        if nearest is None:
+            raise _rejected(reason, why, "an entry in the policy")
+        key, needs = _needed(nearest, furthest, peer.certificate, from_file=self.from_file)
+        raise _rejected(reason, why, needs, entry=nearest.name, key=key)
 
 
 def policy_from_settings(settings: Settings) -> AccessPolicy:
@@ -125,7 +134,7 @@ def policy_from_settings(settings: Settings) -> AccessPolicy:
         preferred_transfer_syntaxes=settings.preferred_transfer_syntax_uids,
         batch_by=settings.batch_by,
     )
-    return AccessPolicy((entry,))
+    return AccessPolicy((entry,), from_file=False)
 
 
 def alternative_name(text: str) -> str:
@@ -142,33 +151,84 @@ def alternative_name(text: str) -> str:
         return mailbox + at + domain.lower()
 
 
-def limit_exceeded() -> AssociationRejected:
-    """The answer while as many are open as MAXIMUM_ASSOCIATIONS or the peer's entry allows."""
-    why = "as many associations as allowed are open"
-    return AssociationRejected(_TRANSIENT, _PRESENTATION, _LOCAL_LIMIT_EXCEEDED, why)
+def limit_exceeded(limit: int, entry: AeEntry | None = None) -> AssociationRejected:
+    """The answer while ``limit`` are open: in all, or of the peer's ``entry``."""
+    if entry is None:
+        why = f"as many associations as MAXIMUM_ASSOCIATIONS allows are open: {limit}"
+        needs = "fewer associations at once, more tasks, or a larger MAXIMUM_ASSOCIATIONS"
+        return AssociationRejected(_TRANSIENT, _PRESENTATION, _LOCAL_LIMIT_EXCEEDED, why, needs)
+    why = f"as many associations as max_associations of the entry allows are open: {limit}"
+    needs = "fewer associations at once from its senders, or a larger max_associations"
+    return AssociationRejected(
+        *(_TRANSIENT, _PRESENTATION, _LOCAL_LIMIT_EXCEEDED, why, needs),
+        entry=entry.name,
+        key="max_associations",
+    )
 
 
 def congested() -> AssociationRejected:
     """The answer while so much waits to become durable that nothing can be added."""
     why = "out of memory or uploads"
-    return AssociationRejected(_TRANSIENT, _PRESENTATION, _TEMPORARY_CONGESTION, why)
+    needs = (
+        "another attempt in some seconds, when uploads have freed memory; if it goes on, a larger"
+        " SCP_BUFFER_BYTES, more tasks, or a faster way to the bucket"
+    )
+    return AssociationRejected(_TRANSIENT, _PRESENTATION, _TEMPORARY_CONGESTION, why, needs)
 
 
 def shutting_down() -> AssociationRejected:
     """The answer to a connection that came before the listener closed, and asks after it."""
     why = "the receiver is shutting down"
-    return AssociationRejected(_TRANSIENT, _PRESENTATION, _TEMPORARY_CONGESTION, why)
+    needs = "another attempt in some seconds: another task takes it, or this one after its restart"
+    return AssociationRejected(_TRANSIENT, _PRESENTATION, _TEMPORARY_CONGESTION, why, needs)
 
 
 def application_context_not_supported() -> AssociationRejected:
     """The answer to an application context that is not DICOM's (PS3.7 A.2.1)."""
-    return _rejected(_APPLICATION_CONTEXT_NOT_SUPPORTED, "the application context is not DICOM's")
+    why = "the application context is not DICOM's"
+    return _rejected(
+        _APPLICATION_CONTEXT_NOT_SUPPORTED, why, f"{APPLICATION_CONTEXT} (PS3.7 A.2.1)"
+    )
 
 
 def protocol_version_not_supported() -> AssociationRejected:
     """The answer to a protocol version whose bit 0 is clear (PS3.8 9.3.2)."""
     why = "the protocol version is not 1"
-    return AssociationRejected(_PERMANENT, _ACSE, _PROTOCOL_VERSION_NOT_SUPPORTED, why)
+    needs = "protocol version 1: bit 0 is set (PS3.8 9.3.2)"
+    return AssociationRejected(_PERMANENT, _ACSE, _PROTOCOL_VERSION_NOT_SUPPORTED, why, needs)
+
+
+def _needed(
+    entry: AeEntry, rule: int, certificate: Certificate | None, *, from_file: bool
+) -> tuple[str, str]:
+    """The entry's key (or the variable) that a peer does not fit, and what would fit, in words."""
+    match rule:
+        case 0:
+            fits = f"called={_any_of(entry.called)}"
+            if from_file:
+                return "called", f"{fits}, or an entry for the called AE title"
+            return "REQUIRE_CALLED_AE_TITLE", f"{fits} (AE_TITLE), or REQUIRE_CALLED_AE_TITLE=false"
+        case 1:
+            fits = f"calling={_any_of(entry.calling)}"
+            if from_file:
+                return "calling", f"{fits}, or an entry that names the calling AE title"
+            variable = "REQUIRE_CALLING_AE_TITLE"
+            return variable, f"{fits}, or the calling AE title in {variable}"
+        case 2:
+            networks = _any_of(map(str, entry.networks))
+            return "cidr", f"an address in {networks}, or an entry whose cidr has the peer's"
+    key, bound = "tls_subject", entry.subjects
+    if not bound or (certificate is not None and certificate.subject in bound):
+        key, bound = "tls_san", entry.subject_names
+    where = "" if certificate else ", shown on the TLS port, which needs SCP_TLS_CLIENT_CA"
+    shown = _any_of(map(printable, bound))
+    return key, f"a certificate with {key}={shown}{where}"
+
+
+def _any_of(texts: Iterable[str]) -> str:
+    listed = sorted(texts)
+    shown = " or ".join(listed[:MOST])
+    return shown if len(listed) <= MOST else f"{shown} or {len(listed) - MOST} more"
 
 
 def _rules_met(
@@ -202,8 +262,11 @@ def _parse(title: str, reason: int, why: str) -> str:
     try:
         return parse_ae_title(title)
     except InvalidAeTitle:
-        raise _rejected(reason, why) from None
+        needs = "1 to 16 printable ASCII characters without backslash (PS3.5 6.2)"
+        raise _rejected(reason, why, needs) from None
 
 
-def _rejected(reason: int, why: str) -> AssociationRejected:
-    return AssociationRejected(_PERMANENT, _SERVICE_USER, reason, why)
+def _rejected(
+    reason: int, why: str, needs: str, *, entry: str | None = None, key: str | None = None
+) -> AssociationRejected:
+    return AssociationRejected(_PERMANENT, _SERVICE_USER, reason, why, needs, entry=entry, key=key)

@@ -15,6 +15,7 @@ from store_scp.metrics import Counter, Gauge
 from store_scp.openings import Ports, refused_as_dicom
 from store_scp.policy import (
     AccessPolicy,
+    AeEntry,
     Certificate,
     Peer,
     application_context_not_supported,
@@ -23,6 +24,7 @@ from store_scp.policy import (
     protocol_version_not_supported,
     shutting_down,
 )
+from store_scp.proposals import proposed_names
 from store_scp.session import Session
 from store_scp.tls import certificate_members
 from store_scp.transfer import Depot
@@ -69,6 +71,7 @@ class Reception:
                 if rejected.result == _PERMANENT
                 else Counter.ASSOCIATIONS_REJECTED_TRANSIENT
             )
+            where = {"entry": rejected.entry, "key": rejected.key}
             _log.warning(
                 "association",
                 association_id=association_id,
@@ -77,6 +80,9 @@ class Reception:
                 peer=address,
                 outcome="rejected",
                 why=str(rejected),
+                needs=rejected.needs,
+                **{name: text for name, text in where.items() if text is not None},
+                proposed=proposed_names(request.contexts),
                 **certificate_members(certificate),
             )
             raise
@@ -110,8 +116,8 @@ class Reception:
             seat = self._panel.take_seat(
                 admitted.entry.name, self._limit, admitted.entry.max_associations
             )
-        except SeatsTaken:
-            raise limit_exceeded() from None
+        except SeatsTaken as taken:
+            raise self._limited(taken, admitted.entry) from None
         sender = Sender(
             admitted.calling_ae_title, admitted.called_ae_title, address, association_id
         )
@@ -120,6 +126,11 @@ class Reception:
         if certificate is not None:
             _warn_of_expiry(certificate, sender)
         return Session(sender, admitted.entry, self._depot, self._panel, seat, certificate)
+
+    def _limited(self, taken: SeatsTaken, entry: AeEntry) -> AssociationRejected:
+        if taken.scope == "group" and entry.max_associations is not None:
+            return limit_exceeded(entry.max_associations, entry)
+        return limit_exceeded(self._limit)
 
 
 def _warn_of_expiry(certificate: Certificate, sender: Sender) -> None:

@@ -1,7 +1,7 @@
 """An admitted association: what it may send, what became of it, and the one line that says so."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import structlog
 
@@ -14,8 +14,9 @@ from store_scp.errors import StoreRefused
 from store_scp.instance import Route
 from store_scp.logs import describe
 from store_scp.metrics import Counter
-from store_scp.negotiation import NegotiatedContext, negotiate
+from store_scp.negotiation import VERIFICATION, ContextResult, NegotiatedContext, negotiate
 from store_scp.policy import AeEntry, Certificate
+from store_scp.proposals import refused_contexts
 from store_scp.sinks.sink import Kept
 from store_scp.tls import certificate_members
 from store_scp.transfer import Depot, Transfer
@@ -56,15 +57,26 @@ class Session:
         self._stored = 0
         self._refused = 0
         self._bytes = 0
+        self._refused_contexts: list[str] = []
         # A sender's images mostly have one size: the next one's memory is taken at once.
         self._expected = 0
 
-    def negotiate(self, proposed: Iterable[ProposedContext]) -> tuple[NegotiatedContext, ...]:
-        """Answer the proposed presentation contexts."""
+    def negotiate(self, proposed: Sequence[ProposedContext]) -> tuple[NegotiatedContext, ...]:
+        """Answer the proposed presentation contexts, once.
+
+        The association's line says which are refused; a warning of its own, where none is left to
+        store on.
+        """
         entry = self._entry
-        return negotiate(
+        answers = negotiate(
             proposed, entry.sop_classes, entry.transfer_syntaxes, entry.preferred_transfer_syntaxes
         )
+        refused = refused_contexts(proposed, answers, entry)
+        if refused and not any(map(_stores, answers)):
+            _log.warning("nothing_to_store", refused_contexts=refused, **self._who())
+        else:
+            self._refused_contexts = refused
+        return answers
 
     def begin(self, request: StoreRequest) -> Transfer:
         """Receive an instance; ``finish`` here or ``abandon`` there must follow."""
@@ -89,13 +101,10 @@ class Session:
     def end(self, outcome: str, why: str | None) -> None:
         """The association is over: one line says how it went."""
         self._depot.sink.association_ended(self.sender.association_id)
+        refused = self._refused_contexts
         _log.info(
             "association",
-            association_id=self.sender.association_id,
-            calling_ae=self.sender.calling_ae_title,
-            called_ae=self.sender.called_ae_title,
-            peer=self.sender.peer_address,
-            entry=self._entry.name,
+            **self._who(),
             stored=self._stored,
             refused=self._refused,
             bytes=self._bytes,
@@ -103,7 +112,17 @@ class Session:
             outcome=outcome,
             **({"why": why} if why else {}),
             **certificate_members(self._certificate),
+            **({"refused_contexts": refused} if refused else {}),
         )
+
+    def _who(self) -> dict[str, str]:
+        return {
+            "association_id": self.sender.association_id,
+            "calling_ae": self.sender.calling_ae_title,
+            "called_ae": self.sender.called_ae_title,
+            "peer": self.sender.peer_address,
+            "entry": self._entry.name,
+        }
 
     def _refuse(self, request: StoreRequest, status: Status, why: str) -> Status:
         self._refused += 1
@@ -117,3 +136,7 @@ class Session:
             why=why,
         )
         return status
+
+
+def _stores(answer: NegotiatedContext) -> bool:
+    return answer.result is ContextResult.ACCEPTED and answer.abstract_syntax != VERIFICATION

@@ -73,6 +73,8 @@ def test_an_unknown_title_is_rejected_with_its_triple(
     assert Peer(strict.port, ECHO, calling, called).rejected() == triple
     line = strict.wait_for("association", outcome="rejected", calling_ae=calling, called_ae=called)
     assert line["why"] == why
+    assert (line["entry"], line["proposed"]) == ("default", ("Verification SOP Class",))
+    assert line["key"] in line["needs"]
 
 
 @pytest.mark.fault("titles")
@@ -105,7 +107,7 @@ def test_the_limit_holds_over_all_workers_and_ends(few_places: ReceiverProcess) 
         for _ in range(8):  # whichever worker the kernel chooses
             assert Peer(few_places.port, CT, "LATE").rejected() == (2, 3, 2)
     line = few_places.wait_for("association", outcome="rejected", calling_ae="LATE")
-    assert line["why"] == "as many associations as allowed are open"
+    assert line["why"] == f"as many associations as MAXIMUM_ASSOCIATIONS allows are open: {FEW}"
 
 
 @pytest.mark.fault("association-limit")
@@ -121,6 +123,8 @@ def test_the_limit_of_an_entry_holds_over_all_workers_and_for_nobody_else(
             for _ in range(8):
                 assert Peer(process.port, CT, "BUSY").rejected() == (2, 3, 2)
             store_well(process)
+        line = process.wait_for("association", outcome="rejected", key="max_associations")
+        assert line["entry"] == "busy"
         with Peer(process.port, CT, "BUSY") as again:
             assert again.accepted.results[1] == (0, EXPLICIT_LE)
 
@@ -165,8 +169,11 @@ def test_contexts_are_answered_one_by_one(receiver: ReceiverProcess) -> None:
 def test_a_request_whose_contexts_are_all_unknown_is_no_rejection(
     receiver: ReceiverProcess,
 ) -> None:
-    with Peer(receiver.port, [(FIND, [EXPLICIT_LE])]) as peer:
+    with Peer(receiver.port, [(FIND, [EXPLICIT_LE])], "ASKER") as peer:
         assert peer.accepted.results == {1: (3, IMPLICIT_LE)}
+    line = receiver.wait_for("nothing_to_store", calling_ae="ASKER")
+    find = "Study Root Query/Retrieve Information Model - FIND"
+    assert line["refused_contexts"] == (f"{find}: this receiver stores and verifies only",)
 
 
 @pytest.mark.fault("presentation-contexts")

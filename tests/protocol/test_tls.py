@@ -252,7 +252,8 @@ def test_a_policy_binds_an_ae_title_to_a_certificate(
                 assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
             assert Peer(process.tls_port, CT, other, tls=context).rejected() == (1, 1, 3)
             assert Peer(process.port, CT, calling).rejected() == (1, 1, 3)
-        line = process.wait_for("association", calling_ae="MR1", entry="by-alternative-name")
+        line = process.wait_for("association", calling_ae="MR1", outcome="released")
+        assert line["entry"] == "by-alternative-name"
         assert line["tls_subject"] == "CN=mr1,O=Hospital"
         assert line["tls_san"] == ("mr1.hospital.example",)
         expiry = process.wait_for("peer_certificate_expires", calling_ae="MR1")

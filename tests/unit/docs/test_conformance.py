@@ -77,6 +77,6 @@ def test_the_transfer_syntaxes_that_are_refused_are_the_codes() -> None:
 
 def test_the_transfer_syntaxes_chosen_last_are_told_in_their_order() -> None:
     told = between("but Explicit", "are chosen only")
-    names = [negotiation._registered(uid).name for uid in negotiation._LAST_CHOICES]
+    names = [negotiation.registered(uid).name for uid in negotiation._LAST_CHOICES]
     places = [f"Explicit{told}".index(each) for each in names]
     assert places == sorted(places)

@@ -94,6 +94,95 @@ def test_of_several_entries_the_one_a_peer_comes_closest_to_tells() -> None:
     assert "address" in str(rejected)
 
 
+@pytest.mark.parametrize(
+    ("peer", "key", "needs"),
+    [
+        (
+            replace(CT_PEER, called="OTHER"),
+            "called",
+            "called=STORESCP, or an entry for the called AE title",
+        ),
+        (
+            replace(CT_PEER, calling="CT9"),
+            "calling",
+            "calling=CT1, or an entry that names the calling AE title",
+        ),
+        (
+            replace(CT_PEER, address="10.2.0.1"),
+            "cidr",
+            "an address in 10.1.0.0/16 or 2001:db8::/32, or an entry whose cidr has the peer's",
+        ),
+        (
+            replace(CT_PEER, certificate=None),
+            "tls_subject",
+            (
+                "a certificate with tls_subject=CN=ct1,O=Hospital, shown on"
+                " the TLS port, which needs"
+                " SCP_TLS_CLIENT_CA"
+            ),
+        ),
+        (
+            replace(CT_PEER, certificate=Certificate("CN=mr1", frozenset())),
+            "tls_subject",
+            "a certificate with tls_subject=CN=ct1,O=Hospital",
+        ),
+    ],
+)
+def test_a_rejection_names_the_nearest_entry_its_key_and_what_would_fit(
+    peer: Peer, key: str, needs: str
+) -> None:
+    rejected = rejection(peer, AeEntry("mr", called=frozenset({"MRSCP"})), CT, CT)
+    if key == "called":
+        rejected = rejection(peer, CT, AeEntry("mr", called=frozenset({"MRSCP"})))
+    assert (rejected.entry, rejected.key, rejected.needs) == ("ct", key, needs)
+
+
+def test_where_the_subject_fits_the_alternative_names_are_what_is_needed() -> None:
+    both = replace(CT, subject_names=frozenset({"b.example.org", "a.example.org"}))
+    rejected = rejection(
+        replace(CT_PEER, certificate=replace(CT_CERTIFICATE, names=frozenset())), both
+    )
+    assert rejected.key == "tls_san"
+    assert rejected.needs == "a certificate with tls_san=a.example.org or b.example.org"
+
+
+def test_without_a_policy_file_a_rejection_names_the_variable() -> None:
+    environ = {
+        "AE_TITLE": "OURS",
+        "REQUIRE_CALLED_AE_TITLE": "true",
+        "REQUIRE_CALLING_AE_TITLE": "CT1",
+    }
+    policy = policy_from_settings(Settings.from_env(environ))
+    with pytest.raises(AssociationRejected) as caught:
+        policy.admit(replace(CT_PEER, called="OTHER"))
+    assert caught.value.key == "REQUIRE_CALLED_AE_TITLE"
+    assert caught.value.needs == "called=OURS (AE_TITLE), or REQUIRE_CALLED_AE_TITLE=false"
+    with pytest.raises(AssociationRejected) as caught:
+        policy.admit(Peer("MR1", "OURS", "192.0.2.1", None))
+    assert caught.value.key == "REQUIRE_CALLING_AE_TITLE"
+    assert caught.value.needs == "calling=CT1, or the calling AE title in REQUIRE_CALLING_AE_TITLE"
+
+
+def test_of_many_values_that_would_fit_a_rejection_has_the_first() -> None:
+    many = AeEntry("many", calling=frozenset(f"CT{number}" for number in range(10, 30)))
+    needs = rejection(replace(CT_PEER, calling="X"), many).needs
+    assert needs.startswith("calling=CT10 or CT11 or ")
+    assert "CT17 or 12 more, or an entry" in needs
+
+
+def test_every_other_rejection_says_what_would_be_accepted_or_when() -> None:
+    assert "MAXIMUM_ASSOCIATIONS" in limit_exceeded(300).needs
+    group = limit_exceeded(4, CT)
+    assert (group.entry, group.key) == ("ct", "max_associations")
+    assert "4" in str(group)
+    assert "some seconds" in congested().needs
+    assert "SCP_BUFFER_BYTES" in congested().needs
+    assert "some seconds" in shutting_down().needs
+    assert "1.2.840.10008.3.1.1.1" in application_context_not_supported().needs
+    assert "bit 0" in protocol_version_not_supported().needs
+    assert "16 printable" in rejection(replace(CT_PEER, called=""), CT).needs
+
+
 def test_without_any_entry_no_title_is_served() -> None:
     assert triple(rejection(CT_PEER)) == CALLED
 
@@ -145,7 +234,7 @@ def test_a_malformed_title_is_rejected(title: str) -> None:
 
 def test_the_settings_alone_admit_every_peer_by_default() -> None:
     policy = policy_from_settings(Settings.from_env({}))
-    assert policy == AccessPolicy((AeEntry("default"),))
+    assert policy == AccessPolicy((AeEntry("default"),), from_file=False)
 
 
 def test_the_settings_alone_make_one_entry() -> None:
@@ -190,7 +279,8 @@ def test_alternative_names_are_compared_without_case_where_they_have_none(
 
 
 def test_busy_and_closing_are_transient() -> None:
-    assert triple(limit_exceeded()) == (2, 3, 2)
+    assert triple(limit_exceeded(300)) == (2, 3, 2)
+    assert triple(limit_exceeded(4, CT)) == (2, 3, 2)
     assert triple(congested()) == (2, 3, 1)
     assert triple(shutting_down()) == (2, 3, 1)
 
@@ -220,13 +310,14 @@ def test_any_peer_is_admitted_clean_or_rejected_without_being_repeated(
     try:
         admitted = AccessPolicy((entry,)).admit(peer)
     except AssociationRejected as rejected:
-        said = str(rejected)
+        said = (str(rejected), rejected.needs, rejected.entry, rejected.key)
     else:
         assert admitted.entry is entry
         assert admitted.calling_ae_title.isprintable()
         assert admitted.called_ae_title.isprintable()
         return
-    assert said in [str(rejection(each, CT)) for each in BROKEN]
+    known = [rejection(each, CT) for each in BROKEN]
+    assert said in [(str(each), each.needs, each.entry, each.key) for each in known]
 
 
 @given(st.text())

@@ -10,7 +10,7 @@ from store_scp.dimse.services import StoreRequest
 from store_scp.dimse.status import Status
 from store_scp.errors import AssociationRejected, StoreRefused
 from store_scp.metrics import Counter, Gauge
-from store_scp.negotiation import ContextResult
+from store_scp.negotiation import VERIFICATION, ContextResult
 from store_scp.openings import Ports
 from store_scp.policy import AccessPolicy, AeEntry, Certificate, policy_from_settings
 from store_scp.reception import Reception
@@ -26,6 +26,7 @@ from contract.uids import uid_digest
 from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
 from tests.unit.store_scp.test_transfer import Bug, MemorySink, Scene, failing
 
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 REQUEST = StoreRequest(CT_IMAGE, "1.2.3.4", CT_IMAGE, EXPLICIT_LE)
 ASKED = AssociateRequest(
     1, "STORESCP", "CT1", "1.2.840.10008.3.1.1.1",
@@ -156,6 +157,81 @@ def test_the_limit_counts_those_who_are_inside() -> None:
     hall.leave(first)
     hall.enter()
     assert hall.count(Counter.ASSOCIATIONS_REJECTED_TRANSIENT) == 1
+
+
+def test_a_rejection_says_whose_seats_are_taken_and_which_setting_has_more() -> None:
+    entries = (AeEntry("ct", calling=frozenset({"CT1"}), max_associations=1), AeEntry("rest"))
+    hall = Hall(policy=AccessPolicy(entries), MAXIMUM_ASSOCIATIONS="2")
+    hall.enter()
+    with capture_logs() as lines:
+        hall.rejected()
+        hall.enter(dataclasses.replace(ASKED, calling_ae_title="MR1"))
+        hall.rejected(dataclasses.replace(ASKED, calling_ae_title="MR1"))
+    group, total = lines
+    assert group["why"].endswith("max_associations of the entry allows are open: 1")
+    assert (group["entry"], group["key"]) == ("ct", "max_associations")
+    assert total["why"].endswith("MAXIMUM_ASSOCIATIONS allows are open: 2")
+    assert "MAXIMUM_ASSOCIATIONS" in total["needs"]
+    assert "entry" not in total
+
+
+def test_a_rejection_says_what_was_proposed_and_what_would_be_accepted() -> None:
+    contexts = (
+        ProposedContext(1, FIND, (EXPLICIT_LE,)),
+        ProposedContext(3, CT_IMAGE, (EXPLICIT_LE,)),
+        ProposedContext(5, "1.3.12.2.1107.5.9.1", (EXPLICIT_LE,)),
+    )
+    hall = Hall(REQUIRE_CALLING_AE_TITLE="CT1")
+    with capture_logs() as lines:
+        hall.rejected(dataclasses.replace(ASKED, calling_ae_title="MR1", contexts=contexts))
+    (line,) = lines
+    assert line["proposed"] == [
+        "Study Root Query/Retrieve Information Model - FIND",
+        "CT Image Storage",
+        "a private SOP class",
+    ]
+    assert (line["entry"], line["key"]) == ("default", "REQUIRE_CALLING_AE_TITLE")
+    assert line["needs"].startswith("calling=CT1")
+
+
+def test_refused_contexts_are_told_in_the_line_of_the_association() -> None:
+    contexts = (*ASKED.contexts, ProposedContext(3, FIND, (EXPLICIT_LE,)))
+    hall = Hall()
+    session = hall.enter()
+    with capture_logs() as lines:
+        session.negotiate(contexts)
+        hall.leave(session)
+    (line,) = lines
+    assert line["refused_contexts"] == [
+        "Study Root Query/Retrieve Information Model - FIND: this receiver stores and verifies only"
+    ]
+
+
+def test_where_nothing_is_left_to_store_on_a_warning_tells_of_the_refused_contexts() -> None:
+    contexts = (
+        ProposedContext(1, VERIFICATION, (EXPLICIT_LE,)),
+        ProposedContext(3, FIND, (EXPLICIT_LE,)),
+    )
+    hall = Hall()
+    session = hall.enter()
+    with capture_logs() as lines:
+        session.negotiate(contexts)
+        hall.leave(session)
+    warning, line = lines
+    assert (warning["event"], warning["log_level"]) == ("nothing_to_store", "warning")
+    assert (warning["calling_ae"], warning["entry"]) == ("CT1", "default")
+    assert len(warning["refused_contexts"]) == 1
+    assert "refused_contexts" not in line
+
+
+def test_an_association_to_verify_only_is_no_warning() -> None:
+    hall = Hall()
+    session = hall.enter()
+    with capture_logs() as lines:
+        session.negotiate((ProposedContext(1, VERIFICATION, (EXPLICIT_LE,)),))
+        hall.leave(session)
+    assert [line["event"] for line in lines] == ["association"]
+    assert "refused_contexts" not in lines[0]
 
 
 def test_an_entry_has_a_limit_of_its_own() -> None:
