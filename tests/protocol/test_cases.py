@@ -2,7 +2,7 @@
 
 from tests.protocol.case_files import play
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.wire import ASSOCIATE_AC, RELEASE_RP, Accepted
+from tests.protocol.wire import ASSOCIATE_AC, P_DATA, RELEASE_RP, Accepted, Response
 from tests.unit.store_scp.builders import EXPLICIT_LE, IMPLICIT_LE
 
 
@@ -27,3 +27,23 @@ def test_titles_padded_with_nul_are_accepted_and_echoed_as_they_came(
     assert results == {1: (0, IMPLICIT_LE), 3: (0, IMPLICIT_LE)}
     line = receiver.wait_for("association", calling_ae="VERIFY")
     assert (line["called_ae"], line["outcome"]) == ("STORESCP", "aborted")
+
+
+def test_file_meta_in_a_data_set_is_refused_and_nothing_is_stored(
+    receiver: ReceiverProcess,
+) -> None:
+    refused(receiver, "meta_group_in_data_set.bin", "a data set has no group 0002")
+
+
+def test_tags_out_of_order_are_refused_as_such(receiver: ReceiverProcess) -> None:
+    refused(receiver, "tags_out_of_order.bin", "tags out of order")
+
+
+def refused(receiver: ReceiverProcess, name: str, why: str) -> None:
+    """The C-STORE of a case is answered C000H; the fixture sees to it that nothing is stored."""
+    with play(receiver.port, name) as wire:
+        assert wire.read()[0] == ASSOCIATE_AC
+        kind, body = wire.read()
+        assert kind == P_DATA
+        assert Response.decoded(body[6:]).status == 0xC000
+    assert receiver.wait_for("store_refused", status="C000H")["why"] == why

@@ -6,7 +6,7 @@ import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, SERVICE_USER, Peer, Wire
 from tests.protocol.receiver import PLANTED, ReceiverProcess
-from tests.protocol.vitals import CT, GOOD, GOOD_INSTANCE
+from tests.protocol.vitals import CT, GOOD, GOOD_INSTANCE, store_well
 from tests.protocol.wire import (
     ASSOCIATE_AC,
     ASSOCIATE_RQ,
@@ -187,3 +187,20 @@ def test_another_application_context_is_rejected(receiver: ReceiverProcess) -> N
 def test_an_answer_is_cut_into_pdus_as_short_as_the_peer_wants(receiver: ReceiverProcess) -> None:
     with Peer(receiver.port, CT, max_length=20) as peer:
         assert peer.store(None, CT_IMAGE, GOOD_INSTANCE).status == 0xC001
+
+
+@pytest.mark.fault("pdu-out-of-turn")
+@pytest.mark.parametrize(
+    "late", [Proposal(CT).encoded(), pdu(9, b"late")], ids=["a request", "no PDU"]
+)
+def test_what_comes_behind_a_release_makes_no_error_line(
+    receiver: ReceiverProcess, late: bytes
+) -> None:
+    with Peer(receiver.port, CT, "LATE") as peer:
+        peer.release()
+        peer.wire.send(late)
+        assert peer.wire.ended_silently()
+        peer.vanish()
+    assert receiver.wait_for("association", calling_ae="LATE")["outcome"] == "released"
+    store_well(receiver)
+    assert not receiver.events("unexpected")
