@@ -16,6 +16,8 @@ MAX_ASSOCIATE_LENGTH = 1024 * 1024
 MAX_TRANSFER_SYNTAXES = 256
 # A role and an extended negotiation for each context, thrice over.
 MAX_USER_ITEMS = 1024
+# 128 contexts of 60 transfer syntaxes each, and what goes with them: 20 ms.
+MAX_ITEMS = 8192
 
 _PROTOCOL_VERSION = 1
 _FIXED = struct.Struct(">HH64s")  # version, reserved, both titles and the reserved rest
@@ -131,13 +133,14 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
     contexts: dict[int, ProposedContext] = {}
     application_context: str | None = None
     user = _UserInformation()
-    for kind, value in _items(memoryview(body)[_FIXED_LENGTH:]):
+    items = _Items()
+    for kind, value in items.within(memoryview(body)[_FIXED_LENGTH:]):
         if kind == ItemType.APPLICATION_CONTEXT and application_context is None:
             application_context = _text(value)
         elif kind == ItemType.PRESENTATION_CONTEXT_RQ:
-            _add_context(contexts, value)
+            _add_context(contexts, value, items)
         elif kind == ItemType.USER_INFORMATION:
-            user = _user_information(value)
+            user = _user_information(value, items)
     if not contexts:
         raise InvalidPdu("no presentation context is proposed")
     return AssociateRequest(
@@ -227,19 +230,29 @@ def _answered(context: AnsweredContext) -> bytes:
     return _item(ItemType.PRESENTATION_CONTEXT_AC, value + _item(ItemType.TRANSFER_SYNTAX, syntax))
 
 
-def _items(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    at = 0
-    while at < len(data):
-        if len(data) - at < _ITEM_HEADER:
-            raise InvalidPdu("an item's header is cut off")
-        kind, length = data[at], data[at + 2] << 8 | data[at + 3]
-        at += _ITEM_HEADER + length
-        if at > len(data):
-            raise InvalidPdu("an item is longer than what holds it")
-        yield kind, data[at - length : at]
+class _Items:
+    """The items and sub-items of one PDU, MAX_ITEMS in all."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ITEMS
+
+    def within(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
+        """Type and value of each item that ``data`` holds; raises InvalidPdu."""
+        at = 0
+        while at < len(data):
+            if not self._left:
+                raise InvalidPdu("too many items")
+            self._left -= 1
+            if len(data) - at < _ITEM_HEADER:
+                raise InvalidPdu("an item's header is cut off")
+            kind, length = data[at], data[at + 2] << 8 | data[at + 3]
+            at += _ITEM_HEADER + length
+            if at > len(data):
+                raise InvalidPdu("an item is longer than what holds it")
+            yield kind, data[at - length : at]
 
 
-def _add_context(contexts: dict[int, ProposedContext], value: memoryview) -> None:
+def _add_context(contexts: dict[int, ProposedContext], value: memoryview, items: _Items) -> None:
     if len(value) < _CONTEXT_HEADER:
         raise InvalidPdu("a presentation context is too short")
     # The odd numbers of one byte (PS3.8 9.3.2.2), so that there are no more than 128 contexts.
@@ -248,7 +261,7 @@ def _add_context(contexts: dict[int, ProposedContext], value: memoryview) -> Non
         raise InvalidPdu("a presentation context's id is even or there twice")
     abstract_syntax = ""
     transfer_syntaxes: list[str] = []
-    for kind, text in _items(value[_CONTEXT_HEADER:]):
+    for kind, text in items.within(value[_CONTEXT_HEADER:]):
         if kind == ItemType.ABSTRACT_SYNTAX:
             abstract_syntax = _text(text)
         elif kind == ItemType.TRANSFER_SYNTAX:
@@ -258,10 +271,10 @@ def _add_context(contexts: dict[int, ProposedContext], value: memoryview) -> Non
     contexts[context_id] = ProposedContext(context_id, abstract_syntax, tuple(transfer_syntaxes))
 
 
-def _user_information(value: memoryview) -> _UserInformation:
+def _user_information(value: memoryview, items: _Items) -> _UserInformation:
     max_length = 0
     operations = None
-    for number, (kind, sub_item) in enumerate(_items(value)):
+    for number, (kind, sub_item) in enumerate(items.within(value)):
         if number >= MAX_USER_ITEMS:
             raise InvalidPdu("too many user information items")
         if kind == ItemType.MAXIMUM_LENGTH:

@@ -23,6 +23,7 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 from store_scp.upper_layer.pdus import (
+    MAX_ITEMS,
     MAX_TRANSFER_SYNTAXES,
     MAX_USER_ITEMS,
     AbortReason,
@@ -280,6 +281,17 @@ def test_as_much_as_is_allowed_is_taken() -> None:
     assert len(asked.contexts) == 128
     many = decode(request([context(1, transfer=[b"1"] * MAX_TRANSFER_SYNTAXES)]))
     assert len(many.contexts[0].transfer_syntaxes) == MAX_TRANSFER_SYNTAXES
+
+
+def test_a_request_may_have_so_many_items_in_all_and_no_more() -> None:
+    # Each context of 62 transfer syntaxes is 64 items; beside them are two of the request's own.
+    contexts = [context(number, transfer=[b"1"] * 62) for number in range(1, 255, 2)]
+    spare = MAX_ITEMS - 64 * len(contexts) - 3
+    assert len(decode(request(contexts, USER + item(0x56, b"") * spare)).contexts) == 127
+    with pytest.raises(InvalidPdu, match="too many items"):
+        decode(request(contexts, USER + item(0x56, b"") * (spare + 1)))
+    with pytest.raises(InvalidPdu, match="too many items"):
+        decode(request(user=USER) + item(0x99, b"") * MAX_ITEMS)
 
 
 def test_a_maximum_length_with_room_for_one_byte_is_taken() -> None:
