@@ -17,6 +17,7 @@ import structlog
 from store_scp.addresses import parse_address, peer_address
 from store_scp.association import Association
 from store_scp.board import Panel
+from store_scp.descriptors import Descriptors, RefusedConnection
 from store_scp.errors import ProxyHeaderInvalid
 from store_scp.metrics import Counter
 from store_scp.openings import (
@@ -46,6 +47,7 @@ class Door:
     """How one listening port is entered. ``tls`` gives the context of the moment."""
 
     panel: Panel
+    descriptors: Descriptors
     associate: MakeAssociation
     ports: Ports
     # Whose PROXY headers are believed; None: nobody sends any.
@@ -56,6 +58,8 @@ class Door:
 
     def enter(self) -> asyncio.BaseProtocol:
         """A new connection's first protocol."""
+        if self.descriptors.are_scarce():
+            return RefusedConnection()
         if self.trusted is None and self.tls is None:
             self.panel.add(Counter.CONNECTIONS_PLAIN)
             return self.associate("", None)

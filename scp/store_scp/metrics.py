@@ -61,6 +61,8 @@ class Counter(_Measured):
     CONNECTIONS_TLS = _CONNECTIONS, "tls"
     CONNECTIONS_REFUSED_PROXY = _CONNECTIONS, "refused_proxy"
     CONNECTIONS_TLS_HANDSHAKE_FAILED = _CONNECTIONS, "tls_handshake_failed"
+    # Closed at once, since the process has hardly any file descriptor left.
+    CONNECTIONS_REFUSED_DESCRIPTORS = _CONNECTIONS, "refused_descriptors"
     # Closed before any PDU: a load balancer's health check.
     CONNECTIONS_PROBE = _CONNECTIONS, "probe"
     INSTANCES_STORED = _INSTANCES, "stored"

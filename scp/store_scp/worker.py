@@ -15,6 +15,7 @@ import structlog
 from store_scp.association import RECEIVE_BYTES, Association
 from store_scp.board import Panel
 from store_scp.clocks import ServerClock
+from store_scp.descriptors import Descriptors
 from store_scp.dialogue import Ending, Site
 from store_scp.entrance import Door
 from store_scp.errors import CannotStart, SettingsInvalid
@@ -116,6 +117,7 @@ class Worker:
         self._receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._stop = asyncio.Event()
         self._draining = False
+        self._descriptors = Descriptors(settings, panel)
 
     async def serve(self, plain: socket.socket | None, tls: socket.socket | None) -> None:
         """Until SIGTERM, and until what was begun is finished."""
@@ -196,6 +198,7 @@ class Worker:
     def _door(self, tls: Callable[[], Any] | None) -> Door:
         return Door(
             panel=self._panel,
+            descriptors=self._descriptors,
             associate=self._associate,
             ports=self._ports,
             trusted=self._settings.proxy_trusted_cidrs if self._ports.proxied else None,
