@@ -33,7 +33,8 @@ from store_scp.protection import protecting
 from store_scp.settings import Settings
 from store_scp.signals import SignalQueue
 
-# Workers beat once a second; ten missed are no pause of the garbage collector.
+# Workers beat every quarter of a second (worker.TICK_SECONDS); forty missed are no pause of the
+# garbage collector.
 _BEAT_SECONDS = 10.0
 # CloudWatch's own resolution.
 _EMF_SECONDS = 60.0

@@ -22,16 +22,12 @@ from typing import NoReturn
 import structlog
 
 from store_scp.board import Board
+from store_scp.deadlines import HEALTH_SECONDS, WORKER_SECONDS
 from store_scp.listeners import Listeners
 from store_scp.logs import describe
 from store_scp.metrics import Counter, WorkerState
 from store_scp.settings import Settings
 from store_scp.signals import SignalQueue
-
-# For the manifests, after DRAIN_SECONDS: together with its default below Fargate's 120 s.
-_CLOSE_SECONDS = 15.0
-# The health process has nothing to finish but one line.
-_HEALTH_SECONDS = 5.0
 
 # A child that dies younger will likely die again, of its surroundings; 5 s is soon enough to find
 # them mended, and seldom enough to leave the CPU to the others.
@@ -64,7 +60,7 @@ def supervise(
     workers = [_Child(each, partial(worker, each)) for each in range(settings.workers)]
     supervisor = _Supervisor(board, workers, _Child(None, health), listeners, signals)
     supervisor.run()
-    supervisor.drain(settings.drain_seconds + _CLOSE_SECONDS)
+    supervisor.drain(settings.drain_seconds + WORKER_SECONDS)
     supervisor.end_health()
     return 0 if supervisor.all_clean else 1
 
@@ -142,7 +138,7 @@ class _Supervisor:
 
     def end_health(self) -> None:
         """Stop the health process, which told of the drain."""
-        self._end([self._health], _HEALTH_SECONDS)
+        self._end([self._health], HEALTH_SECONDS)
 
     def _end(self, children: Sequence[_Child], seconds: float) -> None:
         deadline = time.monotonic() + seconds

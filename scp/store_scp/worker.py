@@ -15,6 +15,7 @@ import structlog
 from store_scp.association import RECEIVE_BYTES, Association
 from store_scp.board import Panel
 from store_scp.clocks import ServerClock
+from store_scp.deadlines import ABORT_SECONDS, CLOSE_SECONDS
 from store_scp.descriptors import Descriptors
 from store_scp.dialogue import Ending, Site
 from store_scp.entrance import Door
@@ -40,10 +41,6 @@ TICK_SECONDS = 0.25
 # A thread that wants the interpreter while the loop has it waits so long, at each of its system
 # calls: Python's 5 ms make half a second of a sink's thirty, where peers keep the loop busy.
 _SWITCH_SECONDS = 0.000_5
-# How long a peer that is aborted at the deadline may take to read so.
-_ABORT_SECONDS = 2.0
-# For the manifests, after DRAIN_SECONDS: together with its default below Fargate's 120 s.
-CLOSE_SECONDS = 10.0
 
 _STOPPED = Ending("aborted", Counter.ASSOCIATIONS_ABORTED, "the receiver stopped")
 
@@ -244,7 +241,7 @@ class Worker:
         await self._until_empty(self._settings.drain_seconds, sessions_only=True)
         for each in tuple(self._members):
             each.abort(_STOPPED)
-        await self._until_empty(_ABORT_SECONDS, sessions_only=False)
+        await self._until_empty(ABORT_SECONDS, sessions_only=False)
 
     async def _until_empty(self, seconds: float, *, sessions_only: bool) -> None:
         deadline = time.monotonic() + seconds

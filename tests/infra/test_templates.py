@@ -9,6 +9,7 @@ import app
 import pytest
 from chalicelib.settings import TableSettings
 from chalicelib.stores import schema
+from store_scp.deadlines import HEALTH_SECONDS, WORKER_SECONDS
 from store_scp.metrics import Counter, Gauge
 from store_scp.settings import Settings
 
@@ -270,7 +271,8 @@ def test_the_receiver_gets_no_variable_that_it_does_not_read() -> None:
     check = receiver["HealthCheck"]["Command"]
     assert check[0] == "CMD"
     assert json.dumps(check[1:]) in (REPOSITORY / "scp" / "Dockerfile").read_text()
-    assert Settings.model_fields["drain_seconds"].default + 15 < receiver["StopTimeout"]
+    drain_seconds = Settings.model_fields["drain_seconds"].default
+    assert drain_seconds + WORKER_SECONDS + HEALTH_SECONDS < receiver["StopTimeout"]
 
 
 def test_every_choice_of_memory_holds_what_the_receiver_may_need() -> None:

@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 def main(behaviour: str) -> int:
     settings = Settings.from_env(os.environ)
     configure(settings.log_level, settings.log_format)
-    supervisor._CLOSE_SECONDS = float(os.environ.get("CLOSE_SECONDS", "15"))
+    supervisor.WORKER_SECONDS = float(os.environ.get("WORKER_SECONDS", "15"))
     board = Board.create(settings.workers, seats=settings.workers)
     sockets = open_listeners(settings.bind_address, settings.port, settings.workers)
     health = open_health_socket(settings)

@@ -223,7 +223,7 @@ def test_a_drain_ends_listening_and_is_told_by_the_health_process_until_the_last
 
 
 def test_workers_that_stay_beyond_the_deadline_are_killed_and_the_exit_code_is_1() -> None:
-    with serving("stubborn", DRAIN_SECONDS="0", CLOSE_SECONDS="0.2") as process:
+    with serving("stubborn", DRAIN_SECONDS="0", WORKER_SECONDS="0.2") as process:
         assert process.stop() == 1
         process.count("worker_killed", 2)
         process.wait_for("worker_died", worker=0, signal="SIGKILL")
