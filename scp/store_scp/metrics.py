@@ -28,7 +28,7 @@ class Family:
 _ASSOCIATIONS = Family("associations", "Associations by how they began or ended", "outcome")
 _CONNECTIONS = Family("connections", "Connections by their kind", "kind")
 _INSTANCES = Family("instances", "C-STORE requests by how they were answered", "result")
-_UPLOADS = Family("uploads", "Writes to the sink by how they ended", "result")
+_UPLOADS = Family("uploads", "Attempts at a write to the sink, and how they ended", "result")
 _RESTARTS = Family("worker_restarts", "Workers started after the one before had died", "worker")
 
 
@@ -76,11 +76,12 @@ class Counter(_Measured):
     BYTES_RECEIVED = Family("received_bytes", "Bytes of data sets received")
     BYTES_STORED = Family("stored_bytes", "Bytes of instances made durable")
     UPLOADS_OK = _UPLOADS, "ok"
+    # Attempts after one that failed; S3 only, a directory has none.
     UPLOADS_RETRIED = _UPLOADS, "retried"
     UPLOADS_FAILED = _UPLOADS, "failed"
     ECHOES = Family("echoes", "C-ECHO requests answered")
     WORKER_RESTARTS = _RESTARTS
-    BATCHES_CLOSED = Family("batches_closed", "Batches closed")
+    BATCHES_CLOSED = Family("batches_closed", "Batches closed, whose manifest is to be written")
     MANIFESTS_WRITTEN = Family("manifests_written", "Batch manifests made durable")
 
 

@@ -135,13 +135,34 @@ def test_a_manifest_is_tried_until_it_is_written(
     s3_receiver: ReceiverProcess, shared_s3: FakeS3
 ) -> None:
     shared_s3.manifest_faults = [(403, "AccessDenied"), (403, "AccessDenied")]
+    before = s3_receiver.metrics()
     with Peer(s3_receiver.port, CT) as peer:
         assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
     s3_receiver.wait_for("manifest_postponed", seconds=1.0, why="AccessDenied")
     s3_receiver.wait_for("manifest_postponed", seconds=2.0)
     assert not shared_s3.keys("/batches/")
+    # Closed once, and not written: an operator sees the difference.
+    assert grown(s3_receiver, before, "batches_closed_total", "manifests_written_total") == [1, 0]
     shared_s3.wait_for_manifest()
     s3_receiver.wait_for("batch_closed", instances=1)
+    assert grown(s3_receiver, before, "batches_closed_total", "manifests_written_total") == [1, 1]
+
+
+def test_each_attempt_that_repeats_one_is_counted(
+    s3_receiver: ReceiverProcess, shared_s3: FakeS3
+) -> None:
+    shared_s3.manifest_faults = [(503, "SlowDown"), (500, "InternalError")]
+    before = s3_receiver.metrics()
+    with Peer(s3_receiver.port, CT) as peer:
+        assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
+    s3_receiver.wait_for("batch_closed", instances=1)
+    names = [f"uploads_total{{result={each}}}" for each in ("ok", "retried", "failed")]
+    assert grown(s3_receiver, before, *names) == [2, 2, 2]  # the object and its manifest
+
+
+def grown(process: ReceiverProcess, before: dict[str, float], *names: str) -> list[float]:
+    after = process.metrics()
+    return [after[name] - before[name] for name in names]
 
 
 def test_a_manifest_that_was_written_before_is_written(

@@ -43,12 +43,18 @@ class UploadStats(Protocol):
     def uploaded(self, seconds: float, ok: bool) -> None:
         """An attempt ended."""
 
+    def retried(self) -> None:
+        """An attempt that failed is made again."""
+
 
 class _NoStats:
     def uploading(self, delta: int) -> None:
         pass
 
     def uploaded(self, seconds: float, ok: bool) -> None:
+        pass
+
+    def retried(self) -> None:
         pass
 
 
@@ -183,6 +189,8 @@ class S3Bucket:
                     raise failed.refused() from None
                 earlier.append(failed.remedy)
             await asyncio.sleep(pause)
+            if request.method not in _NO_UPLOADS:
+                self._stats.retried()
 
     async def _attempt(
         self, request: Request, accept: Callable[[Response], T], deadline: float

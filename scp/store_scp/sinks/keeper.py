@@ -8,7 +8,6 @@ import asyncio
 import math
 import os
 import time
-from collections import Counter as Tally
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -56,7 +55,8 @@ class Keeper:
         self._meter = meter
         self._leases = Leaseholder(leases, lease_seconds, self._lost, clock)
         self._lease_seconds = lease_seconds
-        self._attempts: Tally[str] = Tally()
+        # Failed attempts at the manifest of each batch that is closed.
+        self._attempts: dict[str, int] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
@@ -135,6 +135,9 @@ class Keeper:
         """Close what is due, and hand every manifest that is due to a task of its own."""
         self._wakes_at = math.inf
         for manifest in self._book.due(time.monotonic(), self._clock.now()):
+            if manifest.batch_id not in self._attempts:  # else it was closed before
+                self._meter.add(Counter.BATCHES_CLOSED)
+                self._attempts[manifest.batch_id] = 0
             delivery = asyncio.get_running_loop().create_task(self._deliver(manifest))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
@@ -160,12 +163,12 @@ class Keeper:
 
     def _lost(self, batch_id: str) -> None:
         _log.warning("batch_lost", batch_id=batch_id)
+        self._attempts.pop(batch_id, None)
         self._wake_at(self._book.lost(batch_id))
 
     def _written(self, manifest: Manifest) -> None:
         self._book.manifest_written(manifest.batch_id)
-        del self._attempts[manifest.batch_id]
-        self._meter.add(Counter.BATCHES_CLOSED)
+        self._attempts.pop(manifest.batch_id, None)
         self._meter.add(Counter.MANIFESTS_WRITTEN)
         _log.info(
             "batch_closed",
@@ -177,6 +180,8 @@ class Keeper:
         self._look()
 
     def _postpone(self, manifest: Manifest, why: str) -> None:
+        if manifest.batch_id not in self._attempts:
+            return  # it was lost meanwhile
         pause = min(_FIRST_RETRY * 2 ** self._attempts[manifest.batch_id], _LAST_RETRY)
         self._attempts[manifest.batch_id] += 1
         moment = time.monotonic() + pause

@@ -246,6 +246,10 @@ class _Stats:
         if ok:
             self._meter.observe_upload(seconds)
 
+    def retried(self) -> None:
+        """One attempt more."""
+        self._meter.add(Counter.UPLOADS_RETRIED)
+
 
 async def _expect_ours(keeper: Keeper, placement: Placement, seconds: float) -> None:
     """For an object whose bytes are gone already: only the peer can send it anew."""

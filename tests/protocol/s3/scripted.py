@@ -166,6 +166,7 @@ class Stats:
     def __init__(self) -> None:
         self.in_flight = 0
         self.attempts: list[bool] = []
+        self.retries = 0
 
     def uploading(self, delta: int) -> None:
         self.in_flight += delta
@@ -173,6 +174,9 @@ class Stats:
     def uploaded(self, seconds: float, ok: bool) -> None:
         assert seconds >= 0
         self.attempts.append(ok)
+
+    def retried(self) -> None:
+        self.retries += 1
 
 
 class Keys:

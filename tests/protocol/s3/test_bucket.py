@@ -72,6 +72,7 @@ def test_what_passes_by_itself_is_tried_until_it_has_passed(run: Run) -> None:
             await c.put(BODY)
             assert s3.seen[-1].body == BODY
             assert c.stats.attempts == [False] * 5 + [True]
+            assert c.stats.retries == 5
 
     run(test())
 
@@ -342,6 +343,7 @@ def test_an_upload_that_is_gone_is_aborted() -> None:
         async with scripted_s3(*script, answer(403, "AccessDenied")) as s3, client(s3.port) as c:
             await c.bucket.abort_multipart("k", "u", seconds=5)
             await c.bucket.abort_multipart("k", "u", seconds=5)
+            assert (c.stats.attempts, c.stats.retries) == ([], 0)
             with pytest.raises(StoreRefused, match="AccessDenied"):
                 await c.bucket.abort_multipart("k", "u", seconds=5)
 
