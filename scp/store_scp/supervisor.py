@@ -21,8 +21,8 @@ from typing import NoReturn
 
 import structlog
 
+from store_scp import deadlines
 from store_scp.board import Board
-from store_scp.deadlines import HEALTH_SECONDS, WORKER_SECONDS
 from store_scp.listeners import Listeners
 from store_scp.logs import describe
 from store_scp.metrics import Counter, WorkerState
@@ -60,7 +60,7 @@ def supervise(
     workers = [_Child(each, partial(worker, each)) for each in range(settings.workers)]
     supervisor = _Supervisor(board, workers, _Child(None, health), listeners, signals)
     supervisor.run()
-    supervisor.drain(settings.drain_seconds + WORKER_SECONDS)
+    supervisor.drain(settings.drain_seconds + deadlines.WORKER_SECONDS)
     supervisor.end_health()
     return 0 if supervisor.all_clean else 1
 
@@ -138,7 +138,7 @@ class _Supervisor:
 
     def end_health(self) -> None:
         """Stop the health process, which told of the drain."""
-        self._end([self._health], HEALTH_SECONDS)
+        self._end([self._health], deadlines.HEALTH_SECONDS)
 
     def _end(self, children: Sequence[_Child], seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 import structlog
-from store_scp import supervisor
+from store_scp import deadlines, supervisor
 from store_scp.board import Board
 from store_scp.health import open_health_socket, serve
 from store_scp.listeners import Listeners, open_listeners
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 def main(behaviour: str) -> int:
     settings = Settings.from_env(os.environ)
     configure(settings.log_level, settings.log_format)
-    supervisor.WORKER_SECONDS = float(os.environ.get("WORKER_SECONDS", "15"))
+    deadlines.WORKER_SECONDS = float(os.environ.get("WORKER_SECONDS", "15"))
     board = Board.create(settings.workers, seats=settings.workers)
     sockets = open_listeners(settings.bind_address, settings.port, settings.workers)
     health = open_health_socket(settings)
