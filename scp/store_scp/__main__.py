@@ -1,113 +1,12 @@
-"""``python -m store_scp``: settings from the environment, instances to the sink, until SIGTERM."""
+"""``python -m store_scp``: the receiver. From its first moment on, SIGTERM ends it."""
 
-import functools
-import os
-import socket
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
-import structlog
-
-from store_scp import health, worker
-from store_scp.board import Board
-from store_scp.errors import CannotStart, SettingsInvalid
-from store_scp.listeners import Listeners, open_listeners
-from store_scp.logs import configure
-from store_scp.settings import Settings
-from store_scp.signals import SignalQueue
-from store_scp.sinks import prepare_sink
-from store_scp.supervisor import SIGNALS, supervise
-from store_scp.tls import expires_at
-
-_USAGE_ERROR = 2
-_CANNOT_START = 1
-
-
-def main() -> int:
-    """Run the receiver; the exit code."""
-    try:
-        settings = Settings.from_env(os.environ)
-    except SettingsInvalid as error:
-        print(error, file=sys.stderr)
-        return _USAGE_ERROR
-    configure(settings.log_level, settings.log_format)
-    try:
-        return run(settings)
-    except SettingsInvalid as error:  # of the policy file
-        print(error, file=sys.stderr)
-        return _USAGE_ERROR
-    except CannotStart as error:
-        print(error, file=sys.stderr)
-        return _CANNOT_START
-
-
-def run(settings: Settings) -> int:
-    """Everything that can fail at the start, here and once; then the workers."""
-    log = structlog.get_logger()
-    log.info("settings", **settings.model_dump(mode="json", by_alias=True))
-    access = worker.read_access(settings)
-    endpoint = prepare_sink(settings)
-    if access.tls and settings.tls_certificate and _has_expired(settings.tls_certificate):
-        log.warning("certificate_expired", file=str(settings.tls_certificate))
-    count = settings.workers
-    plain = _listen(settings, settings.port if settings.plain else None)
-    tls = _listen(settings, settings.tls_port)
-    listeners = Listeners(
-        workers=[[row[each] for row in (plain, tls) if row] for each in range(count)],
-        health=health.open_health_socket(settings),
-    )
-    board = Board.create(count, settings.maximum_associations)
-
-    def serve(number: int) -> int:
-        return worker.run(
-            settings,
-            endpoint,
-            access,
-            board.panel(number),
-            plain[number] if plain else None,
-            tls[number] if tls else None,
-        )
-
-    with SignalQueue(SIGNALS) as signals:  # whoever reads the next line may send one
-        log.info(
-            "listening",
-            ae_title=settings.ae_title,
-            address=settings.bind_address,
-            port=_port(plain),
-            tls_port=_port(tls),
-            health_port=_port([listeners.health]),
-            workers=count,
-            sink=f"s3://{settings.dicom_bucket}"
-            if settings.dicom_bucket
-            else str(settings.storage_dir),
-        )
-        code = supervise(
-            settings,
-            board,
-            serve,
-            functools.partial(health.serve, settings, board, listeners.health),
-            listeners,
-            signals,
-        )
-    log.info("stopped")
-    return code
-
-
-def _listen(settings: Settings, port: int | None) -> Sequence[socket.socket]:
-    if port is None:
-        return ()
-    return open_listeners(settings.bind_address, port, settings.workers)
-
-
-def _has_expired(certificate: Path) -> bool:
-    return expires_at(certificate) < datetime.now(UTC)
-
-
-def _port(listeners: Sequence[socket.socket]) -> int | None:
-    return int(listeners[0].getsockname()[1]) if listeners else None
-
+from store_scp.beginning import leave_on_signals
 
 if __name__ == "__main__":
+    leave_on_signals()
+    # What it imports takes most of a second.
+    from store_scp.start import main
+
     sys.exit(main())

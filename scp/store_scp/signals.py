@@ -1,5 +1,6 @@
 """Signals as values: a loop waits for them, so that no handler runs code of ours."""
 
+import math
 import os
 import select
 import signal
@@ -47,7 +48,9 @@ class SignalQueue:
 
     def wait(self, seconds: float | None) -> tuple[int, ...]:
         """The signals that came, as soon as there are any; none after ``seconds``."""
-        ready, _, _ = select.select([self._reader], [], [], seconds)
+        poll = select.poll()  # unlike select(2), for descriptors above 1,023, too
+        poll.register(self._reader, select.POLLIN)
+        ready = poll.poll(None if seconds is None else math.ceil(seconds * 1_000))
         return tuple(os.read(self._reader, _CHUNK)) if ready else ()
 
 

@@ -4,7 +4,7 @@ It has one thread and no event loop, holds every listening socket, and does noth
 a signal, for the moment a child is due, for the end of the drain. What it decides about a child
 that died is a pure function; see ``next_delay``.
 
-A child never outlives it: each watches a pipe whose other end only the supervisor holds.
+A child never outlives it: see ``children.py``.
 """
 
 import gc
@@ -12,7 +12,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import structlog
 
 from store_scp import deadlines
 from store_scp.board import Board
+from store_scp.children import Lifeline
 from store_scp.listeners import Listeners
 from store_scp.logs import describe
 from store_scp.metrics import Counter, WorkerState
@@ -109,7 +109,7 @@ class _Supervisor:
         self._health = health
         self._listeners = listeners
         self._signals = signals
-        self._lifeline, self._held = os.pipe()
+        self._lifeline = Lifeline()
         self._stopping = False
         self._impatient = False
 
@@ -229,23 +229,11 @@ class _Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(self._held)
-        threading.Thread(
-            target=_die_with_supervisor, args=(self._lifeline,), name="lifeline", daemon=True
-        ).start()
+        self._lifeline.watch()
         if child.worker is None:
             self._listeners.keep_for_health()
         else:
             self._listeners.keep_for_worker(child.worker)
-
-
-def _die_with_supervisor(lifeline: int) -> None:
-    """Wait for the end of a pipe that nobody writes to.
-
-    Without a drain: what is not durable was not acknowledged.
-    """
-    os.read(lifeline, 1)
-    os._exit(1)
 
 
 def _leave(code: int) -> NoReturn:

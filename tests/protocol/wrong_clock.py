@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from store_scp.__main__ import run
 from store_scp.logs import configure
 from store_scp.settings import Settings
+from store_scp.start import run
 
 
 def main() -> int:

@@ -1,9 +1,7 @@
 """Where a bucket is, as botocore would find it from environment, configuration and its rules."""
 
-import multiprocessing
 import os
 import ssl
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +14,7 @@ from botocore.config import Config
 from botocore.httpsession import get_cert_path
 from botocore.session import Session
 
+from store_scp.children import in_a_child
 from store_scp.errors import CannotStart
 
 if TYPE_CHECKING:
@@ -52,8 +51,7 @@ def endpoint_of(bucket: str) -> Endpoint:
 
     What botocore reads for it takes 20 MB, which would stay with the receiver for good.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as child:
-        return _endpoint(child.submit(_locate_anew, bucket).result())
+    return _endpoint(in_a_child(lambda: _locate(Session(), bucket)))
 
 
 def resolve(session: Session, bucket: str) -> Endpoint:
@@ -64,10 +62,6 @@ def resolve(session: Session, bucket: str) -> Endpoint:
     go to the endpoint itself, in AWS best through a VPC endpoint.
     """
     return _endpoint(_locate(session, bucket))
-
-
-def _locate_anew(bucket: str) -> _Location:
-    return _locate(Session(), bucket)
 
 
 def _locate(session: Session, bucket: str) -> _Location:
