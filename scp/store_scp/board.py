@@ -11,7 +11,6 @@ import fcntl
 import math
 import mmap
 import os
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from hashlib import blake2b
 from typing import Literal, Self
 
 from store_scp.errors import ReceiverError
+from store_scp.files import anonymous_file
 from store_scp.metrics import UPLOAD_BOUNDS, Counter, Gauge, PanelReading, WorkerState
 
 # Until Python 3.14 memoryview takes a subscript in its stub only: hence the quotes below.
@@ -78,7 +78,7 @@ class Board:
     @classmethod
     def create(cls, workers: int, seats: int) -> Self:
         """A board of zeros, in memory that every process forked from now on shares."""
-        return cls(workers, seats, _anonymous_file())
+        return cls(workers, seats, anonymous_file("store-scp-board"))
 
     def panel(self, worker: int) -> "Panel":
         """The panel of one worker, for that worker's process to write."""
@@ -222,11 +222,3 @@ def _reading(worker: int, numbers: "memoryview[float]") -> PanelReading:
 
 def _digest(group: str) -> int:
     return int.from_bytes(blake2b(group.encode(), digest_size=_WORD).digest())
-
-
-def _anonymous_file() -> int:
-    """A file without a name, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("store-scp-board")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 
 from contract.uids import is_uid
 from store_scp.errors import PolicyInvalid
+from store_scp.files import Read, read_file
 from store_scp.negotiation import accepts_transfer_syntax, is_storage
 from store_scp.policy import AccessPolicy, AeEntry, alternative_name
 from store_scp.settings import AeTitle, Network, Settings
@@ -44,13 +45,13 @@ _PAIR = r'(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)=(?! )(?:[^,+"\\<>;]|\\.)
 _DISTINGUISHED_NAME = re.compile(rf"{_PAIR}(?:[,+]{_PAIR})*", re.DOTALL)
 
 
-def load_policy(path: Path, settings: Settings) -> AccessPolicy:
+def load_policy(path: Path, settings: Settings, read: Read = read_file) -> AccessPolicy:
     """The file's policy; raises PolicyInvalid, which names every bad key.
 
-    What an entry leaves out is as ``settings`` have it.
+    What an entry leaves out is as ``settings`` have it. ``read`` gives the file's bytes.
     """
     try:
-        document = _read(path)
+        document = _document(path, read)
         file = _File.model_validate(
             document, context=_Context(mutual_tls=settings.tls_client_ca is not None)
         )
@@ -222,13 +223,12 @@ def _json(text: str) -> object:
 _PARSERS: dict[str, Callable[[str], object]] = {".toml": tomllib.loads, ".json": _json}
 
 
-def _read(path: Path) -> object:
+def _document(path: Path, read: Read) -> object:
     parse = _PARSERS.get(path.suffix)
     if parse is None:
         raise _invalid(path, ["its name must end in .toml or .json"])
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+        content = read(path)
     except OSError as error:
         raise _invalid(path, [f"it cannot be read: {error.strerror}"]) from None
     if len(content) > _MAX_FILE_BYTES:

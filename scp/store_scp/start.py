@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from store_scp import health, worker
+from store_scp.access import HeldAccess
 from store_scp.board import Board
 from store_scp.errors import CannotStart, SettingsInvalid
 from store_scp.listeners import Listeners, open_listeners
@@ -51,9 +52,9 @@ def run(settings: Settings) -> int:
     log = structlog.get_logger()
     open_files = _raise_open_files()
     log.info("settings", **settings.model_dump(mode="json", by_alias=True))
-    access = worker.read_access(settings)
+    held = HeldAccess(settings)
     endpoint = prepare_sink(settings)
-    if access.tls and settings.tls_certificate and _has_expired(settings.tls_certificate):
+    if settings.tls_certificate and _has_expired(settings.tls_certificate):
         log.warning("certificate_expired", file=str(settings.tls_certificate))
     count = settings.workers
     plain = _listen(settings, settings.port if settings.plain else None)
@@ -68,7 +69,8 @@ def run(settings: Settings) -> int:
         return worker.run(
             settings,
             endpoint,
-            access,
+            held.access,
+            held.shared,
             board.panel(number),
             plain[number] if plain else None,
             tls[number] if tls else None,
@@ -94,6 +96,7 @@ def run(settings: Settings) -> int:
             board,
             serve,
             functools.partial(health.serve, settings, board, listeners.health),
+            held.reload,
             listeners,
             signals,
         )

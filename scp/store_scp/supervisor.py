@@ -1,8 +1,9 @@
 """The supervisor: forks the workers and the health process, and starts again whichever dies.
 
 It has one thread and no event loop, holds every listening socket, and does nothing but wait: for
-a signal, for the moment a child is due, for the end of the drain. What it decides about a child
-that died is a pure function; see ``next_delay``.
+a signal, for the moment a child is due, for the end of the drain. At SIGHUP it calls the function
+that reads the policy and the certificates. What it decides about a child that died is a pure
+function; see ``next_delay``.
 
 A child never outlives it: see ``children.py``.
 """
@@ -45,20 +46,22 @@ def supervise(
     board: Board,
     worker: Callable[[int], int],
     health: Callable[[], int],
+    reload: Callable[[], bool],
     listeners: Listeners,
     signals: SignalQueue,
 ) -> int:
     """Run until a signal asks to stop; 0 if then every child left cleanly, else 1.
 
     ``worker`` and ``health`` run in forked children, with SIGTERM at its default and SIGINT and
-    SIGHUP ignored until they say otherwise, and return the child's exit code. The caller
-    hands over the listeners, and has entered ``signals``, which collects ``SIGNALS``.
+    SIGHUP ignored until they say otherwise, and return the child's exit code. ``reload`` is called
+    at each SIGHUP, which goes on to the workers if it returns True. The caller hands over the
+    listeners, and has entered ``signals``, which collects ``SIGNALS``.
     """
     # What exists now is shared with every child, as long as no collection writes to it.
     gc.collect()
     gc.freeze()
     workers = [_Child(each, partial(worker, each)) for each in range(settings.workers)]
-    supervisor = _Supervisor(board, workers, _Child(None, health), listeners, signals)
+    supervisor = _Supervisor(board, workers, _Child(None, health), reload, listeners, signals)
     supervisor.run()
     supervisor.drain(settings.drain_seconds + deadlines.WORKER_SECONDS)
     supervisor.end_health()
@@ -100,6 +103,7 @@ class _Supervisor:
         board: Board,
         workers: Sequence[_Child],
         health: _Child,
+        reload: Callable[[], bool],
         listeners: Listeners,
         signals: SignalQueue,
     ) -> None:
@@ -107,6 +111,7 @@ class _Supervisor:
         self._board = board
         self._workers = workers
         self._health = health
+        self._reload = reload
         self._listeners = listeners
         self._signals = signals
         self._lifeline = Lifeline()
@@ -159,7 +164,7 @@ class _Supervisor:
                 # A second SIGTERM changes nothing; a second Ctrl-C is somebody who will not wait.
                 self._impatient |= self._stopping and number == signal.SIGINT
                 self._stopping = True
-            elif number == signal.SIGHUP:
+            elif number == signal.SIGHUP and self._reload():
                 _send(self._workers, signal.SIGHUP)
         for pid, code in _reap():
             self._note_end(pid, code)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from store_scp.errors import CannotStart
+from store_scp.files import Read, path_of, read_file
 from store_scp.policy import Certificate, alternative_name
 from store_scp.settings import Settings
 from store_scp.wording import first_of, printable
@@ -61,17 +62,17 @@ _UTC_TIME = 0x17
 _LONG_LENGTH = 0x80
 
 
-def server_context(settings: Settings) -> ssl.SSLContext:
+def server_context(settings: Settings, read: Read = read_file) -> ssl.SSLContext:
     """The listener's side of TLS; raises CannotStart, which names every file that cannot be used.
 
-    It reads the files anew, so that a renewed certificate holds from the next call on.
+    ``read`` gives the files' bytes. Raises OSError where the system lacks memory or descriptors.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.options |= _OPTIONS
     context.num_tickets = 0
-    problems = [*_load_identity(context, settings), *_load_client_ca(context, settings)]
+    problems = [*_load_identity(context, settings, read), *_load_client_ca(context, settings, read)]
     if problems:
         raise CannotStart("\n  ".join(["TLS cannot be used:", *problems]))
     return context
@@ -115,19 +116,20 @@ def expires_at(certificate: Path) -> datetime:
         raise CannotStart(f"{certificate}: holds no certificate that can be read") from None
 
 
-def _load_identity(context: ssl.SSLContext, settings: Settings) -> Iterator[str]:
+def _load_identity(context: ssl.SSLContext, settings: Settings, read: Read) -> Iterator[str]:
     """Load certificate and key; what keeps them from being used."""
     certificate, key = settings.tls_certificate, settings.tls_key
     problems = [
-        *_check_certificates("SCP_TLS_CERTIFICATE", certificate),
-        *_check_readable("SCP_TLS_KEY", key),
+        *_check_certificates("SCP_TLS_CERTIFICATE", certificate, read),
+        *_check_readable("SCP_TLS_KEY", key, read),
     ]
     yield from problems
     if problems or certificate is None or key is None:
         return
     try:
-        # Without a password, OpenSSL would ask the terminal for one.
-        context.load_cert_chain(certificate, key, password="")
+        with path_of(read(certificate)) as chain_file, path_of(read(key)) as key_file:
+            # Without a password, OpenSSL would ask the terminal for one.
+            context.load_cert_chain(chain_file, key_file, password="")
     except ssl.SSLError as error:
         reason = error.reason or ""
         if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
@@ -138,34 +140,36 @@ def _load_identity(context: ssl.SSLContext, settings: Settings) -> Iterator[str]
             yield f"SCP_TLS_KEY={key}: holds no PEM private key, or one with a passphrase"
 
 
-def _load_client_ca(context: ssl.SSLContext, settings: Settings) -> Iterator[str]:
+def _load_client_ca(context: ssl.SSLContext, settings: Settings, read: Read) -> Iterator[str]:
     """Make TLS mutual where a CA for clients is named; what keeps the CA from being used."""
     if settings.tls_client_ca is None:
         return
-    problems = [*_check_certificates("SCP_TLS_CLIENT_CA", settings.tls_client_ca)]
+    problems = [*_check_certificates("SCP_TLS_CLIENT_CA", settings.tls_client_ca, read)]
     yield from problems
     if not problems:
-        context.load_verify_locations(settings.tls_client_ca)
+        with path_of(read(settings.tls_client_ca)) as file:
+            context.load_verify_locations(file)
         context.verify_mode = ssl.CERT_REQUIRED
 
 
-def _check_readable(variable: str, path: Path | None) -> Iterator[str]:
+def _check_readable(variable: str, path: Path | None, read: Read) -> Iterator[str]:
     if path is None:
         yield f"{variable}: is not set"
         return
     try:
-        path.open("rb").close()
+        read(path)
     except OSError as error:
         yield f"{variable}={path}: cannot be read ({error.strerror})"
 
 
-def _check_certificates(variable: str, path: Path | None) -> Iterator[str]:
-    problems = [*_check_readable(variable, path)]
+def _check_certificates(variable: str, path: Path | None, read: Read) -> Iterator[str]:
+    problems = [*_check_readable(variable, path, read)]
     yield from problems
-    if problems:
+    if problems or path is None:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+        with path_of(read(path)) as file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
     except ssl.SSLError:
         yield f"{variable}={path}: holds no PEM certificate"
 

@@ -3,15 +3,14 @@
 import asyncio
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from store_scp.access import Access, SharedFiles
 from store_scp.association import RECEIVE_BYTES, Association
 from store_scp.board import Panel
 from store_scp.clocks import ServerClock
@@ -19,19 +18,16 @@ from store_scp.deadlines import ABORT_SECONDS, CLOSE_SECONDS
 from store_scp.descriptors import Descriptors
 from store_scp.dialogue import Ending, Site
 from store_scp.entrance import Door
-from store_scp.errors import CannotStart, SettingsInvalid
 from store_scp.logs import describe
 from store_scp.metrics import Counter, Gauge, WorkerState
 from store_scp.openings import Ports
-from store_scp.policy import AccessPolicy, Certificate, policy_from_settings
-from store_scp.policy_file import load_policy
+from store_scp.policy import Certificate
 from store_scp.reception import Reception
 from store_scp.s3 import Endpoint
 from store_scp.server_time import OffsetState
 from store_scp.settings import Settings
 from store_scp.sinks import open_sink
 from store_scp.spool import Spool
-from store_scp.tls import server_context
 from store_scp.transfer import Depot
 from store_scp.turns import Turns
 from store_scp.watch import Timeouts
@@ -47,23 +43,6 @@ _STOPPED = Ending("aborted", Counter.ASSOCIATIONS_ABORTED, "the receiver stopped
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What can be read anew while the receiver runs: the policy, and TLS where there is TLS."""
-
-    policy: AccessPolicy
-    tls: ssl.SSLContext | None
-
-
-def read_access(settings: Settings) -> Access:
-    """The files as they are now; raises PolicyInvalid or CannotStart."""
-    if settings.policy_file is None:
-        policy = policy_from_settings(settings)
-    else:
-        policy = load_policy(settings.policy_file, settings)
-    return Access(policy, server_context(settings) if settings.tls_port is not None else None)
-
-
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's, or asyncio's where uvloop has no wheel: slower, not different."""
     try:
@@ -77,20 +56,19 @@ def run(
     settings: Settings,
     endpoint: Endpoint | None,
     access: Access,
+    shared: SharedFiles,
     panel: Panel,
     plain: socket.socket | None,
     tls: socket.socket | None,
 ) -> int:
     """Serve until SIGTERM; the body of a worker's process, and its exit code.
 
-    ``access`` holds where the files cannot be used by now: a worker that is started again must
-    not die of what the others live with.
+    ``access`` is what held when the process was forked, ``shared`` has what holds since.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        worker = Worker(settings, endpoint, access, panel, ServerClock())
-        runner.run(worker.serve(plain, tls))
-    return 0
+        worker = Worker(settings, endpoint, access, shared, panel, ServerClock())
+        return runner.run(worker.serve(plain, tls))
 
 
 class Worker:
@@ -101,12 +79,14 @@ class Worker:
         settings: Settings,
         endpoint: Endpoint | None,
         access: Access,
+        shared: SharedFiles,
         panel: Panel,
         clock: ServerClock,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
         self._access = access
+        self._shared = shared
         self._panel = panel
         self._clock = clock
         self._offset = OffsetState()
@@ -115,9 +95,10 @@ class Worker:
         self._stop = asyncio.Event()
         self._draining = False
         self._descriptors = Descriptors(settings, panel)
+        self._exit_code = 0
 
-    async def serve(self, plain: socket.socket | None, tls: socket.socket | None) -> None:
-        """Until SIGTERM, and until what was begun is finished."""
+    async def serve(self, plain: socket.socket | None, tls: socket.socket | None) -> int:
+        """Until SIGTERM, and until what was begun is finished; the exit code."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
@@ -125,6 +106,8 @@ class Worker:
         proxied = self._settings.proxy_protocol == "v2"
         self._ports = Ports.of(plain, tls, proxied=proxied)
         self._open()
+        if self._shared.read() != self._access.files:  # it changed while SIGHUP was not heard yet
+            self.reload()
         servers = [
             await loop.create_server(door.enter, sock=listener)
             for door, listener in self._doors(plain, tls)
@@ -137,25 +120,29 @@ class Worker:
                 server.close()
         finally:  # whatever happens: what was acknowledged wants its manifest
             await self._sink.close(CLOSE_SECONDS)
+        return self._exit_code
 
     def reload(self) -> None:
-        """Read policy and certificates anew; what cannot be used leaves the old ones in force."""
-        if self._read():
-            self._reception.policy = self._access.policy
-            entries = len(self._access.policy.entries)
-            _log.info("reloaded", entries=entries, tls=self._access.tls is not None)
-
-    def _read(self) -> bool:
+        """Take over what the supervisor has read and found usable."""
+        files = self._shared.read()
+        if files is None:
+            return  # the next SIGHUP is on its way
         try:
-            self._access = read_access(self._settings)
-        except (SettingsInvalid, CannotStart) as error:
-            _log.error("reload_failed", why=str(error))
-            return False
-        return True
+            self._access = Access.of(self._settings, files)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what held must not go on here
+            # What was usable for the supervisor is not usable here only for want of memory or
+            # descriptors. A successor inherits the supervisor's.
+            _log.error("reload_failed", why=describe(error))
+            self._reception.closed = True
+            self._exit_code = 1
+            self._stop.set()
+            return
+        self._reception.policy = self._access.policy
+        entries = len(self._access.policy.entries)
+        _log.info("reloaded", entries=entries, tls=self._access.tls is not None)
 
     def _open(self) -> None:
         settings, panel = self._settings, self._panel
-        self._read()
         self._sink = open_sink(settings, self._endpoint, panel, self._clock)
         spool = Spool(
             settings.buffer_bytes,

@@ -43,7 +43,13 @@ def main(behaviour: str) -> int:
     with SignalQueue(supervisor.SIGNALS) as signals:
         _log.info("listening", port=sockets[0].getsockname()[1], health=health.getsockname()[1])
         return supervisor.supervise(
-            settings, board, work, partial(serve, settings, board, health), listeners, signals
+            settings,
+            board,
+            work,
+            partial(serve, settings, board, health),
+            lambda: True,
+            listeners,
+            signals,
         )
 
 

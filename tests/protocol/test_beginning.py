@@ -1,5 +1,6 @@
 """The first second of a receiver: a signal at any moment of it, and what is left behind."""
 
+import itertools
 import json
 import os
 import resource
@@ -59,16 +60,21 @@ def session(leader: int) -> list[int]:
 
 
 @pytest.fixture
-def hanging() -> Iterator[dict[str, str]]:
+def silent() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def hanging(silent: socket.socket) -> dict[str, str]:
     """What keeps the search for the S3 endpoint waiting: EC2's metadata service does not answer."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        yield {
-            **CREDENTIALS,
-            "DICOM_BUCKET": "bucket",
-            "AWS_DEFAULTS_MODE": "auto",
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
-            "AWS_METADATA_SERVICE_TIMEOUT": "600",
-        }
+    return {
+        **CREDENTIALS,
+        "DICOM_BUCKET": "bucket",
+        "AWS_DEFAULTS_MODE": "auto",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        "AWS_METADATA_SERVICE_TIMEOUT": "600",
+    }
 
 
 @pytest.mark.fault("killed-or-stopped")
@@ -110,6 +116,24 @@ def test_the_line_of_an_early_end_is_for_people_in_the_console_format() -> None:
         assert process.wait(_DEADLINE) == 0
         assert process.stdout is not None
         assert process.stdout.read().endswith(" [info] stopped_at_start signal=SIGTERM\n")
+
+
+def test_sighup_during_the_start_is_a_reload_once_it_runs(
+    hanging: dict[str, str], silent: socket.socket, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[ae]]\nname = "all"\n')
+    with starting(**hanging, SCP_POLICY=str(policy)) as process:
+        connection, _ = silent.accept()  # the policy was read before
+        policy.write_text("no policy")
+        process.send_signal(signal.SIGHUP)
+        silent.close()
+        connection.close()
+        assert process.stdout is not None
+        events = [json.loads(line)["event"] for line in itertools.islice(process.stdout, 3)]
+        assert events == ["settings", "listening", "reload_failed"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_DEADLINE) == 0
 
 
 def test_each_process_may_have_as_many_descriptors_as_the_system_allows(tmp_path: Path) -> None:
