@@ -310,12 +310,14 @@ class HeaderReader:
         while at <= end and count < most:
             group, element, vr, length = unpack(data, at)
             tag = group << 16 | element
-            if not last <= tag < _ITEM_TAGS or vr not in _SHORT_VRS or tag in _WANTED:
+            if tag < last or vr not in _SHORT_VRS or tag in _WANTED:
                 break
             count += 1
             at += _SHORT_HEADER + length
             last = tag
         self._at, self._elements, self._last_tag = at, count, last
+        if last >= _ITEM_TAGS:  # an item whose length reads like a VR
+            raise _unreadable("a stray item")
 
     def _element(self) -> tuple[int, bytes, int]:
         """The next element's tag, VR (empty if implicit) and length; stands at its value then."""

@@ -173,7 +173,7 @@ class Association(asyncio.BufferedProtocol):
 
     def _deal_with(self, data: memoryview) -> int:
         """Do what the slice has room for; how many bytes that took."""
-        connection, dialogue = self._connection, self._dialogue
+        connection, messages = self._connection, self._dialogue.messages
         for event in connection.receive(data, SLICE_STEPS):
             self._handle(event)
         taken = connection.taken
@@ -183,8 +183,8 @@ class Association(asyncio.BufferedProtocol):
             Progress(
                 connection.pdus,
                 connection.in_pdu,
-                dialogue.messages,
-                dialogue.in_message,
+                messages.begun,
+                messages.in_message,
                 connection.payload,
             ),
         )

@@ -118,7 +118,7 @@ class Dialogue:
         self._site = site
         self._connection = connection
         self._line = line
-        self._reader = MessageReader()
+        self.messages = MessageReader()
         self._session: Session | None = None
         self._admitted = False
         self._contexts: dict[int, NegotiatedContext] = {}
@@ -134,16 +134,6 @@ class Dialogue:
     def busy(self) -> bool:
         """Whether the peer waits for an answer of ours."""
         return bool(self._operations or self._queued)
-
-    @property
-    def in_message(self) -> bool:
-        """Whether a message has begun and is not complete."""
-        return self._reader.in_message
-
-    @property
-    def messages(self) -> int:
-        """How many messages have begun."""
-        return self._reader.messages
 
     @property
     def admitted(self) -> bool:
@@ -183,7 +173,7 @@ class Dialogue:
         if self.over:
             return
         try:
-            for event in self._reader.feed(fragment):
+            for event in self.messages.feed(fragment):
                 self._take(event)
         except CommandInvalid as invalid:
             self.break_off(AbortReason.INVALID_PARAMETER, str(invalid))

@@ -49,7 +49,7 @@ class MessageReader:
         self._context_id: int | None = None
         self._in_data_set = False
         self._empty_fragments = 0
-        self._messages = 0
+        self._begun = 0
 
     @property
     def in_message(self) -> bool:
@@ -57,9 +57,9 @@ class MessageReader:
         return self._context_id is not None
 
     @property
-    def messages(self) -> int:
+    def begun(self) -> int:
         """How many messages have begun."""
-        return self._messages
+        return self._begun
 
     def feed(self, fragment: DataFragment) -> Iterator[MessageEvent]:
         """The next fragment; raises CommandInvalid if it does not belong where it comes."""
@@ -76,7 +76,7 @@ class MessageReader:
             return
         if self._context_id is None:
             self._context_id = fragment.context_id
-            self._messages += 1
+            self._begun += 1
         if len(self._command) + len(fragment.data) > MAX_COMMAND_BYTES:
             raise CommandInvalid("a command set is too long")
         self._command += fragment.data

@@ -75,7 +75,7 @@ def test_a_reader_says_whether_it_is_in_a_message_and_how_many_there_were() -> N
         command(ECHO),
     ):
         list(reader.feed(fragment))
-        told.append((reader.in_message, reader.messages))
+        told.append((reader.in_message, reader.begun))
     assert told == [(True, 1), (True, 1), (True, 1), (False, 1), (False, 2)]
 
 

@@ -354,6 +354,13 @@ def test_an_item_without_a_sequence_is_no_header(body: bytes) -> None:
     assert unreadable(with_sequence(body)) == "a stray item"
 
 
+def test_an_item_whose_length_reads_like_a_vr_is_no_header_either() -> None:
+    item = struct.pack("<HH2sH", 0xFFFE, 0xE000, b"CS", 0)
+    assert unreadable(with_sequence(item)) == "a stray item"
+    whole = data_set(without=SERIES, pixels=b"")
+    assert unreadable(whole + item) == "a stray item"
+
+
 @pytest.mark.parametrize("explicit", [True, False], ids=["explicit", "implicit"])
 @pytest.mark.parametrize("group", [0x0000, 0x0002, 0x0004, 0x0006, 0x0001, 0x0007])
 def test_a_group_that_no_data_set_has_is_unreadable(group: int, explicit: bool) -> None:
