@@ -1,6 +1,7 @@
 """Opening and closing an association; pynetdicom encodes it, for it is not what is measured."""
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ
@@ -17,7 +18,6 @@ from bench.receiver.errors import PeerFailed
 from bench.receiver.pdus import PDU_HEADER
 from bench.receiver.sets import TRANSFER_SYNTAX
 
-CONTEXT_ID = 1
 # What a peer without a limit is sent: our own receiver's maximum, the best size measured.
 _NO_LIMIT = 131_072
 _OWN_MAXIMUM = 16_384
@@ -34,12 +34,14 @@ class Agreed:
     window: int
 
 
-def associate(port: int, sop_class_uid: str, window: int) -> tuple[socket.socket, Agreed]:
+def associate(
+    port: int, sop_class_uids: Sequence[str], window: int
+) -> tuple[socket.socket, Agreed]:
     """An established association with the peer on this machine; raises PeerFailed."""
     connection = socket.create_connection(("127.0.0.1", port), _SECONDS)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(associate_request(sop_class_uid, window))
+        connection.sendall(associate_request(sop_class_uids, window))
         return connection, agreed(_receive_pdu(connection), window)
     except OSError as error:
         connection.close()
@@ -59,15 +61,16 @@ def release(connection: socket.socket) -> None:
         connection.recv(4096)
 
 
-def associate_request(sop_class_uid: str, window: int) -> bytes:
-    """An A-ASSOCIATE-RQ with one presentation context."""
+def associate_request(sop_class_uids: Sequence[str], window: int) -> bytes:
+    """An A-ASSOCIATE-RQ with a presentation context for each class, of ids 1, 3, 5, ..."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title = "BENCH"
     primitive.called_ae_title = "STORESCP"
-    context = build_context(sop_class_uid, TRANSFER_SYNTAX)
-    context.context_id = CONTEXT_ID
-    primitive.presentation_context_definition_list = [context]
+    contexts = [build_context(each, TRANSFER_SYNTAX) for each in sop_class_uids]
+    for number, context in enumerate(contexts):
+        context.context_id = 1 + 2 * number
+    primitive.presentation_context_definition_list = contexts
     maximum = MaximumLengthNotification()
     maximum.maximum_length_received = _OWN_MAXIMUM
     implementation = ImplementationClassUIDNotification()
@@ -89,8 +92,7 @@ def agreed(answer: bytes, window: int) -> Agreed:
     pdu = A_ASSOCIATE_AC()
     pdu.decode(answer)
     primitive = pdu.to_primitive()
-    (context,) = primitive.presentation_context_definition_results_list
-    if context.result != 0:
+    if any(each.result for each in primitive.presentation_context_definition_results_list):
         raise PeerFailed("presentation context not accepted")
     invoked = 1
     for item in primitive.user_information:

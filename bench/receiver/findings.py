@@ -96,7 +96,7 @@ def _fast(images: int, company: Callable[[int], AbstractContextManager[object]])
 @contextmanager
 def _trickle(port: int) -> Iterator[None]:
     """A sender of 30 KB/s, from a thread, for as long as the context lasts."""
-    connection, agreed = associate(port, CT.sop_class_uid, 1)
+    connection, agreed = associate(port, CT.sop_class_uids, 1)
     image = next(CT.images(1))
     wire = memoryview(b"".join(message(image, 1, agreed.max_pdu)))
     step = int(_SLOW_BYTES_PER_SECOND * _SLOW_STEP_SECONDS)

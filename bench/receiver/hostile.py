@@ -159,7 +159,7 @@ class _Peer:
         if not self._behaviour.reads:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
         self._connection, self._pieces, self._received = connection, None, b""
-        self._rest = memoryview(associate_request(self._behaviour.sop_class_uid, 1))
+        self._rest = memoryview(associate_request([self._behaviour.sop_class_uid], 1))
         self._selector.register(connection, _BOTH, self)
         # EINPROGRESS; what else there may be, the first write meets again.
         connection.connect_ex(("127.0.0.1", self._port))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pydicom.uid import CTImageStorage
 
-from bench.receiver.associate import CONTEXT_ID
+from bench.receiver.elements import element
 from bench.receiver.pdus import (
     command_pdu,
     data_set_pdus,
@@ -19,6 +19,8 @@ from bench.receiver.pdus import (
     store_request,
 )
 
+# Of the one presentation context that is proposed.
+_CONTEXT_ID = 1
 _FLOOD_BYTES = 1024**2
 # A PDU with one PDV of two bytes (PS3.8 9.3.5).
 _TWO_BYTES_PDU = 8
@@ -30,18 +32,17 @@ _PRIVATE_GROUPS = range(0x0009, 0x0020, 2)
 # A private creator reserves so many elements.
 _BLOCK = 256
 _US = struct.Struct("<H")
-_ELEMENT = struct.Struct("<HH2sH")
 
 
 def empty_fragments(max_pdu: int) -> Iterator[bytes]:
     """A C-STORE whose data set never gets a byte, in PDUs full of empty fragments."""
     yield _store_command()
-    yield from itertools.repeat(_many(empty_pdvs_pdu(CONTEXT_ID, max_pdu)))
+    yield from itertools.repeat(_many(empty_pdvs_pdu(_CONTEXT_ID, max_pdu)))
 
 
 def echoes(max_pdu: int) -> Iterator[bytes]:  # noqa: ARG001 - shorter than any maximum
     """C-ECHO requests, one right after the other."""
-    yield from itertools.repeat(_many(command_pdu(CONTEXT_ID, echo_request(1))))
+    yield from itertools.repeat(_many(command_pdu(_CONTEXT_ID, echo_request(1))))
 
 
 def long_headers(max_pdu: int) -> Iterator[bytes]:
@@ -53,7 +54,7 @@ def trickle(max_pdu: int) -> Iterator[bytes]:  # noqa: ARG001 - shorter than any
     """A C-STORE whose data set comes in fragments of two bytes."""
     yield _store_command()
     data_set = long_header()
-    yield from data_set_pdus(CONTEXT_ID, [data_set], len(data_set), _TWO_BYTES_PDU)
+    yield from data_set_pdus(_CONTEXT_ID, [data_set], len(data_set), _TWO_BYTES_PDU)
 
 
 def _many(pdu: bytes) -> bytes:
@@ -62,13 +63,13 @@ def _many(pdu: bytes) -> bytes:
 
 
 def _store_command() -> bytes:
-    return command_pdu(CONTEXT_ID, store_request(1, CTImageStorage, _INSTANCE_UID))
+    return command_pdu(_CONTEXT_ID, store_request(1, CTImageStorage, _INSTANCE_UID))
 
 
 @functools.cache
 def _long_message(max_pdu: int) -> bytes:
     data_set = long_header()
-    pdus = data_set_pdus(CONTEXT_ID, [data_set], len(data_set), max_pdu)
+    pdus = data_set_pdus(_CONTEXT_ID, [data_set], len(data_set), max_pdu)
     return b"".join((_store_command(), *pdus))
 
 
@@ -79,14 +80,14 @@ def long_header() -> bytes:
     Its study and series come last, after private elements of two bytes in ascending order, so
     whoever looks for them has to walk over all.
     """
-    private = (element for group in _PRIVATE_GROUPS for element in _private_group(group))
+    private = (each for group in _PRIVATE_GROUPS for each in _private_group(group))
     return b"".join(
         (
-            _element(0x0008, 0x0016, b"UI", CTImageStorage.encode()),
-            _element(0x0008, 0x0018, b"UI", _INSTANCE_UID.encode()),
+            element(0x00080016, "UI", CTImageStorage.encode()),
+            element(0x00080018, "UI", _INSTANCE_UID.encode()),
             *itertools.islice(private, LONG_ELEMENTS - 4),
-            _element(0x0020, 0x000D, b"UI", _STUDY_UID.encode()),
-            _element(0x0020, 0x000E, b"UI", _SERIES_UID.encode()),
+            element(0x0020000D, "UI", _STUDY_UID.encode()),
+            element(0x0020000E, "UI", _SERIES_UID.encode()),
         )
     )
 
@@ -96,13 +97,7 @@ def _private_group(group: int) -> Iterator[bytes]:
     count = -(-LONG_ELEMENTS // len(_PRIVATE_GROUPS))
     blocks = range(0x10, 0x10 + -(-count // _BLOCK))
     for block in blocks:
-        yield _element(group, block, b"LO", b"BENCH")
+        yield element(group << 16 | block, "LO", b"BENCH")
     for number in range(count - len(blocks)):
-        element = blocks[number // _BLOCK] * _BLOCK + number % _BLOCK
-        yield _element(group, element, b"US", _US.pack(number))
-
-
-def _element(group: int, element: int, vr: bytes, value: bytes) -> bytes:
-    if len(value) % 2:
-        value += b"\0" if vr == b"UI" else b" "
-    return _ELEMENT.pack(group, element, vr, len(value)) + value
+        tag = group << 16 | blocks[number // _BLOCK] * _BLOCK + number % _BLOCK
+        yield element(tag, "US", _US.pack(number))

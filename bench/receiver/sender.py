@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from bench.receiver.associate import CONTEXT_ID, Agreed, associate, release
+from bench.receiver.associate import Agreed, associate, release
 from bench.receiver.errors import PeerFailed
 from bench.receiver.pdus import (
     ResponseReader,
@@ -222,8 +222,8 @@ class _Association:
 
 def _connect(load: Load) -> _Association:
     if load.dicom:
-        sop_class = SETS[load.image_set].sop_class_uid
-        connection, agreed = associate(load.port, sop_class, load.window)
+        sop_classes = SETS[load.image_set].sop_class_uids
+        connection, agreed = associate(load.port, sop_classes, load.window)
     else:
         connection, agreed = socket.create_connection(("127.0.0.1", load.port)), _RAW
     return _Association(connection, agreed, dicom=load.dicom)
@@ -250,5 +250,5 @@ def _messages(load: Load, max_pdu: int) -> Iterator[_Message]:
 def message(image: Image, message_id: int, max_pdu: int) -> _Message:
     """A C-STORE request with its data set, PDU by PDU."""
     command = store_request(message_id, image.sop_class_uid, image.sop_instance_uid)
-    yield command_pdu(CONTEXT_ID, command)
-    yield from data_set_pdus(CONTEXT_ID, image.chunks(), image.size, max_pdu)
+    yield command_pdu(image.context_id, command)
+    yield from data_set_pdus(image.context_id, image.chunks(), image.size, max_pdu)

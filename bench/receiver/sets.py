@@ -1,4 +1,4 @@
-"""The images that are sent: real headers, random pixels, one UID each, never all in memory.
+"""The images that are sent: real layouts, random pixels, one UID each, never all in memory.
 
 An image is its header and a window of one block of noise, so that 16 objects of 210 MB take no
 more memory here than one small one, and every process makes the same bytes from a set's name.
@@ -9,14 +9,12 @@ import hashlib
 import random
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
+
+from bench.receiver.elements import head
+from bench.receiver.layouts import LAYOUTS, VARIANTS, Header, Layout, header
 
 TRANSFER_SYNTAX = ExplicitVRLittleEndian
 
@@ -24,10 +22,11 @@ _MIB = 1024**2
 _NOISE_BYTES = 64 * _MIB
 # Odd, so that windows of any two images begin at different bytes.
 _STRIDE = 1_048_573
-# All of one length, so that an image's UID is put in its place without encoding it again; below
-# 2.25 (PS3.5 B.2), where nobody owns anything.
-_FIRST_UID = 2 * 10**38
-_PIXEL_DATA_OW = struct.Struct("<HH2sxxI")
+_PIXEL_DATA, _ROWS, _COLUMNS, _NUMBER_OF_FRAMES = 0x7FE00010, 0x00280010, 0x00280011, 0x00280008
+# Layouts of a set whose images are all one.
+_ONE = LAYOUTS[:1]
+# Of a mixed set: about the header of the others, so that the sizes are theirs as well.
+_HEADER_BYTES = 6_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,8 @@ class Image:
     header: bytes
     pixel_bytes: int
     noise_at: int
+    # Of the presentation context it goes through.
+    context_id: int = 1
 
     @property
     def size(self) -> int:
@@ -65,46 +66,67 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """A kind of image, and how many of them a run sends."""
+    """A kind of image, and how many of them a run sends.
+
+    With several layouts each image has another one than the image before; lengths of texts and UIDs
+    vary, and pixels fill up what makes all messages of the set equally long.
+    """
 
     name: str
     title: str
-    sop_class_uid: str
     rows: int
     frames: int
     count: int
     # Built whole before the run, unless that would take gigabytes.
     prebuilt: bool = True
+    layouts: tuple[Layout, ...] = _ONE
+
+    @property
+    def sop_class_uids(self) -> tuple[str, ...]:
+        """Each once, in the order of their presentation contexts: 1, 3, 5, ..."""
+        return tuple(dict.fromkeys(each.sop_class_uid for each in self.layouts))
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes of the pixel data: 16 bits allocated."""
+        """Bytes of the pixel data, 16 bits allocated; about that many in a mixed set."""
         return self.rows * self.rows * self.frames * 2
 
     def images(self, count: int) -> Iterator[Image]:
         """The first ``count`` images, the same ones on every machine."""
-        template, placeholder = _template(self), _uid(0).encode()
+        templates = _templates(self)
         for number in range(1, count + 1):
-            uid = _uid(number)
-            header = template.replace(placeholder, uid.encode())
-            at = number * _STRIDE % _NOISE_BYTES
-            yield Image(self.sop_class_uid, uid, header, self.pixel_bytes, at)
+            template = templates[number % len(templates)]
+            yield template.image(number)
 
     def digests(self, count: int) -> frozenset[str]:
         """What has to be stored, byte for byte."""
         return frozenset(image.digest() for image in self.images(count))
 
 
-CT = ImageSet("ct", "CT: slices of 0.53 MB", CTImageStorage, 512, 1, 500)
-SMALL = ImageSet("small", "small: files of 39 KB", CTImageStorage, 128, 1, 2_000)
-LARGE = ImageSet(
-    "large", "large: multi-frame objects of 210 MB", EnhancedCTImageStorage, 512, 400, 16, False
+CT = ImageSet("ct", "CT: slices of 0.53 MB", 512, 1, 500)
+SMALL = ImageSet("small", "small: files of 39 KB", 128, 1, 2_000)
+MIXED = replace(
+    CT,
+    name="mixed",
+    title="mixed: images of 0.53 MB, no two in a row of one layout",
+    layouts=LAYOUTS,
 )
-SETS = {each.name: each for each in (CT, SMALL, LARGE)}
-
-
-def _uid(number: int) -> str:
-    return f"2.25.{_FIRST_UID + number}"
+SMALL_MIXED = replace(
+    SMALL,
+    name="small-mixed",
+    title="small-mixed: files of 39 KB, no two in a row of one layout",
+    layouts=LAYOUTS,
+)
+LARGE = ImageSet(
+    "large",
+    "large: multi-frame objects of 210 MB",
+    512,
+    400,
+    16,
+    prebuilt=False,
+    layouts=tuple(replace(each, sop_class_uid=EnhancedCTImageStorage) for each in _ONE),
+)
+SETS = {each.name: each for each in (MIXED, SMALL_MIXED, CT, SMALL, LARGE)}
 
 
 @functools.cache
@@ -112,25 +134,57 @@ def _noise() -> memoryview:
     return memoryview(random.Random(500).randbytes(_NOISE_BYTES))  # noqa: S311 - test pixels
 
 
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """An encoded header up to the pixels' first byte, whose UID is exchanged for each image."""
+
+    header: Header
+    pixel_bytes: int
+    context_id: int
+
+    def image(self, number: int) -> Image:
+        placeholder = self.header.sop_instance_uid
+        uid = _uid(number, len(placeholder))
+        return Image(
+            self.header.sop_class_uid,
+            uid,
+            self.header.encoded.replace(placeholder.encode(), uid.encode()),
+            self.pixel_bytes,
+            number * _STRIDE % _NOISE_BYTES,
+            self.context_id,
+        )
+
+
+def _uid(number: int, size: int) -> str:
+    """As long as the placeholder, so that nothing has to be encoded again.
+
+    Below 2.25 (PS3.5 B.2), where nobody owns anything.
+    """
+    return f"2.25.{2 * 10 ** (size - 6) + number}"
+
+
 @functools.cache
-def _template(image_set: ImageSet) -> bytes:
-    """The encoded data set up to the pixels' first byte, with the placeholder's UID."""
-    target = DicomBytesIO()
-    target.is_little_endian, target.is_implicit_VR = True, False
-    write_dataset(target, _data_set(image_set))
-    pixels = _PIXEL_DATA_OW.pack(0x7FE0, 0x0010, b"OW", image_set.pixel_bytes)
-    return target.getvalue() + pixels
+def _templates(image_set: ImageSet) -> tuple[_Template, ...]:
+    """Of a mixed set all variants of all layouts, neighbours never of one layout."""
+    variants = range(VARIANTS if len(image_set.layouts) > 1 else 1)
+    return tuple(
+        _template(image_set, layout, variant)
+        for variant in variants
+        for layout in image_set.layouts
+    )
 
 
-def _data_set(image_set: ImageSet) -> Dataset:
-    """A real scanner's header, private elements and all: what pydicom's own tests read."""
-    data_set = pydicom.dcmread(Path(pydicom.__file__).parent / "data/test_files/CT_small.dcm")
-    for tag in (0x7FE00010, 0xFFFCFFFC):  # pixels, and the padding after them
-        del data_set[tag]
-    data_set.SOPClassUID = UID(image_set.sop_class_uid)
-    data_set.SOPInstanceUID = UID(_uid(0))
-    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = UID(_uid(-1)), UID(_uid(-2))
-    data_set.Rows = data_set.Columns = image_set.rows
+def _template(image_set: ImageSet, layout: Layout, variant: int) -> _Template:
+    size = struct.pack("<H", image_set.rows)
+    fixed = {_ROWS: ("US", size), _COLUMNS: ("US", size)}
     if image_set.frames > 1:
-        data_set.NumberOfFrames = image_set.frames
-    return data_set
+        fixed[_NUMBER_OF_FRAMES] = ("IS", str(image_set.frames).encode())
+    made = header(layout, variant, fixed)
+    pixel_bytes = image_set.pixel_bytes
+    if len(image_set.layouts) > 1:
+        # The request has the same two UIDs as the data set, and they are not equally long.
+        uids = sum(len(uid) + len(uid) % 2 for uid in (made.sop_class_uid, made.sop_instance_uid))
+        pixel_bytes += _HEADER_BYTES - len(made.encoded) - uids
+    encoded = made.encoded + head(_PIXEL_DATA, "OW", pixel_bytes)
+    context_id = 1 + 2 * image_set.sop_class_uids.index(layout.sop_class_uid)
+    return _Template(replace(made, encoded=encoded), pixel_bytes, context_id)
