@@ -2,68 +2,100 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from bench.receiver import chart, findings, goals, report
-from bench.receiver.plan import TABLES, Plan, Trial
+from bench.receiver.machine import this_machine
+from bench.receiver.plan import TABLES, Plan, Trial, in_turns
 from bench.receiver.rows import Finding, Row, combine
 from bench.receiver.runs import measure
-from bench.receiver.sets import CT
 from bench.receiver.stage import SHARED_MEMORY, memory_folder
 
 console = Console(highlight=False)
 if not console.is_terminal:
-    console.width = 120  # a log has no width, and rich would wrap the tables at 80
+    console.width = 140  # a log has no width, and rich would wrap the tables at 80
+
+_Results = dict[str, Any]
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="The same rows with fewer images, each once.")
+@click.option("--quick", is_flag=True, help="The same rows with fewer images, in one round.")
+@click.option("--rounds", type=click.IntRange(1, 99), help="Rounds; 3 by default, --quick 1.")
 @click.option("--only", multiple=True, type=click.Choice(TABLES), help="Of all tables only these.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results.")
 @click.option("--chart", "chart_path", type=click.Path(path_type=Path), help="Draw the picture.")
 def main(
-    *, quick: bool, only: tuple[str, ...], json_path: Path | None, chart_path: Path | None
+    *,
+    quick: bool,
+    rounds: int | None,
+    only: tuple[str, ...],
+    json_path: Path | None,
+    chart_path: Path | None,
 ) -> None:
     """This receiver beside its peers, under one load, in one run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop everything, as Ctrl-C does
     if memory_folder() != SHARED_MEMORY:
         console.print("No file system in memory with room: the disk takes part in every number.")
-    plan = Plan(quick, frozenset(only or TABLES))
+    plan = Plan(quick, frozenset(only or TABLES), rounds)
     try:
-        rows = _measure_rows(plan)
-        found = list(_tell(_find(plan)))
+        results = _all_tables(plan, chart_path)
     except KeyboardInterrupt:
         raise click.Abort from None
-    verdicts = goals.evaluate(rows, found)
-    _print(rows, found, verdicts)
     if json_path:
-        results = report.as_json(rows, found, verdicts, quick=quick)
         json_path.write_text(json.dumps(results, indent=2) + "\n")
-    if chart_path:
-        chart.draw(rows, chart_path)
 
 
-def _measure_rows(plan: Plan) -> list[Row]:
-    """Each row, its repeats between those of the others, so that no moment favours a peer."""
-    rows = []
-    trials = plan.trials()
-    for _, group in groupby(trials, lambda each: (each.image_set, each.sink, each.associations)):
-        rows += _measure_side_by_side(list(group))
+def _all_tables(plan: Plan, chart_path: Path | None) -> _Results:
+    trials = list(plan.trials())
+    _announce(plan, trials)
+    rows = _measure_rows(trials, plan.rounds)
+    found = list(_tell(findings.found(plan))) if plan.waiting else []
+    machine = this_machine({row.key.peer for row in rows if row.measured})
+    below = report.footer(machine, plan)
+    verdicts = goals.evaluate(rows, found)
+    _print(report.set_tables(rows, below))
+    if found:
+        _print([report.findings_table(found, below)])
+    _print([report.goals_table(verdicts, report.goals_footer(plan, below))])
+    if chart_path and chart.has_bars(rows):
+        chart.draw(rows, below, chart_path)
+    return report.as_json(machine, plan, rows, found, verdicts)
+
+
+def _announce(plan: Plan, trials: Sequence[Trial]) -> None:
+    """What is going to be measured, a line a table."""
+    many = "s" if plan.rounds > 1 else ""
+    console.print(f"{plan.rounds} round{many} of:")
+    for (image_set, sink), group in groupby(trials, lambda each: (each.image_set, each.sink)):
+        rows = list(group)
+        peers = ", ".join(dict.fromkeys(each.peer.name for each in rows))
+        counts = " / ".join(str(each) for each in dict.fromkeys(row.associations for row in rows))
+        most = max(each.images for each in rows)
+        console.print(
+            f"  {image_set.name} to {sink}: {most} images over {counts} associations; {peers}",
+            soft_wrap=True,
+        )
+    if plan.waiting and trials:
+        console.print(f"  waiting: {plan.latency_images} images a row, and idle associations")
+
+
+def _measure_rows(trials: Iterable[Trial], rounds: int) -> list[Row]:
+    """Each row, its rounds in turns with those of its table."""
+    rows: list[Row] = []
+    for _, group in groupby(trials, lambda each: (each.image_set, each.sink)):
+        table = list(group)
+        runs: list[list[Row]] = [[] for _ in table]
+        for index, trial in in_turns(table, rounds):
+            runs[index].append(_measure(trial))
+        rows += [combine(each) for each in runs]
     return rows
-
-
-def _measure_side_by_side(trials: list[Trial]) -> list[Row]:
-    runs: list[list[Row]] = [[] for _ in trials]
-    for turn in range(max(each.repeats for each in trials)):
-        for trial, row in zip(trials, runs, strict=True):
-            if turn < trial.repeats:
-                row.append(_measure(trial))
-    return [combine(each) for each in runs]
 
 
 def _measure(trial: Trial) -> Row:
@@ -74,14 +106,6 @@ def _measure(trial: Trial) -> Row:
     return row
 
 
-def _find(plan: Plan) -> Iterator[Finding]:
-    if not plan.waiting:
-        return
-    yield from findings.idle(plan.idle_seconds)
-    yield from findings.slow_s3(plan.scale)
-    yield from findings.slow_sender(int(CT.count * plan.scale), plan.repeats)
-
-
 def _tell(found: Iterator[Finding]) -> Iterator[Finding]:
     for each in found:
         value = each.note if each.value is None else f"{each.value:.4g} {each.unit}"
@@ -89,12 +113,9 @@ def _tell(found: Iterator[Finding]) -> Iterator[Finding]:
         yield each
 
 
-def _print(rows: list[Row], found: list[Finding], verdicts: list[goals.Verdict]) -> None:
-    for (image_set, sink), group in groupby(rows, lambda row: (row.key.image_set, row.key.sink)):
-        console.print(report.set_table(image_set, sink, group))
-    if found:
-        console.print(report.findings_table(found))
-    console.print(report.goals_table(verdicts))
+def _print(tables: Iterable[Table]) -> None:
+    for each in tables:
+        console.print(each)
 
 
 if __name__ == "__main__":

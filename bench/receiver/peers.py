@@ -1,5 +1,6 @@
 """The receivers that are compared, each started as its makers mean it to be fast."""
 
+import functools
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ class Place:
     associations: int
     wire_bytes: int
     s3_url: str = ""
+    health_port: int = 0
     ca_bundle: Path | None = None
 
 
@@ -70,12 +72,12 @@ def base_environment() -> dict[str, str]:
     return {"PATH": _PATH, "PYTHONUNBUFFERED": "1", **home}
 
 
-def _ours(place: Place) -> Command:
+def _ours(place: Place, checkout: Path = REPOSITORY) -> Command:
     settings = {
-        "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "scp"))),
+        "PYTHONPATH": os.pathsep.join((str(checkout), str(checkout / "scp"))),
         "SCP_BIND_ADDRESS": "127.0.0.1",
         "SCP_PORT": str(place.port),
-        "SCP_HEALTH_PORT": "0",
+        "SCP_HEALTH_PORT": str(place.health_port),
         "DRAIN_SECONDS": _DRAIN_SECONDS,
         # No peer waits for the disk before it acknowledges; what that costs is a row of its own.
         "STORAGE_FSYNC": "false",
@@ -161,6 +163,11 @@ def _aws(place: Place) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         **bundle,
     }
+
+
+def ours_from(checkout: Path, name: str) -> Peer:
+    """This receiver as another checkout has it."""
+    return Peer(name, sys.executable, functools.partial(_ours, checkout=checkout))
 
 
 OURS = Peer("this receiver", sys.executable, _ours)

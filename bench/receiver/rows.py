@@ -28,7 +28,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run, or the medians of several."""
+    """One run, or the medians of several rounds."""
 
     images: int
     seconds: float
@@ -62,11 +62,29 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: what was measured, or why it was not."""
+    """One row: what was measured in each round, or why it was not."""
 
     key: Key
-    measured: Measured | None = None
+    runs: tuple[Measured, ...] = ()
     problem: str = ""
+
+    @property
+    def measured(self) -> Measured | None:
+        """The median of the rounds, but the worst of what may never be bad."""
+        if not self.runs:
+            return None
+        return replace(
+            self.runs[0],
+            seconds=median(each.seconds for each in self.runs),
+            cpu_seconds=median(each.cpu_seconds for each in self.runs),
+            peak_bytes=max(each.peak_bytes for each in self.runs),
+            identical=min(each.identical for each in self.runs),
+        )
+
+    @property
+    def least(self) -> Measured | None:
+        """The round that took the least CPU."""
+        return min(self.runs, key=lambda each: each.cpu_seconds, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +96,25 @@ class Finding:
     unit: str
     note: str = ""
     possible: float | None = None
+    # The smallest of the rounds, where ``value`` is their median.
+    least: float | None = None
 
 
-def combine(runs: Sequence[Row]) -> Row:
-    """Several runs of one row: medians, but the worst of what may never be bad."""
-    measured = [run.measured for run in runs if run.measured is not None]
-    failed = next((run for run in runs if run.measured is None), None)
+def finding(
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    *,
+    note: str = "",
+    possible: float | None = None,
+) -> Finding:
+    """The median of the rounds, and the smallest."""
+    return Finding(name, median(values), unit, note, possible, min(values))
+
+
+def combine(rounds: Sequence[Row]) -> Row:
+    """The rounds of one row as one; a round that failed fails the row."""
+    failed = next((each for each in rounds if not each.runs), None)
     if failed is not None:
         return failed
-    return replace(
-        runs[0],
-        measured=replace(
-            measured[0],
-            seconds=median(each.seconds for each in measured),
-            cpu_seconds=median(each.cpu_seconds for each in measured),
-            peak_bytes=max(each.peak_bytes for each in measured),
-            identical=min(each.identical for each in measured),
-        ),
-    )
+    return Row(rounds[0].key, tuple(run for each in rounds for run in each.runs))

@@ -18,7 +18,7 @@ def measure(image_set: ImageSet, sink: Sink, peer: Peer, associations: int, imag
     try:
         with stage(peer, sink, associations, _wire_bytes(image_set)) as running:
             load = Load(running.port, image_set.name, images, associations, dicom=peer.dicom)
-            return Row(key, run_load(running, load))
+            return Row(key, (run_load(running, load),))
     except (BenchError, OSError) as error:
         return Row(key, problem=str(error))
 

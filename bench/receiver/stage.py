@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -41,6 +41,7 @@ class Stage:
 
     pid: int
     port: int
+    health_port: int
     sink: Sink
     folder: Path
 
@@ -94,17 +95,18 @@ def stage(
         work, folder = root / "work", root / "stored"
         work.mkdir()
         folder.mkdir()
-        place = Place(_free_port(), folder, work, associations, wire_bytes)
+        port, health_port = _free_ports(2)
+        place = Place(port, folder, work, associations, wire_bytes, health_port=health_port)
         if sink is not Sink.DIRECTORY:
             place = stack.enter_context(_with_s3(place, sink, latency))
         command = peer.command(place)
         pid = stack.enter_context(_running(command, place.port, work / "peer.log"))
-        yield Stage(pid, place.port, sink, folder)
+        yield Stage(pid, place.port, place.health_port, sink, folder)
 
 
 @contextmanager
 def _with_s3(place: Place, sink: Sink, latency: float) -> Iterator[Place]:
-    port = _free_port()
+    (port,) = _free_ports(1)
     options = ["--port", str(port), "--folder", str(place.folder), "--latency", str(latency)]
     certificate = None
     if sink is Sink.S3_TLS:
@@ -112,15 +114,7 @@ def _with_s3(place: Place, sink: Sink, latency: float) -> Iterator[Place]:
         options += ["--certificate", str(certificate), "--key", str(key)]
     with _running(script("s3_stand_in", options), port, place.work / "s3.log"):
         url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
-        yield Place(
-            place.port,
-            place.folder,
-            place.work,
-            place.associations,
-            place.wire_bytes,
-            url,
-            certificate,
-        )
+        yield replace(place, s3_url=url, ca_bundle=certificate)
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
@@ -196,6 +190,8 @@ def _last_line(log: Path) -> str:
     return said[-1][:200] if said else "it said nothing"
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """Different ones, since all are taken at once."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]
