@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.receiver import chart, findings, goals, report
+from bench.receiver.errors import BenchError
 from bench.receiver.machine import this_machine
 from bench.receiver.plan import TABLES, Plan, Trial, in_turns
 from bench.receiver.rows import Finding, Row, combine
 from bench.receiver.runs import measure
 from bench.receiver.stage import SHARED_MEMORY, memory_folder
+from bench.receiver.versus import revisions, versus_tables
 
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -29,6 +31,7 @@ _Results = dict[str, Any]
 @click.option("--quick", is_flag=True, help="The same rows with fewer images, in one round.")
 @click.option("--rounds", type=click.IntRange(1, 99), help="Rounds; 3 by default, --quick 1.")
 @click.option("--only", multiple=True, type=click.Choice(TABLES), help="Of all tables only these.")
+@click.option("--vs", "commit", metavar="REV", help="Only compare this checkout with a commit.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results.")
 @click.option("--chart", "chart_path", type=click.Path(path_type=Path), help="Draw the picture.")
 def main(
@@ -36,6 +39,7 @@ def main(
     quick: bool,
     rounds: int | None,
     only: tuple[str, ...],
+    commit: str | None,
     json_path: Path | None,
     chart_path: Path | None,
 ) -> None:
@@ -45,9 +49,14 @@ def main(
         console.print("No file system in memory with room: the disk takes part in every number.")
     plan = Plan(quick, frozenset(only or TABLES), rounds)
     try:
-        results = _all_tables(plan, chart_path)
+        if commit:
+            results = _compare(plan, commit)
+        else:
+            results = _all_tables(plan, chart_path)
     except KeyboardInterrupt:
         raise click.Abort from None
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
     if json_path:
         json_path.write_text(json.dumps(results, indent=2) + "\n")
 
@@ -67,6 +76,16 @@ def _all_tables(plan: Plan, chart_path: Path | None) -> _Results:
     if chart_path and chart.has_bars(rows):
         chart.draw(rows, below, chart_path)
     return report.as_json(machine, plan, rows, found, verdicts)
+
+
+def _compare(plan: Plan, commit: str) -> _Results:
+    with revisions(commit) as peers:
+        trials = list(plan.comparison(peers))
+        _announce(plan, trials)
+        rows = _measure_rows(trials, plan.rounds)
+    machine = this_machine({peer.name for peer in peers})
+    _print(versus_tables(rows, peers, report.footer(machine, plan)))
+    return report.as_json(machine, plan, rows)
 
 
 def _announce(plan: Plan, trials: Sequence[Trial]) -> None:
