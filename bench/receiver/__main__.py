@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from bench.receiver import chart, findings, goals, report
 from bench.receiver.errors import BenchError
+from bench.receiver.flood import Flood, flood_table, floods
 from bench.receiver.machine import this_machine
 from bench.receiver.plan import TABLES, Plan, Trial, in_turns
 from bench.receiver.rows import Finding, Row, combine
@@ -32,6 +34,7 @@ _Results = dict[str, Any]
 @click.option("--rounds", type=click.IntRange(1, 99), help="Rounds; 3 by default, --quick 1.")
 @click.option("--only", multiple=True, type=click.Choice(TABLES), help="Of all tables only these.")
 @click.option("--vs", "commit", metavar="REV", help="Only compare this checkout with a commit.")
+@click.option("--flood", is_flag=True, help="Only measure a good peer beside hostile ones.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results.")
 @click.option("--chart", "chart_path", type=click.Path(path_type=Path), help="Draw the picture.")
 def main(
@@ -40,16 +43,21 @@ def main(
     rounds: int | None,
     only: tuple[str, ...],
     commit: str | None,
+    flood: bool,
     json_path: Path | None,
     chart_path: Path | None,
 ) -> None:
     """This receiver beside its peers, under one load, in one run."""
+    if flood and (commit or only or rounds):
+        raise click.UsageError("--flood goes with --quick and --json only")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop everything, as Ctrl-C does
     if memory_folder() != SHARED_MEMORY:
         console.print("No file system in memory with room: the disk takes part in every number.")
     plan = Plan(quick, frozenset(only or TABLES), rounds)
     try:
-        if commit:
+        if flood:
+            results = _flood(plan)
+        elif commit:
             results = _compare(plan, commit)
         else:
             results = _all_tables(plan, chart_path)
@@ -86,6 +94,16 @@ def _compare(plan: Plan, commit: str) -> _Results:
     machine = this_machine({peer.name for peer in peers})
     _print(versus_tables(rows, peers, report.footer(machine, plan)))
     return report.as_json(machine, plan, rows)
+
+
+def _flood(plan: Plan) -> _Results:
+    found: list[Flood] = []
+    for each in floods(quick=plan.quick):
+        console.print(f"  {each.receiver} beside {each.beside}: {each.problem or 'done'}")
+        found.append(each)
+    machine = this_machine(())
+    _print([flood_table(found, f"{machine.footer}.")])
+    return report.as_json(machine, plan) | {"floods": [asdict(each) for each in found]}
 
 
 def _announce(plan: Plan, trials: Sequence[Trial]) -> None:
