@@ -36,6 +36,10 @@ _UPLOAD_SECONDS = _UPLOADS.stop
 _CLOCK_OFFSET = _UPLOAD_SECONDS + 1
 _PANEL_WORDS = -(-(_CLOCK_OFFSET + 1) // _LINE_WORDS) * _LINE_WORDS
 
+# What is no worker's.
+_HEALTH_BEAT_AT = 0
+_SHARED_WORDS = 1
+
 # In place of an offset that is not known.
 _UNKNOWN = math.nan
 # In place of a worker and of a group; a worker's own number is kept plus one.
@@ -63,8 +67,9 @@ class Board:
     def __init__(self, workers: int, seats: int, descriptor: int) -> None:
         panels = workers * _PANEL_WORDS * _WORD
         table = seats * _WORD
-        os.ftruncate(descriptor, panels + 2 * table)
-        memory = memoryview(mmap.mmap(descriptor, panels + 2 * table))
+        shared = panels + 2 * table
+        os.ftruncate(descriptor, shared + _SHARED_WORDS * _WORD)
+        memory = memoryview(mmap.mmap(descriptor, shared + _SHARED_WORDS * _WORD))
         self._workers = workers
         self._numbers = memory[:panels].cast("d")
         for each in range(workers):
@@ -72,8 +77,9 @@ class Board:
         self._seats = _Seats(
             descriptor,
             owners=memory[panels : panels + table].cast("Q"),
-            groups=memory[panels + table :].cast("Q"),
+            groups=memory[panels + table : shared].cast("Q"),
         )
+        self._shared = memory[shared:].cast("d")
 
     @classmethod
     def create(cls, workers: int, seats: int) -> Self:
@@ -87,6 +93,16 @@ class Board:
     def read(self) -> tuple[PanelReading, ...]:
         """Every panel as it stands now."""
         return tuple(_reading(each, self._numbers) for each in range(self._workers))
+
+    def beat_health(self, now: float) -> None:
+        """Say that the health process serves, at ``now`` of the monotonic clock."""
+        self._shared[_HEALTH_BEAT_AT] = now
+
+    def beat_at(self, worker: int | None) -> float:
+        """The last heartbeat of a worker, or of the health process (None)."""
+        if worker is None:
+            return self._shared[_HEALTH_BEAT_AT]
+        return _row(worker, self._numbers)[_BEAT_AT]
 
     def worker_died(self, worker: int) -> None:
         """Take back what the worker held; what it counted stays, since counters only grow."""

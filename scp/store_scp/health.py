@@ -203,6 +203,10 @@ class _Server(ThreadingHTTPServer):
         self._open: dict[Any, None] = {}
         self._lock = threading.Lock()
 
+    def service_actions(self) -> None:
+        """The thread that serves is alive; called ten times a second."""
+        self.board.beat_health(time.monotonic())
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection from a thread of its own."""
         with self._lock:

@@ -1,9 +1,11 @@
 """The supervisor: forks the workers and the health process, and starts again whichever dies.
 
+One that hangs, which its heartbeats on the board tell, is killed first.
+
 It has one thread and no event loop, holds every listening socket, and does nothing but wait: for
-a signal, for the moment a child is due, for the end of the drain. At SIGHUP it calls the function
-that reads the policy and the certificates. What it decides about a child that died is a pure
-function; see ``next_delay``.
+a signal, for the moment a child is due or the heartbeats are, for the end of the drain. At SIGHUP
+it calls the function that reads the policy and the certificates. What it decides about a child is
+pure: see ``next_delay`` and ``pulses.py``.
 
 A child never outlives it: see ``children.py``.
 """
@@ -15,18 +17,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn
 
 import structlog
 
-from store_scp import deadlines
+from store_scp import deadlines, pulses
 from store_scp.board import Board
 from store_scp.children import Lifeline
 from store_scp.listeners import Listeners
 from store_scp.logs import describe
 from store_scp.metrics import Counter, WorkerState
+from store_scp.pulses import Pulse
 from store_scp.settings import Settings
 from store_scp.signals import SignalQueue
 
@@ -86,6 +89,7 @@ class _Child:
     # Since the last death: how long to wait, and until when.
     delay: float = 0.0
     due_at: float = 0.0
+    pulse: Pulse = field(default_factory=lambda: Pulse(0.0))
 
     def log(self, event: str, **members: object) -> None:
         """A line about this child."""
@@ -126,14 +130,29 @@ class _Supervisor:
             self._board.panel(number).beat(now, WorkerState.STARTING)
         for each in children:
             self._start(each)
+        check_at = now + pulses.CHECK_SECONDS
         while True:
-            waiting = (each.due_at for each in children if each.pid is None)
-            self._step(min(waiting, default=math.inf))
+            self._step(min((check_at, *(each.due_at for each in children if each.pid is None))))
             if self._stopping:
                 return
             for each in children:
                 if each.pid is None and each.due_at <= time.monotonic():
                     self._restart(each)
+            if check_at <= time.monotonic():
+                self._end_stalled(children)
+                check_at = time.monotonic() + pulses.CHECK_SECONDS
+
+    def _end_stalled(self, children: Sequence[_Child]) -> None:
+        """Kill who hangs or is stopped: the end is noted, and it is started again, as ever."""
+        for each in children:
+            if each.pid is None:
+                continue
+            each.pulse = each.pulse.checked(self._board.beat_at(each.worker))
+            if each.pulse.stalled:
+                each.log("stalled", seconds=each.pulse.missed * pulses.CHECK_SECONDS)
+                _send([each], signal.SIGKILL)
+                # Not before as many checks again, should the kernel be unable to end it.
+                each.pulse = Pulse(each.pulse.beat_at)
 
     def drain(self, seconds: float) -> None:
         """Stop listening, and let the workers finish what they began."""
@@ -199,6 +218,7 @@ class _Supervisor:
 
     def _start(self, child: _Child) -> None:
         child.started_at = time.monotonic()
+        child.pulse = Pulse(self._board.beat_at(child.worker))
         # Until the child has handlers of its own, a signal to it would count as one to us: its
         # handlers write to the same pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 import structlog
-from store_scp import deadlines, supervisor
+from store_scp import deadlines, pulses, supervisor
 from store_scp.board import Board
 from store_scp.health import open_health_socket, serve
 from store_scp.listeners import Listeners, open_listeners
@@ -18,12 +18,15 @@ from store_scp.metrics import Counter, Gauge, WorkerState
 from store_scp.settings import Settings
 from store_scp.signals import SignalQueue
 
+_BEAT_SECONDS = 0.05
+
 _log = structlog.get_logger()
 
 
 def main(behaviour: str) -> int:
     settings = Settings.from_env(os.environ)
     configure(settings.log_level, settings.log_format)
+    pulses.CHECK_SECONDS = float(os.environ.get("CHECK_SECONDS", "5"))
     deadlines.WORKER_SECONDS = float(os.environ.get("WORKER_SECONDS", "15"))
     board = Board.create(settings.workers, seats=settings.workers)
     sockets = open_listeners(settings.bind_address, settings.port, settings.workers)
@@ -64,10 +67,12 @@ def _serve(behaviour: str, index: int, board: Board, listener: socket.socket) ->
         # A thread in accept() would hold the socket of one that lingers open.
         if behaviour == "steady" or (behaviour == "late" and successor):
             threading.Thread(target=_accept, args=(listener,), daemon=True).start()
-        panel.beat(time.monotonic(), WorkerState.READY)
+        state = WorkerState.READY
+        panel.beat(time.monotonic(), state)
         _log.info("serving", worker=index, pid=os.getpid())
         while True:
-            for number in signals.wait(None):
+            panel.beat(time.monotonic(), state)
+            for number in signals.wait(_BEAT_SECONDS):
                 if number == signal.SIGHUP:
                     _log.info("reloading", worker=index)
                     if behaviour == "lingers":
@@ -75,7 +80,8 @@ def _serve(behaviour: str, index: int, board: Board, listener: socket.socket) ->
                 elif behaviour == "lingers":
                     # The first leaves it to the supervisor to say so.
                     if index:
-                        panel.beat(time.monotonic(), WorkerState.DRAINING)
+                        state = WorkerState.DRAINING
+                        panel.beat(time.monotonic(), state)
                     listener.close()
                     _log.info("lingering", worker=index)
                 elif behaviour != "stubborn":

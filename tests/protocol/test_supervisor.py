@@ -178,6 +178,48 @@ def test_a_killed_health_process_is_started_again_on_its_port() -> None:
         assert process.stop() == 0
 
 
+def test_a_worker_that_is_stopped_is_killed_and_replaced_and_its_neighbour_is_not() -> None:
+    with serving(CHECK_SECONDS="0.5") as process:
+        stopped, other = process.served_by(1), process.served_by(0)
+        os.kill(stopped, signal.SIGSTOP)
+        line = process.wait_for("worker_stalled", worker=1)
+        assert line["seconds"] == pytest.approx(2.0)
+        assert process.wait_for("worker_died", worker=1)["signal"] == "SIGKILL"
+        assert process.served_by(1, generation=1) != stopped
+        assert other in {each.pid for each in process.family()}
+        assert process.stop() == 0
+        assert {each["worker"] for each in process.events("worker_stalled")} == {1}
+
+
+def test_a_health_process_that_is_stopped_is_killed_and_answers_again() -> None:
+    with serving(CHECK_SECONDS="0.5") as process:
+        assert process.get("/health/live")[0] == 200
+        workers = {process.served_by(0), process.served_by(1)}
+        (health,) = [each for each in process.family() if each.pid not in workers]
+        health.suspend()
+        process.wait_for("health_stalled")
+        assert process.wait_for("health_died")["signal"] == "SIGKILL"
+        assert process.get("/health/ready")[0] == 200
+        assert process.stop() == 0
+
+
+def test_a_receiver_that_was_paused_as_a_whole_loses_nobody() -> None:
+    with serving(CHECK_SECONDS="0.5") as process:
+        assert process.get("/health/live")[0] == 200
+        everybody = [psutil.Process(process.pid), *process.family()]
+        for each in everybody:
+            each.suspend()
+        time.sleep(3.0)  # longer than a worker alone may be silent: the test's matter
+        for each in everybody:
+            each.resume()
+        process.send(signal.SIGHUP)  # the supervisor has seen the time, and the workers answer
+        process.count("reloading", 2)
+        for _ in range(5):
+            process.get("/health/live")
+        assert process.stop() == 0
+        assert not [each for each in process.lines if "stalled" in each["event"]]
+
+
 def test_sighup_reaches_every_worker() -> None:
     with serving() as process:
         process.send(signal.SIGHUP)
