@@ -16,6 +16,7 @@ from typing import Self
 
 import structlog
 
+from store_scp.certificates import CertificateWatch, expiries_of
 from store_scp.errors import CannotStart, SettingsInvalid
 from store_scp.files import Read, anonymous_file, read_file
 from store_scp.logs import describe
@@ -107,12 +108,17 @@ class SharedFiles:
 class HeldAccess:
     """The supervisor's: what was usable last, for workers that run and for those to be started."""
 
-    def __init__(self, settings: Settings) -> None:
-        """By the files as they are now; raises PolicyInvalid or CannotStart."""
+    def __init__(self, settings: Settings, watch: CertificateWatch) -> None:
+        """By the files as they are now; raises PolicyInvalid or CannotStart.
+
+        ``watch`` gets the certificates that hold.
+        """
         self.shared = SharedFiles()
         self.access = Access.read(settings)
         self._settings = settings
+        self._watch = watch
         self.shared.write(self.access.files)
+        watch.take(expiries_of(settings, self.access.files.read))
 
     def reload(self) -> bool:
         """Read the files anew; False if what held before still holds, and a line says why."""
@@ -126,6 +132,7 @@ class HeldAccess:
             _log.error("reload_failed", why=describe(error))
             return False
         self.access = access
+        self._watch.take(expiries_of(self._settings, access.files.read))
         return True
 
 

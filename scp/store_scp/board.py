@@ -38,9 +38,10 @@ _PANEL_WORDS = -(-(_CLOCK_OFFSET + 1) // _LINE_WORDS) * _LINE_WORDS
 
 # What is no worker's.
 _HEALTH_BEAT_AT = 0
-_SHARED_WORDS = 1
+_CERTIFICATE_EXPIRES_AT = 1
+_SHARED_WORDS = 2
 
-# In place of an offset that is not known.
+# In place of an offset, or of a certificate's end, that is not known.
 _UNKNOWN = math.nan
 # In place of a worker and of a group; a worker's own number is kept plus one.
 _FREE = 0
@@ -80,6 +81,7 @@ class Board:
             groups=memory[panels + table : shared].cast("Q"),
         )
         self._shared = memory[shared:].cast("d")
+        self._shared[_CERTIFICATE_EXPIRES_AT] = _UNKNOWN
 
     @classmethod
     def create(cls, workers: int, seats: int) -> Self:
@@ -93,6 +95,15 @@ class Board:
     def read(self) -> tuple[PanelReading, ...]:
         """Every panel as it stands now."""
         return tuple(_reading(each, self._numbers) for each in range(self._workers))
+
+    def certificate_expires_at(self, moment: float | None) -> None:
+        """The first certificate expires then, in seconds since 1970; None: there is none."""
+        self._shared[_CERTIFICATE_EXPIRES_AT] = _UNKNOWN if moment is None else moment
+
+    def certificate_seconds(self, now: float) -> float | None:
+        """Until the first certificate expires, at ``now`` of the system's clock; None: none."""
+        left = self._shared[_CERTIFICATE_EXPIRES_AT] - now
+        return None if math.isnan(left) else left
 
     def beat_health(self, now: float) -> None:
         """Say that the health process serves, at ``now`` of the monotonic clock."""

@@ -14,6 +14,7 @@ _UPLOAD_VALUES = (
     *((low + high) / 2 for low, high in zip((0.0, *UPLOAD_BOUNDS), UPLOAD_BOUNDS, strict=False)),
     UPLOAD_BOUNDS[-1],
 )
+_DAY = 86_400
 _Measurement = tuple[str, str, Any]
 
 
@@ -23,9 +24,12 @@ def emf_document(
     namespace: str,
     timestamp_ms: int,
     dimensions: Mapping[str, str],
+    certificate_seconds: float | None = None,
 ) -> dict[str, Any]:
     """What happened between two readings of the board, and how it stands."""
     measured = [*_growth(before, now), *_state(now), *_uploads(before, now)]
+    if certificate_seconds is not None:  # CloudWatch has no days among its units
+        measured.append(("CertificateDaysLeft", "None", round(certificate_seconds / _DAY, 2)))
     directive = {
         "Namespace": namespace,
         "Dimensions": [list(dimensions)],

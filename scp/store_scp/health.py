@@ -88,7 +88,12 @@ def serving(board: Board, listener: socket.socket) -> Iterator[None]:
             thread.join()
 
 
-def answer(path: str, readings: Sequence[PanelReading], now: float) -> Answer:
+def answer(
+    path: str,
+    readings: Sequence[PanelReading],
+    now: float,
+    certificate_seconds: float | None = None,
+) -> Answer:
     """The answer to GET ``path``."""
     match path.partition("?")[0]:
         case "/health/live":
@@ -96,7 +101,7 @@ def answer(path: str, readings: Sequence[PanelReading], now: float) -> Answer:
         case "/health/ready":
             return ready(readings, now)
         case "/metrics":
-            body = generate_latest(_Families(readings, now))
+            body = generate_latest(_Families(readings, now, certificate_seconds))
             return Answer(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, body)
     return problem(HTTPStatus.NOT_FOUND, "there is /health/live, /health/ready and /metrics")
 
@@ -159,12 +164,15 @@ def _json(status: HTTPStatus, content_type: str, content: dict[str, object]) -> 
 class _Families(Collector):
     """One reading, in the form the Prometheus library takes."""
 
-    def __init__(self, readings: Sequence[PanelReading], now: float) -> None:
+    def __init__(
+        self, readings: Sequence[PanelReading], now: float, certificate_seconds: float | None
+    ) -> None:
         self._readings = readings
         self._now = now
+        self._certificate_seconds = certificate_seconds
 
     def collect(self) -> Iterator[Metric]:
-        return families(self._readings, self._now)
+        return families(self._readings, self._now, self._certificate_seconds)
 
 
 def _publish(
@@ -183,7 +191,8 @@ def _publish(
         known = (each.clock_offset for each in now if each.clock_offset is not None)
         offset = next(known, offset)
         timestamp_ms = int((system_clock() - offset) * 1000)
-        document = emf_document(before, now, namespace, timestamp_ms, dimensions)
+        certificate = board.certificate_seconds(system_clock())
+        document = emf_document(before, now, namespace, timestamp_ms, dimensions, certificate)
         # Not a log line of ours: CloudWatch takes nothing before or behind the document.
         print(json.dumps(document, separators=(",", ":")), flush=True)
         before = now
@@ -242,7 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_SECONDS
 
     def do_GET(self) -> None:
-        self._send(answer(self.path, self.server.board.read(), time.monotonic()))
+        board = self.server.board
+        certificate = board.certificate_seconds(system_clock())
+        self._send(answer(self.path, board.read(), time.monotonic(), certificate))
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
 

@@ -133,14 +133,26 @@ def totals(rows: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
     return tuple(sum(column) for column in zip(*rows, strict=True))
 
 
-def families(readings: Sequence[PanelReading], now: float) -> Iterator[Metric]:
-    """Everything as Prometheus has it: sums over the workers, save where each one matters."""
+def families(
+    readings: Sequence[PanelReading], now: float, certificate_seconds: float | None = None
+) -> Iterator[Metric]:
+    """Everything as Prometheus has it: sums over the workers, save where each one matters.
+
+    ``certificate_seconds``: until the first certificate expires; None: there is none.
+    """
     summed = [each for each in Counter if each is not Counter.WORKER_RESTARTS]
     counters = totals(reading.counters for reading in readings)
     yield from _grouped(CounterMetricFamily, summed, counters)
     yield from _grouped(GaugeMetricFamily, Gauge, totals(reading.gauges for reading in readings))
     yield _uploads(readings)
     yield from _workers(readings, now)
+    certificate = GaugeMetricFamily(
+        _PREFIX + "certificate_expires_seconds",
+        "Until the first of the receiver's certificate and its client CA's expires; below 0: since",
+    )
+    if certificate_seconds is not None:
+        certificate.add_metric([], certificate_seconds)
+    yield certificate
 
 
 def _grouped(

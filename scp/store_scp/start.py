@@ -8,14 +8,13 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
 from store_scp import health, worker
 from store_scp.access import HeldAccess
 from store_scp.board import Board
+from store_scp.certificates import CertificateWatch
 from store_scp.errors import CannotStart, SettingsInvalid
 from store_scp.listeners import Listeners, open_listeners
 from store_scp.logs import configure
@@ -23,7 +22,6 @@ from store_scp.settings import Settings
 from store_scp.signals import SignalQueue
 from store_scp.sinks import prepare_sink
 from store_scp.supervisor import SIGNALS, supervise
-from store_scp.tls import expires_at
 
 _USAGE_ERROR = 2
 _CANNOT_START = 1
@@ -52,10 +50,10 @@ def run(settings: Settings) -> int:
     log = structlog.get_logger()
     open_files = _raise_open_files()
     log.info("settings", **settings.model_dump(mode="json", by_alias=True))
-    held = HeldAccess(settings)
+    board = Board.create(settings.workers, settings.maximum_associations)
+    watch = CertificateWatch(board.certificate_expires_at)
+    held = HeldAccess(settings, watch)
     endpoint = prepare_sink(settings)
-    if settings.tls_certificate and _has_expired(settings.tls_certificate):
-        log.warning("certificate_expired", file=str(settings.tls_certificate))
     count = settings.workers
     plain = _listen(settings, settings.port if settings.plain else None)
     tls = _listen(settings, settings.tls_port)
@@ -63,7 +61,6 @@ def run(settings: Settings) -> int:
         workers=[[row[each] for row in (plain, tls) if row] for each in range(count)],
         health=health.open_health_socket(settings),
     )
-    board = Board.create(count, settings.maximum_associations)
 
     def serve(number: int) -> int:
         return worker.run(
@@ -97,6 +94,7 @@ def run(settings: Settings) -> int:
             serve,
             functools.partial(health.serve, settings, board, listeners.health),
             held.reload,
+            watch.look,
             listeners,
             signals,
         )
@@ -121,10 +119,6 @@ def _listen(settings: Settings, port: int | None) -> Sequence[socket.socket]:
     if port is None:
         return ()
     return open_listeners(settings.bind_address, port, settings.workers)
-
-
-def _has_expired(certificate: Path) -> bool:
-    return expires_at(certificate) < datetime.now(UTC)
 
 
 def _port(listeners: Sequence[socket.socket]) -> int | None:

@@ -50,6 +50,7 @@ def supervise(
     worker: Callable[[int], int],
     health: Callable[[], int],
     reload: Callable[[], bool],
+    look: Callable[[], None],
     listeners: Listeners,
     signals: SignalQueue,
 ) -> int:
@@ -57,14 +58,14 @@ def supervise(
 
     ``worker`` and ``health`` run in forked children, with SIGTERM at its default and SIGINT and
     SIGHUP ignored until they say otherwise, and return the child's exit code. ``reload`` is called
-    at each SIGHUP, which goes on to the workers if it returns True. The caller hands over the
-    listeners, and has entered ``signals``, which collects ``SIGNALS``.
+    at each SIGHUP, which goes on to the workers if it returns True; ``look`` every few seconds. The
+    caller hands over the listeners, and has entered ``signals``, which collects ``SIGNALS``.
     """
     # What exists now is shared with every child, as long as no collection writes to it.
     gc.collect()
     gc.freeze()
     workers = [_Child(each, partial(worker, each)) for each in range(settings.workers)]
-    supervisor = _Supervisor(board, workers, _Child(None, health), reload, listeners, signals)
+    supervisor = _Supervisor(board, workers, _Child(None, health), reload, look, listeners, signals)
     supervisor.run()
     supervisor.drain(settings.drain_seconds + deadlines.WORKER_SECONDS)
     supervisor.end_health()
@@ -108,6 +109,7 @@ class _Supervisor:
         workers: Sequence[_Child],
         health: _Child,
         reload: Callable[[], bool],
+        look: Callable[[], None],
         listeners: Listeners,
         signals: SignalQueue,
     ) -> None:
@@ -116,6 +118,7 @@ class _Supervisor:
         self._workers = workers
         self._health = health
         self._reload = reload
+        self._look = look
         self._listeners = listeners
         self._signals = signals
         self._lifeline = Lifeline()
@@ -140,6 +143,7 @@ class _Supervisor:
                     self._restart(each)
             if check_at <= time.monotonic():
                 self._end_stalled(children)
+                self._look()
                 check_at = time.monotonic() + pulses.CHECK_SECONDS
 
     def _end_stalled(self, children: Sequence[_Child]) -> None:

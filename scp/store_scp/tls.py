@@ -7,6 +7,7 @@ import math
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,15 +106,17 @@ def certificate_members(certificate: Certificate | None) -> dict[str, str | list
     return {"tls_subject": subject, **({"tls_san": first_of(names)} if names else {})}
 
 
-def expires_at(certificate: Path) -> datetime:
-    """When the file's first certificate, the receiver's own, expires; raises CannotStart."""
+def expiries(content: bytes) -> list[tuple[int, datetime]]:
+    """When each certificate in a PEM file expires, with its number there, from 1.
+
+    One that cannot be read is left out: it is OpenSSL that says whether a file can be used.
+    """
     # The ssl module decodes a verified peer's certificate only: this reads the few bytes itself.
-    try:
-        pem = _PEM.search(certificate.read_text("latin-1"))
-        der = ssl.PEM_cert_to_DER_cert(pem.group() if pem else "")
-        return _not_after(der)
-    except (OSError, ValueError, IndexError):
-        raise CannotStart(f"{certificate}: holds no certificate that can be read") from None
+    found = []
+    for number, pem in enumerate(_PEM.findall(content.decode("latin-1")), 1):
+        with suppress(ValueError, IndexError):
+            found.append((number, _not_after(ssl.PEM_cert_to_DER_cert(pem))))
+    return found
 
 
 def _load_identity(context: ssl.SSLContext, settings: Settings, read: Read) -> Iterator[str]:

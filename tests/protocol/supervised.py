@@ -51,6 +51,7 @@ def main(behaviour: str) -> int:
             work,
             partial(serve, settings, board, health),
             lambda: True,
+            lambda: None,
             listeners,
             signals,
         )

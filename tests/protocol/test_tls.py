@@ -287,6 +287,28 @@ def test_a_renewed_certificate_holds_after_sighup_and_open_associations_go_on(
             assert peer.store(GOOD, CT_IMAGE, "1.2.3.4").status == 0x0000
 
 
+def test_certificates_that_expire_are_told_of_at_the_start_and_at_a_reload(
+    ca: Authority, server: Identity, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    other = Authority.made(tmp_path / "other")
+    long = other.issue("long", days=400).certificate.read_bytes()
+    bundle.write_bytes(long + other.issue("expired", days=-1).certificate.read_bytes())
+    settings = tls_settings(ca, server, SCP_TLS_CLIENT_CA=str(bundle))
+    with ReceiverProcess(**settings, STORAGE_DIR=str(tmp_path / "storage")) as process:
+        own = process.wait_for("certificate_expires", setting="SCP_TLS_CERTIFICATE")
+        assert (own["certificate"], own["days_left"], own["level"]) == (1, 0, "warning")
+        expired = process.wait_for("certificate_expired", setting="SCP_TLS_CLIENT_CA")
+        assert (expired["certificate"], expired["level"]) == (2, "error")
+        assert -2 * 86_400 < process.metrics()["certificate_expires_seconds"] < 0
+        process.forget()
+        bundle.write_bytes(long)
+        process.reload()
+        process.wait_for("certificate_expires", setting="SCP_TLS_CERTIFICATE")
+        assert 0 < process.metrics()["certificate_expires_seconds"] < 86_400
+        assert not process.events("certificate_expired")
+
+
 def names_shown(process: ReceiverProcess, ca: Authority, identity: Identity) -> str:
     """The common name in the certificate that the receiver shows."""
     with Wire(process.tls_port, tls=ca.client(identity)) as wire:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_scp import files
 from store_scp.access import Access, AccessFiles, HeldAccess, SharedFiles
+from store_scp.certificates import CertificateWatch
 from store_scp.errors import PolicyInvalid
 from store_scp.settings import Settings
 
@@ -50,10 +51,11 @@ def test_what_was_read_is_what_another_process_builds_though_the_file_has_change
 def test_what_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text("no policy")
+    watch = CertificateWatch(lambda _: None)
     with pytest.raises(PolicyInvalid):
-        HeldAccess(settings(policy))
+        HeldAccess(settings(policy), watch)
     policy.write_text(POLICY.format("first"))
-    held = HeldAccess(settings(policy))
+    held = HeldAccess(settings(policy), watch)
     first = held.access
     policy.write_text("no policy")
     assert not held.reload()

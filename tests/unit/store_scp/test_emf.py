@@ -8,7 +8,8 @@ from store_scp.metrics import Counter, Gauge, WorkerState
 
 def document(board: Board, before: Any = None) -> dict[str, Any]:
     started = Board.create(len(board.read()), seats=1).read()
-    return emf_document(before or started, board.read(), "Store/SCP", 17, {"AETitle": "STORESCP"})
+    dimensions, certificate = {"AETitle": "STORESCP"}, board.certificate_seconds(0.0)
+    return emf_document(before or started, board.read(), "Store/SCP", 17, dimensions, certificate)
 
 
 def full_board() -> Board:
@@ -20,6 +21,7 @@ def full_board() -> Board:
     for gauge in Gauge:
         panel.gauge(gauge, 2**40)
     panel.clock_offset(-(2.0**31) - 0.123456)
+    board.certificate_expires_at(2.0**31)
     for exponent in range(-3, 3):
         for factor in (1, 2, 4, 9):
             panel.observe_upload(factor * 10**exponent)
@@ -94,3 +96,12 @@ def test_the_clocks_offset_is_the_largest_whichever_way_and_left_out_while_unkno
     assert found["ClockOffsetSeconds"] == 600.123
     (directive,) = found["_aws"]["CloudWatchMetrics"]
     assert {"Name": "ClockOffsetSeconds", "Unit": "Seconds"} in directive["Metrics"]
+
+
+def test_the_first_certificates_end_is_told_in_days_where_there_is_a_certificate() -> None:
+    board = Board.create(1, seats=1)
+    assert "CertificateDaysLeft" not in document(board)
+    board.certificate_expires_at(36 * 3_600)
+    assert document(board)["CertificateDaysLeft"] == 1.5
+    board.certificate_expires_at(None)
+    assert "CertificateDaysLeft" not in document(board)

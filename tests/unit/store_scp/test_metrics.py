@@ -132,3 +132,11 @@ def test_every_counter_and_gauge_is_counted_somewhere() -> None:
     }
     members = {(type(each).__name__, each.name) for each in (*Counter, *Gauge)}
     assert members - counted == set()
+
+
+def test_the_first_certificates_end_is_exposed_where_there_is_a_certificate() -> None:
+    board = Board.create(1, seats=1)
+    name = "store_scp_certificate_expires_seconds"
+    assert collect(board)[name].samples == []
+    found = {each.name: each for each in families(board.read(), 0.0, -3.5)}
+    assert value(found, name) == -3.5

@@ -15,7 +15,7 @@ from store_scp import tls_failures
 from store_scp.errors import CannotStart
 from store_scp.policy import Certificate
 from store_scp.settings import Settings
-from store_scp.tls import certificate_members, certificate_names, expires_at, server_context
+from store_scp.tls import certificate_members, certificate_names, expiries, server_context
 from store_scp.tls_failures import refused_handshake
 
 PAGE = Path(__file__).parents[3] / "docs" / "access.md"
@@ -385,13 +385,18 @@ def test_a_certificate_says_when_it_expires(tmp_path: Path, days: int) -> None:
     self_signed(tmp_path, "own", f"{EC} -subj /CN=own -days {days}")
     printed = sh("openssl x509 -in own.pem -noout -enddate", tmp_path).strip()
     seconds = ssl.cert_time_to_seconds(printed.removeprefix("notAfter="))
-    assert expires_at(tmp_path / "own.pem") == datetime.fromtimestamp(seconds, UTC)
+    content = (tmp_path / "own.pem").read_bytes()
+    assert expiries(content) == [(1, datetime.fromtimestamp(seconds, UTC))]
 
 
-def test_of_a_chain_the_first_certificate_counts(files: Path, tmp_path: Path) -> None:
-    chain = tmp_path / "chain.pem"
-    chain.write_text("Köln\n" + "".join((files / n).read_text() for n in ("ct1.pem", "ca.pem")))
-    assert expires_at(chain) == expires_at(files / "ct1.pem") < expires_at(files / "ca.pem")
+def test_each_certificate_of_a_file_counts_and_one_that_cannot_be_read_keeps_its_number(
+    files: Path,
+) -> None:
+    ct1, ca = ((files / name).read_bytes() for name in ("ct1.pem", "ca.pem"))
+    broken = f"{ssl.PEM_HEADER}\nAAAA\n{ssl.PEM_FOOTER}\n".encode()
+    ((_, first),), ((_, last),) = expiries(ct1), expiries(ca)
+    assert expiries("Köln\n".encode() + ct1 + broken + ca) == [(1, first), (3, last)]
+    assert first < last
 
 
 DER = st.recursive(
@@ -405,18 +410,6 @@ DER = st.recursive(
 
 
 @given(DER.map(ssl.DER_cert_to_PEM_cert) | st.text())
-def test_any_file_says_when_it_expires_or_that_it_cannot(
-    tmp_path_factory: pytest.TempPathFactory, content: str
-) -> None:
-    file = tmp_path_factory.getbasetemp() / "any.pem"
-    file.write_bytes(content.encode("utf-8", "surrogatepass"))
-    try:
-        expiry = expires_at(file)
-    except CannotStart:
-        return
-    assert expiry.tzinfo is UTC
-
-
-def test_a_missing_file_does_not_say_when_it_expires(tmp_path: Path) -> None:
-    with pytest.raises(CannotStart, match="holds no certificate"):
-        expires_at(tmp_path / "missing.pem")
+def test_any_file_says_when_it_expires_or_nothing(content: str) -> None:
+    found = expiries(content.encode("utf-8", "surrogatepass"))
+    assert all(each.tzinfo is UTC for _, each in found)
