@@ -61,7 +61,7 @@ NOT_WALKED = {
     "Senders get A700H": f"{_ECS}; chaos takes S3 away from the receivers",
     "Senders get 0110H": f"{_ECS}; chaos has S3 deny the receivers everything",
     "The receiver's clock is off": "the receiver has this machine's clock, which nobody may set",
-    "A certificate expires": "the local receiver has no TLS; test_tls.py has the lines and the reload",
+    "A certificate expires": "the local receiver has no TLS; test_tls.py has it all",
     "Events do not come": "moto takes events for any bus, and denies no PutEvents",
     "Events wait in the import queue": "its cure is that of the three headings that it names",
     "A Lambda function is throttled": "the local cloud has no quota of Lambda's",
