@@ -1,7 +1,7 @@
 """AWS clients, made on first use and kept; and botocore's errors turned into the product's.
 
 Nothing here runs at import: Chalice imports the app on the machine that packages it. boto3 itself
-honours AWS_ENDPOINT_URL and AWS_REGION.
+honours AWS_ENDPOINT_URL and AWS_DEFAULT_REGION; AWS_REGION is contract.regions' matter.
 """
 
 import functools

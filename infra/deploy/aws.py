@@ -4,7 +4,6 @@ boto3 itself honours AWS_ENDPOINT_URL and AWS_PROFILE.
 """
 
 import functools
-import os
 from typing import Any
 
 import boto3
@@ -23,9 +22,9 @@ def client(service: Any, region: str) -> Any:
 
 
 def default_region() -> str | None:
-    """What AWS_REGION (which boto3 ignores), AWS_DEFAULT_REGION or the profile say, if any."""
+    """What the environment or the profile says, if any."""
     try:
-        return os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+        return boto3.session.Session().region_name
     except ProfileNotFound:
         return None  # the file is checked all the same; then the credentials fail by it
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import structlog
 
+from contract.regions import use_aws_region
 from store_scp import health, worker
 from store_scp.access import HeldAccess
 from store_scp.board import Board
@@ -29,6 +30,7 @@ _CANNOT_START = 1
 
 def main() -> int:
     """Run the receiver; the exit code."""
+    use_aws_region(os.environ)
     try:
         settings = Settings.from_env(os.environ)
     except SettingsInvalid as error:

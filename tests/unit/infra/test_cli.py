@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from contract.regions import use_aws_region
 from infra.deploy import aws, report
 from infra.deploy.cli import main
 
@@ -88,6 +89,7 @@ def test_the_region_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
     assert aws.default_region() == "us-west-2"
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    use_aws_region(os.environ)  # as the command does at its start
     assert aws.default_region() == "eu-west-1"
 
 
