@@ -49,7 +49,7 @@ def draw(rows: Sequence[Row], below: str, path: Path) -> None:
         "CPU to receive an image of 0.53 MB, headers of eleven kinds, into a directory or S3",
         fontweight="bold",
     )
-    figure.supxlabel(textwrap.fill(below, _FOOTER_WIDTH), fontsize="x-small", color=_OTHERS)
+    figure.supxlabel(textwrap.fill(below, _FOOTER_WIDTH), fontsize="x-small", color="#52606d")
     figure.savefig(path)
 
 

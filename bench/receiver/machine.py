@@ -55,7 +55,8 @@ def this_machine(took_part: Collection[str]) -> Machine:
         cpus=os.cpu_count() or 0,
         processor=_processor(),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        # A kernel's version without what its builder adds to it.
+        system=f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         versions={
             name: found()
             for name, (peers, found) in _VERSIONS.items()
