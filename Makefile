@@ -71,7 +71,7 @@ image-test: $(VENV)/.dev peers ## build the image without a daemon, start it and
 	@tests/install-containers.sh
 	@$(BIN)/python -m pytest -m image tests/infra/test_image.py $(ARGS)
 
-bench-receiver: $(VENV)/.dev peers ## this receiver beside its peers; the chart goes to build/ (ARGS=--quick)
+bench-receiver: $(VENV)/.dev peers ## this receiver beside its peers; the chart goes to build/ (ARGS=--quick, --flood, "--vs REV")
 	@mkdir -p build && $(BIN)/python -m bench.receiver --chart build/receiver-benchmark.png $(ARGS)
 
 bench-pipeline: $(VENV)/.dev ## the pipeline under HealthImaging's limits, simulated; writes docs/costs.md (ARGS=--quick: seconds)
