@@ -19,7 +19,13 @@ from pydicom.uid import CTImageStorage
 
 from bench.receiver.associate import agreed, associate_request
 from bench.receiver.errors import PeerFailed
-from bench.receiver.hostile_pieces import echoes, empty_fragments, long_headers, trickle
+from bench.receiver.hostile_pieces import (
+    echoes,
+    empty_fragments,
+    long_headers,
+    one_byte_fragments,
+    trickle,
+)
 from bench.receiver.pdus import PDU_HEADER, VERIFICATION
 
 # A peer whose association has ended waits so long before it opens the next one.
@@ -37,6 +43,7 @@ class Hostile(StrEnum):
     """What a hostile peer does; the value is how tables name it."""
 
     EMPTY_FRAGMENTS = "PDVs without bytes"
+    ONE_BYTE_FRAGMENTS = "PDVs of one byte"
     ECHOES = "C-ECHO floods"
     LONG_HEADERS = "headers of 200,000 elements"
     TRICKLE = "two bytes every 3 s"
@@ -229,6 +236,7 @@ class _Behaviour:
 
 _BEHAVIOURS = {
     Hostile.EMPTY_FRAGMENTS: _Behaviour(CTImageStorage, empty_fragments),
+    Hostile.ONE_BYTE_FRAGMENTS: _Behaviour(CTImageStorage, one_byte_fragments),
     Hostile.ECHOES: _Behaviour(VERIFICATION, echoes),
     Hostile.LONG_HEADERS: _Behaviour(CTImageStorage, long_headers),
     Hostile.TRICKLE: _Behaviour(CTImageStorage, trickle, pause=_TRICKLE_SECONDS),

@@ -12,11 +12,12 @@ from pydicom.uid import CTImageStorage
 
 from bench.receiver.elements import element
 from bench.receiver.pdus import (
+    PDV_OVERHEAD,
     command_pdu,
     data_set_pdus,
     echo_request,
-    empty_pdvs_pdu,
     store_request,
+    tiny_pdvs_pdu,
 )
 
 # Of the one presentation context that is proposed.
@@ -32,12 +33,22 @@ _PRIVATE_GROUPS = range(0x0009, 0x0020, 2)
 # A private creator reserves so many elements.
 _BLOCK = 256
 _US = struct.Struct("<H")
+# Pixel Data (7FE0,0010), OW, of 4 GiB less 2 bytes.
+_ENDLESS_PIXELS = struct.pack("<HH2sxxI", 0x7FE0, 0x0010, b"OW", 0xFFFFFFFE)
 
 
 def empty_fragments(max_pdu: int) -> Iterator[bytes]:
     """A C-STORE whose data set never gets a byte, in PDUs full of empty fragments."""
     yield _store_command()
-    yield from itertools.repeat(_many(empty_pdvs_pdu(_CONTEXT_ID, max_pdu)))
+    yield from itertools.repeat(_many(tiny_pdvs_pdu(_CONTEXT_ID, b"", max_pdu)))
+
+
+def one_byte_fragments(max_pdu: int) -> Iterator[bytes]:
+    """A C-STORE whose pixels have no end, in PDUs full of fragments of one byte."""
+    header = _uids() + _ENDLESS_PIXELS
+    yield _store_command()
+    yield tiny_pdvs_pdu(_CONTEXT_ID, header, len(header) + PDV_OVERHEAD)
+    yield from itertools.repeat(_many(tiny_pdvs_pdu(_CONTEXT_ID, b"\x00", max_pdu)))
 
 
 def echoes(max_pdu: int) -> Iterator[bytes]:  # noqa: ARG001 - shorter than any maximum
@@ -81,11 +92,16 @@ def long_header() -> bytes:
     whoever looks for them has to walk over all.
     """
     private = (each for group in _PRIVATE_GROUPS for each in _private_group(group))
+    return _uids(b"".join(itertools.islice(private, LONG_ELEMENTS - 4)))
+
+
+def _uids(between: bytes = b"") -> bytes:
+    """SOP class and instance, what is ``between``, study and series."""
     return b"".join(
         (
             element(0x00080016, "UI", CTImageStorage.encode()),
             element(0x00080018, "UI", _INSTANCE_UID.encode()),
-            *itertools.islice(private, LONG_ELEMENTS - 4),
+            between,
             element(0x0020000D, "UI", _STUDY_UID.encode()),
             element(0x0020000E, "UI", _SERIES_UID.encode()),
         )

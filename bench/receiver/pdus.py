@@ -76,12 +76,13 @@ def data_set_pdus(
         yield _p_data(context_id, 0 if left else _LAST, piece)
 
 
-def empty_pdvs_pdu(context_id: int, max_pdu: int) -> bytes:
-    """A PDU as long as the peer allows, full of data set fragments without a byte, none the last.
+def tiny_pdvs_pdu(context_id: int, fragment: bytes, max_pdu: int) -> bytes:
+    """A PDU as long as the peer allows, full of one fragment of a data set, never the last.
 
-    Each PDV's length counts its context id and its message control header only (PS3.8 9.3.5.1).
+    Each PDV's length counts its context id and its message control header, too (PS3.8 9.3.5.1).
     """
-    pdvs = struct.pack(">IBB", 2, context_id, 0) * (max_pdu // PDV_OVERHEAD)
+    pdv = struct.pack(">IBB", 2 + len(fragment), context_id, 0) + fragment
+    pdvs = pdv * (max_pdu // len(pdv))
     return PDU_HEADER.pack(P_DATA_TF, len(pdvs)) + pdvs
 
 
