@@ -140,6 +140,8 @@ def _unready(readings: Sequence[PanelReading], now: float) -> str | None:
         return "every worker is congested"
     if WorkerState.CLOCK_UNKNOWN in states:
         return "neither S3 nor DynamoDB has told the time yet"
+    if WorkerState.STORAGE_UNAVAILABLE in states:
+        return "STORAGE_DIR takes no files: the line storage_unavailable in the log says why"
     return "starting" if states else "no worker lives"
 
 

@@ -105,6 +105,8 @@ class WorkerState(IntEnum):
     DRAINING = 3
     # Since its start, no answer of S3 or DynamoDB has told the time.
     CLOCK_UNKNOWN = 4
+    # The directory takes no files: its disk is gone, full or read-only.
+    STORAGE_UNAVAILABLE = 5
 
 
 # Upper bounds in seconds. A PUT of half a megabyte takes S3 20 to 100 ms, a disk less than 5 ms;

@@ -55,7 +55,7 @@ def run(settings: Settings) -> int:
     board = Board.create(settings.workers, settings.maximum_associations)
     watch = CertificateWatch(board.certificate_expires_at)
     held = HeldAccess(settings, watch)
-    endpoint = prepare_sink(settings)
+    place = prepare_sink(settings)
     count = settings.workers
     plain = _listen(settings, settings.port if settings.plain else None)
     tls = _listen(settings, settings.tls_port)
@@ -67,7 +67,7 @@ def run(settings: Settings) -> int:
     def serve(number: int) -> int:
         return worker.run(
             settings,
-            endpoint,
+            place,
             held.access,
             held.shared,
             board.panel(number),

@@ -26,7 +26,7 @@ from store_scp.reception import Reception
 from store_scp.s3 import Endpoint
 from store_scp.server_time import OffsetState
 from store_scp.settings import Settings
-from store_scp.sinks import open_sink
+from store_scp.sinks import Directory, open_sink
 from store_scp.spool import Spool
 from store_scp.transfer import Depot
 from store_scp.turns import Turns
@@ -54,7 +54,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 def run(
     settings: Settings,
-    endpoint: Endpoint | None,
+    place: Endpoint | Directory,
     access: Access,
     shared: SharedFiles,
     panel: Panel,
@@ -67,7 +67,7 @@ def run(
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        worker = Worker(settings, endpoint, access, shared, panel, ServerClock())
+        worker = Worker(settings, place, access, shared, panel, ServerClock())
         return runner.run(worker.serve(plain, tls))
 
 
@@ -77,14 +77,14 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        endpoint: Endpoint | None,
+        place: Endpoint | Directory,
         access: Access,
         shared: SharedFiles,
         panel: Panel,
         clock: ServerClock,
     ) -> None:
         self._settings = settings
-        self._endpoint = endpoint
+        self._place = place
         self._access = access
         self._shared = shared
         self._panel = panel
@@ -143,7 +143,7 @@ class Worker:
 
     def _open(self) -> None:
         settings, panel = self._settings, self._panel
-        self._sink = open_sink(settings, self._endpoint, panel, self._clock)
+        self._sink = open_sink(settings, self._place, panel, self._clock)
         spool = Spool(
             settings.buffer_bytes,
             lambda taken: panel.adjust(Gauge.BYTES_IN_FLIGHT, taken),
@@ -205,8 +205,10 @@ class Worker:
     def _state(self) -> WorkerState:
         if self._draining:
             return WorkerState.DRAINING
-        if self._endpoint is not None and not self._clock.known:
+        if isinstance(self._place, Endpoint) and not self._clock.known:
             return WorkerState.CLOCK_UNKNOWN
+        if self._sink.trouble is not None:
+            return WorkerState.STORAGE_UNAVAILABLE
         return WorkerState.CONGESTED if self._site.spool.congested else WorkerState.READY
 
     def _compare_clocks(self) -> None:

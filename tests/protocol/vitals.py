@@ -113,7 +113,8 @@ def busy(process: ReceiverProcess) -> dict[str, float]:
 
 def unfinished(process: ReceiverProcess) -> list[Path]:
     """The directory sink's temporary files."""
-    return list((process.storage / ".incoming").glob("*"))
+    found = (process.storage / ".incoming").glob("*")
+    return [each for each in found if each.suffix != ".lock"]
 
 
 def until(condition: Callable[[], object], complaint: str) -> None:
@@ -130,8 +131,9 @@ def _until(find: Callable[[], object], complaint: str) -> None:
 
 
 def files(process: ReceiverProcess) -> frozenset[Path]:
-    """Everything that a directory sink has written."""
-    return frozenset(each for each in process.storage.rglob("*") if each.is_file())
+    """Everything that a directory sink has written, its workers' claims aside."""
+    found = (each for each in process.storage.rglob("*") if each.is_file())
+    return frozenset(each for each in found if each.suffix != ".lock")
 
 
 def _descriptors(process: ReceiverProcess) -> int:

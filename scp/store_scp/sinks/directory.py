@@ -7,26 +7,25 @@ is more than busy, and then it is everybody's. What does wait for it, the flush,
 """
 
 import asyncio
-import contextlib
 import errno
 import hashlib
-import itertools
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from contract.uids import uid_digest
 from store_scp.dimse.status import Status
-from store_scp.errors import CannotStart, StoreRefused
+from store_scp.errors import StoreRefused
 from store_scp.instance import Content, Instance
 from store_scp.metrics import Counter, Gauge
+from store_scp.sinks.incoming import Directory, Incoming, word
 from store_scp.sinks.sink import Kept, LargeObject, Meter
 
-_INCOMING = ".incoming"
 # What a disk can usefully have in its queue; more only wait in threads instead of in order.
 _THREADS = 8
 # Conditions that pass, or that an operator lifts without touching the receiver.
@@ -36,9 +35,12 @@ _OUT_OF_RESOURCES = frozenset(
         errno.EFBIG,
         errno.EIO,
         errno.EMFILE,
+        errno.EROFS,
         errno.ENFILE,
+        errno.ENOENT,
         errno.ENOMEM,
         errno.ENOSPC,
+        errno.ENOTDIR,
         errno.ESTALE,
     }
 )
@@ -49,33 +51,25 @@ _MODE = 0o640
 _log = structlog.get_logger()
 
 
-def prepare_directory(root: Path) -> None:
-    """Make the directory, and remove what a crashed run left unfinished; raises CannotStart."""
-    incoming = root / _INCOMING
-    try:
-        incoming.mkdir(parents=True, exist_ok=True)
-        for leftover in incoming.iterdir():
-            leftover.unlink()
-    except OSError as error:
-        raise CannotStart(f"STORAGE_DIR={root}: {os.strerror(error.errno or 0)}") from None
-
-
 class DirectorySink:
-    """One worker's way into the directory, which ``prepare_directory`` has made."""
+    """One worker's way into the directory."""
 
     streams = True
 
-    def __init__(self, root: Path, meter: Meter, *, fsync: bool) -> None:
-        self._root = str(root)
+    def __init__(self, directory: Directory, meter: Meter, *, fsync: bool) -> None:
+        self._root = str(directory.root)
         self._meter = meter
         self._fsync = fsync
-        # Nobody else's, whatever process or machine writes into the directory.
-        unique = f"{self._root}/{_INCOMING}/{os.urandom(8).hex()}"
-        self._names = (f"{unique}-{number}" for number in itertools.count())
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
+        self._incoming = Incoming(directory, self._threads)
 
     def __str__(self) -> str:
         return self._root
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the directory takes no files now."""
+        return self._incoming.trouble
 
     async def store(self, instance: Instance, content: Content) -> Kept:
         """Write, flush to disk, then give the file its name."""
@@ -90,9 +84,15 @@ class DirectorySink:
     def stream(self, instance: Instance) -> "_File":
         """A file that grows as its instance arrives."""
         try:
-            return _File(self, instance, next(self._names))
+            return _File(self, instance, self._incoming.partial())
+        except FileNotFoundError:
+            self._incoming.renew()
         except OSError as error:
-            raise _refused(error) from None
+            raise _taken_later(error) from None
+        try:
+            return _File(self, instance, self._incoming.partial())
+        except OSError as error:
+            raise _taken_later(error) from None
 
     async def begin(self, instance: Instance) -> LargeObject:  # noqa: ARG002
         """Nothing comes in blocks where everything is streamed."""
@@ -104,6 +104,7 @@ class DirectorySink:
     async def close(self, seconds: float) -> None:  # noqa: ARG002
         """Nothing to do but to end the threads: every stored file is on disk already."""
         self._threads.shutdown()
+        self._incoming.close()
 
     async def durable(self, publish: Callable[[], Kept], instance: Instance) -> Kept:
         """Run the last step of storing one instance, and count it.
@@ -159,8 +160,10 @@ class DirectorySink:
         try:
             return _link(source, name)
         except FileNotFoundError:  # the first of its series
-            Path(series).mkdir(parents=True, exist_ok=True)
-            self._sync_directory(str(Path(series).parent))
+            study = os.path.dirname(series)  # noqa: PTH120 - as unlink
+            for folder in (study, series):  # never the root: its disk may be gone
+                Path(folder).mkdir(exist_ok=True)
+            self._sync_directory(study)
             self._sync_directory(self._root)
             return _link(source, name)
 
@@ -208,7 +211,7 @@ class _File:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError as error:
-            raise _refused(error) from None
+            raise _taken_later(error) from None
 
     async def commit(self) -> Kept:
         """Flush, and give the file its name."""
@@ -220,7 +223,7 @@ class _File:
             return
         self._gone = True
         self._close()
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             os.unlink(self._temporary)  # noqa: PTH108 - pathlib takes ten times as long
 
     def _publish(self) -> Kept:
@@ -258,4 +261,9 @@ def _same_bytes(one: str, other: str) -> bool:
 def _refused(error: OSError) -> StoreRefused:
     resources = error.errno in _OUT_OF_RESOURCES
     status = Status.OUT_OF_RESOURCES if resources else Status.PROCESSING_FAILURE
-    return StoreRefused(status, errno.errorcode.get(error.errno or 0, "OSError"))
+    return StoreRefused(status, word(error))
+
+
+def _taken_later(error: OSError) -> StoreRefused:
+    """The directory takes no files at all, whatever the reason: it is no matter of this one."""
+    return StoreRefused(Status.OUT_OF_RESOURCES, word(error))

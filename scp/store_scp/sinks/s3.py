@@ -33,6 +33,8 @@ class S3Sink:
     """The DICOM bucket, and the book of the batches that one worker is filling in it."""
 
     streams = False
+    # Each request finds out for itself.
+    trouble = None
 
     def __init__(
         self, bucket: S3Bucket, name: str, keeper: Keeper, seconds: float, clock_poll: ClockPoll

@@ -54,6 +54,11 @@ class Sink(Protocol):
         """Whether an instance goes out as it arrives (``stream``), or in blocks (``begin``)."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it takes nothing now, in a word for the log; None if it does."""
+        ...
+
     async def store(self, instance: Instance, content: Content) -> Kept:
         """Return only once the instance is durable; raise StoreRefused if it may not be."""
         ...

@@ -35,6 +35,7 @@ class Bug(Exception):
 
 @dataclass
 class MemorySink:
+    trouble = None
     """Keeps what it is given; ``fail`` is asked before each step and may raise."""
 
     streams: bool = False
