@@ -70,6 +70,14 @@ def in_a_child(work: Callable[[], T]) -> T:
     return answer
 
 
+def cause_of(code: int) -> dict[str, object]:
+    """Why a child ended, for a log line: its exit code, or the signal that ``-code`` is."""
+    if code >= 0:
+        return {"exit_code": code}
+    known = -code in set(signal.Signals)
+    return {"signal": signal.Signals(-code).name if known else str(-code)}
+
+
 def _answer(writer: Connection, lifeline: Lifeline, work: Callable[[], object]) -> NoReturn:
     """The child's whole life."""
     try:

@@ -176,7 +176,7 @@ def _uploads(readings: Iterable[PanelReading]) -> Metric:
     counts = accumulate(totals(reading.uploads for reading in rows))
     return HistogramMetricFamily(
         _PREFIX + "upload_seconds",
-        "How long one instance took to become durable",
+        "How long one write to the sink took: a file, an object, a part of one, or a manifest",
         buckets=list(zip(bounds, counts, strict=True)),
         sum_value=sum(reading.upload_seconds for reading in rows),
     )

@@ -25,7 +25,7 @@ import structlog
 
 from store_scp import deadlines, pulses
 from store_scp.board import Board
-from store_scp.children import Lifeline
+from store_scp.children import Lifeline, cause_of
 from store_scp.listeners import Listeners
 from store_scp.logs import describe
 from store_scp.metrics import Counter, WorkerState
@@ -155,7 +155,7 @@ class _Supervisor:
             if each.pulse.stalled:
                 each.log("stalled", seconds=each.pulse.missed * pulses.CHECK_SECONDS)
                 _send([each], signal.SIGKILL)
-                # Not before as many checks again, should the kernel be unable to end it.
+                # Not told at each check, should the kernel be unable to end it.
                 each.pulse = Pulse(each.pulse.beat_at)
 
     def drain(self, seconds: float) -> None:
@@ -208,7 +208,7 @@ class _Supervisor:
         clean = self._stopping and code in {0, -signal.SIGTERM}
         if not clean:
             again = {} if self._stopping else {"restart_in": child.delay}
-            child.log("died", **_cause(code), **again)
+            child.log("died", **cause_of(code), **again)
             self.all_clean &= not self._stopping
         if child.worker is not None:
             self._board.worker_died(child.worker)
@@ -284,13 +284,6 @@ def _reap() -> Iterator[tuple[int, int]]:
         if pid == 0:
             return
         yield pid, os.waitstatus_to_exitcode(status)
-
-
-def _cause(code: int) -> dict[str, object]:
-    if code >= 0:
-        return {"exit_code": code}
-    known = -code in set(signal.Signals)
-    return {"signal": signal.Signals(-code).name if known else str(-code)}
 
 
 def _running(children: Sequence[_Child]) -> list[_Child]:
