@@ -10,6 +10,8 @@ from pathlib import Path
 # A file's bytes; raises OSError.
 Read = Callable[[Path], bytes]
 
+# This process's open files by their numbers (proc(5)); not there in a chroot without /proc.
+_DESCRIPTORS = Path("/proc/self/fd")
 # No policy, and no bundle of every public CA, has a tenth of it: a wrong path is found out here.
 _MAX_BYTES = 16 * 1024**2
 
@@ -37,11 +39,11 @@ def path_of(content: bytes) -> Iterator[str]:
 
     A file in memory where the system has such files: the container's are read-only.
     """
-    if hasattr(os, "memfd_create"):
+    if hasattr(os, "memfd_create") and _DESCRIPTORS.is_dir():
         with open(anonymous_file("store-scp-tls"), "wb") as file:
             file.write(content)
             file.flush()
-            yield f"/proc/self/fd/{file.fileno()}"
+            yield f"{_DESCRIPTORS}/{file.fileno()}"
     else:
         with tempfile.NamedTemporaryFile() as named:
             named.write(content)

@@ -73,7 +73,11 @@ def test_a_file_that_is_far_too_large_is_not_read_whole(monkeypatch: pytest.Monk
     assert caught.value.errno == errno.EFBIG
 
 
-def test_a_library_reads_bytes_by_a_path_that_is_gone_afterwards() -> None:
+@pytest.mark.parametrize("descriptors", ["/proc/self/fd", "/nowhere"])
+def test_a_library_reads_bytes_by_a_path_that_is_gone_afterwards(
+    monkeypatch: pytest.MonkeyPatch, descriptors: str
+) -> None:
+    monkeypatch.setattr(files, "_DESCRIPTORS", Path(descriptors))
     with files.path_of(b"secret") as path:
         assert Path(path).read_bytes() == b"secret"
     assert not Path(path).exists()
