@@ -24,9 +24,13 @@ MAX_NESTING = 64
 # Bounds the time one header takes to about a third of a second. Real headers with thousands of
 # referenced images have some ten thousand.
 MAX_ELEMENTS = 200_000
-# What is inflated at once, and as how many elements it counts: both take a tenth of a millisecond.
+# So much of a deflated data set is inflated at once, to so much at most. It may take a millisecond
+# where each few bytes bring codes of their own, and counts as so many elements.
+_DEFLATED_STEP = 4 * 1024
 _INFLATED_STEP = 64 * 1024
-_STEP_ELEMENTS = 400
+_STEP_ELEMENTS = 1_000
+# Deflated data is longer than what it holds by 5 bytes in 64 KiB at most (RFC 1951 3.2.4).
+_LONGER = 64 * 1024
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
@@ -389,7 +393,9 @@ class _InflatedPrefix:
         room = min(_INFLATED_STEP, len(self._memory) - self._filled)
         if not room or self._inflater.eof:
             return False
-        piece = deflated[self._taken : self._taken + _INFLATED_STEP]
+        if self._taken - self._filled > _LONGER:
+            raise HeaderUnreadable(Defect.CANNOT_INFLATE, "it is longer than what it holds")
+        piece = deflated[self._taken : self._taken + _DEFLATED_STEP]
         try:
             inflated = self._inflater.decompress(piece, room)
         except zlib.error:

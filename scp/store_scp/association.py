@@ -22,7 +22,7 @@ from store_scp.errors import StoreRefused
 from store_scp.metrics import Counter, Gauge
 from store_scp.openings import OPENING_BYTES
 from store_scp.policy import Certificate
-from store_scp.turns import BYTES_A_STEP, SLICE_STEPS
+from store_scp.turns import BYTES_A_STEP, SLICE_STEPS, SLICES_A_TURN
 from store_scp.upper_layer import (
     Aborted,
     AssociationRequested,
@@ -161,6 +161,10 @@ class Association(asyncio.BufferedProtocol):
         self._watch.went_on(time.monotonic())
         self._read_on()
 
+    def answered(self) -> None:
+        """Nothing that the peer waits for is left: it can act again."""
+        self._watch.went_on(time.monotonic())
+
     def send(self) -> None:
         """Send what the upper layer has to send, and close where it says so."""
         data = self._connection.data_to_send()
@@ -197,13 +201,19 @@ class Association(asyncio.BufferedProtocol):
             return
         self._pause()
         self._awaits_turn = True
-        self._site.turns.wait(self._take_turn)
+        # What waits before there is an association is a large request, which takes a whole turn.
+        slices = 1 if self._dialogue.admitted else SLICES_A_TURN
+        self._site.turns.wait(self._take_turn, slices)
 
     def _take_turn(self) -> None:
         self._awaits_turn = False
         self._spent = 0
         if self._rest and not self._holds:
-            self._rest = self._rest[self._deal_with(self._rest) :]
+            try:
+                self._rest = self._rest[self._deal_with(self._rest) :]
+            except BaseException:  # as the transport does where it calls
+                self._transport.abort()
+                raise
         if self._spent >= SLICE_STEPS:
             self._await_turn()
         else:

@@ -65,6 +65,7 @@ class Hold(Enum):
 
     WINDOW = auto()  # it sends more operations at once than were negotiated
     BLOCK = auto()  # a part of a large instance is on its way into the sink
+    HEADER = auto()  # a long header is walked, and its instance holds memory meanwhile
     MEMORY = auto()  # the spool is full
     WRITE = auto()  # the peer does not read our answers
 
@@ -78,6 +79,10 @@ class Line(Protocol):
 
     def go_on(self, why: Hold) -> None:
         """This is no reason any more."""
+        ...
+
+    def answered(self) -> None:
+        """Nothing that the peer waits for is left."""
         ...
 
     def send(self) -> None:
@@ -127,6 +132,7 @@ class Dialogue:
         # Begun and not answered; and those that a peer sent beyond its window, in order.
         self._operations = 0
         self._queued: deque[_Operation] = deque()
+        self._long_headers = 0
         self._release_asked = False
         self._ending: Ending | None = None
 
@@ -215,6 +221,17 @@ class Dialogue:
         """The block is durable."""
         self._line.go_on(Hold.BLOCK)
 
+    def hold_for_header(self) -> None:
+        """Receive nothing until a long header is walked."""
+        self._long_headers += 1
+        self._line.hold(Hold.HEADER)
+
+    def go_on_after_header(self) -> None:
+        """One is walked."""
+        self._long_headers -= 1
+        if not self._long_headers:
+            self._line.go_on(Hold.HEADER)
+
     def hold_for_memory(self) -> None:
         """Receive nothing until there is memory."""
         self._line.hold(Hold.MEMORY)
@@ -270,12 +287,14 @@ class Dialogue:
 
     async def _store(self, operation: _Operation, transfer: Transfer) -> None:
         assert self._session is not None  # noqa: S101 - it stays while anything is unanswered
-        status = await self._session.finish(transfer, operation.request)
+        status = await self._session.finish(transfer, operation.request, self)
         self._site.panel.adjust(Gauge.OPERATIONS_WAITING, -1)
         self._operations -= 1
         if not self.over:
             self._answer(operation, status)
             self._advance()
+            if not self.busy:
+                self._line.answered()
             self._line.send()
         self._leave_if_answered()
 

@@ -1,5 +1,6 @@
 """Which presentation contexts are accepted, and in which transfer syntax (PS3.8 9.3.3.2)."""
 
+import functools
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from enum import IntEnum
@@ -187,6 +188,7 @@ def _accepts_abstract_syntax(uid: str, supported: Set[str]) -> bool:
     return uid in supported if supported else is_uid(uid) and is_storage(uid)
 
 
+@functools.lru_cache(4_096)
 def registered(uid: str) -> UID:
     """What PS3.6 says about a UID. pydicom would warn, in the peer's words, of a leading zero."""
     return UID(uid, IGNORE)

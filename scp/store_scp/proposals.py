@@ -16,7 +16,8 @@ _EXAMPLE = "Explicit VR Little Endian"
 
 def proposed_names(contexts: Iterable[ProposedContext]) -> list[str]:
     """A request's abstract syntaxes by name: the first few, and a count of the rest."""
-    return first_of(_sop_class_name(each) for each in contexts)
+    different = dict.fromkeys(each.abstract_syntax for each in contexts)
+    return first_of(_name(each, "SOP class") for each in different)
 
 
 def refused_contexts(
@@ -33,15 +34,18 @@ def refused_contexts(
 def _refused(
     proposed: Iterable[ProposedContext], answers: Iterable[NegotiatedContext], entry: AeEntry
 ) -> Iterator[str]:
-    for context, answer in zip(proposed, answers, strict=True):
-        if answer.result is not ContextResult.ACCEPTED:
-            yield f"{_sop_class_name(context)}: {_why(context, answer.result, entry)}"
-
-
-def _why(context: ProposedContext, result: ContextResult, entry: AeEntry) -> str:
-    if result is ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED:
-        return _why_no_transfer_syntax(context.transfer_syntaxes, entry)
-    return _why_no_sop_class(context.abstract_syntax)
+    different = dict.fromkeys(
+        (context.abstract_syntax, answer.result, context.transfer_syntaxes)
+        for context, answer in zip(proposed, answers, strict=True)
+        if answer.result is not ContextResult.ACCEPTED
+    )
+    for sop_class, result, transfer_syntaxes in different:
+        why = (
+            _why_no_transfer_syntax(transfer_syntaxes, entry)
+            if result is ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+            else _why_no_sop_class(sop_class)
+        )
+        yield f"{_name(sop_class, 'SOP class')}: {why}"
 
 
 def _why_no_sop_class(uid: str) -> str:
@@ -64,10 +68,6 @@ def _why_no_transfer_syntax(proposed: Iterable[str], entry: AeEntry) -> str:
     if not names:
         return f"no transfer syntax is proposed; needs {needs}"
     return f"none of its transfer syntaxes is accepted ({', '.join(names)}); needs {needs}"
-
-
-def _sop_class_name(context: ProposedContext) -> str:
-    return _name(context.abstract_syntax, "SOP class")
 
 
 def _name(uid: str, kind: str) -> str:

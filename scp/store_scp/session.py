@@ -19,7 +19,7 @@ from store_scp.policy import AeEntry, Certificate
 from store_scp.proposals import refused_contexts
 from store_scp.sinks.sink import Kept
 from store_scp.tls import certificate_members
-from store_scp.transfer import Depot, Transfer
+from store_scp.transfer import Depot, Flow, Transfer
 from store_scp.upper_layer import ProposedContext
 
 _log = structlog.get_logger()
@@ -82,11 +82,11 @@ class Session:
         """Receive an instance; ``finish`` here or ``abandon`` there must follow."""
         return Transfer(request, self.sender, self._route, self._depot, self._expected)
 
-    async def finish(self, transfer: Transfer, request: StoreRequest) -> Status:
+    async def finish(self, transfer: Transfer, request: StoreRequest, flow: Flow) -> Status:
         """Store a received instance. Whatever goes wrong, there is a status to answer with."""
         self._panel.add(Counter.BYTES_RECEIVED, transfer.received)
         try:
-            kept = await transfer.finish()
+            kept = await transfer.finish(flow)
         except StoreRefused as refused:
             return self._refuse(request, refused.status, refused.detail)
         except Exception as error:  # noqa: BLE001 - the peer is owed an answer, and never success

@@ -34,6 +34,14 @@ class Flow(Protocol):
         """The block is durable."""
         ...
 
+    def hold_for_header(self) -> None:
+        """A long header is walked in several turns, while its instance holds memory."""
+        ...
+
+    def go_on_after_header(self) -> None:
+        """The header is walked."""
+        ...
+
     def hold_for_memory(self) -> None:
         """The spool is full."""
         ...
@@ -107,14 +115,14 @@ class Transfer:
         if self._flush is None:
             self._give_back()
 
-    async def finish(self) -> Kept:
+    async def finish(self, flow: Flow) -> Kept:
         """The data set is complete: return once it is durable. Raises StoreRefused."""
         try:
             if self._flush:
                 await self._flush
             if self._refusal:
                 raise self._refusal
-            return await self._store()
+            return await self._store(flow)
         finally:
             await self._end()
 
@@ -185,7 +193,7 @@ class Transfer:
     async def _store_block(self, flow: Flow) -> None:
         try:
             if self._object is None:
-                instance = await self._described()
+                instance = await self._described(flow)
                 if self._depot.sink.streams:
                     self._stream_out(instance)
                 else:
@@ -205,28 +213,41 @@ class Transfer:
         self._keep(memoryview(overflow), flow)
         flow.go_on_after_block()
 
-    async def _store(self) -> Kept:
+    async def _store(self, flow: Flow) -> Kept:
         if self._stream:
             return await self._stream.commit()
         if self._object:
             return await self._object.commit(self._body())
-        instance = await self._described()
+        instance = await self._described(flow)
         body = self._body()
         return await self._depot.sink.store(
             instance, Content(body, Checksum.crc64nvme(crc64(body)))
         )
 
-    async def _described(self) -> Instance:
+    async def _described(self, flow: Flow) -> Instance:
         """The instance that the first block holds the header of; raises StoreRefused."""
         data_set = self._data_set()
         if not data_set:
             raise StoreRefused(Status.NO_DATA_SET)
         try:
-            while (header := self._header.read(data_set, SLICE_ELEMENTS)) is None:
-                await self._depot.turns.next()
+            header = self._header.read(data_set, SLICE_ELEMENTS)
+            if header is None:
+                header = await self._long_header(data_set, flow)
         except HeaderUnreadable as error:
             raise header_refused(error) from None
         return self._instance(header)
+
+    async def _long_header(self, data_set: memoryview, flow: Flow) -> Header:
+        """Walk on, a slice a turn. The peer is held, or it would take memory for more of them."""
+        flow.hold_for_header()
+        try:
+            while True:
+                await self._depot.turns.next()
+                header = self._header.read(data_set, SLICE_ELEMENTS)
+                if header is not None:
+                    return header
+        finally:
+            flow.go_on_after_header()
 
     def _instance(self, header: Header) -> Instance:
         check_header(self._request, header)

@@ -23,12 +23,12 @@ class Turns:
     """One worker's queue of work that waits for a turn of its event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[Callable[[], None], int]] = deque()
         self._serving = False
 
-    def wait(self, work: Callable[[], None]) -> None:
-        """Call ``work`` in a later turn; it does one slice, and may wait again."""
-        self._waiting.append(work)
+    def wait(self, work: Callable[[], None], slices: int = 1) -> None:
+        """Call ``work`` in a later turn; it does so many slices, and may wait again."""
+        self._waiting.append((work, slices))
         if not self._serving:
             self._serving = True
             asyncio.get_running_loop().call_soon(self._serve)
@@ -41,8 +41,11 @@ class Turns:
 
     def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(min(SLICES_A_TURN, len(self._waiting))):
-            loop.call_soon(self._waiting.popleft())
+        served = 0
+        while self._waiting and served < SLICES_A_TURN:
+            work, slices = self._waiting.popleft()
+            loop.call_soon(work)
+            served += slices
         self._serving = bool(self._waiting)
         if self._serving:
             loop.call_soon(self._serve)

@@ -13,6 +13,9 @@ from store_scp.errors import ReceiverError
 # A C-STORE-RQ with every optional element has 400 bytes.
 MAX_COMMAND_BYTES = 16 * 1024
 
+# PS3.7 Annex E has under forty, of all services together.
+MAX_COMMAND_ELEMENTS = 64
+
 _ELEMENT = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 
@@ -100,6 +103,8 @@ def _elements(data: bytes) -> dict[int, bytes]:
         at += _ELEMENT.size + length
         if group != 0 or element in found or at > len(data):
             raise CommandInvalid("a command set is malformed")
+        if len(found) == MAX_COMMAND_ELEMENTS:
+            raise CommandInvalid("a command set has too many elements")
         found[element] = data[at - length : at]
     return found
 

@@ -44,6 +44,10 @@ _COMMAND_BIT = 0x01
 _LAST_BIT = 0x02
 # A message costs its receiver about as much time as so many fragments.
 _MESSAGE_STEPS = 16
+# A request of so many bytes is answered in half a millisecond. A longer one has a call to
+# receive() to itself, and costs a step for so many bytes.
+_LARGE_REQUEST = 4_096
+_REQUEST_BYTES_A_STEP = 64
 
 _PDU_TYPES = {int(each): each for each in PduType}
 _EVT_OF_PDU = {
@@ -118,6 +122,7 @@ class Connection:
         self._skip = 0
         self._deaf = False
         self._pdus = 0
+        self._request_waits = False
         self._payload = 0
         self._steps = 0
         self._taken = 0
@@ -175,7 +180,8 @@ class Connection:
         """Take what the peer sent, in pieces of any size; whatever it is, never raises.
 
         Ends after ``most`` steps or a few more: a read of 256 KiB can hold 43,000 presentation
-        data values. ``taken`` says where, and ``steps`` how many it took.
+        data values. Ends as well before a large A-ASSOCIATE-RQ is complete, which the next call
+        takes. ``taken`` says where, and ``steps`` how many it took.
         """
         at = 0
         self._steps = 0
@@ -194,6 +200,9 @@ class Connection:
                 at += taken
             elif self._both_headers(data, at):
                 at += _BOTH_HEADERS.size
+            elif self._completes_large_request(len(data) - at) and not self._request_waits:
+                self._request_waits = True
+                break
             else:
                 at, whole = self._gather(data, at)
                 if whole is not None:
@@ -286,6 +295,13 @@ class Connection:
         self._context_id, self._control = context_id, control
         return True
 
+    def _completes_large_request(self, available: int) -> bool:
+        return (
+            self._body_of is PduType.A_ASSOCIATE_RQ
+            and self._body_length > _LARGE_REQUEST
+            and len(self._held) + available >= self._body_length
+        )
+
     def _gather(self, data: memoryview, at: int) -> tuple[int, memoryview | None]:
         """The next header or body, once it is whole, and where the bytes behind it start."""
         wanted = self._body_length if self._body_of else _HEADER_BYTES
@@ -349,6 +365,7 @@ class Connection:
     def _body(self, body: bytes) -> Iterator[Event]:
         kind, self._body_of = self._body_of, None
         if kind is PduType.A_ASSOCIATE_RQ:
+            self._steps += len(body) // _REQUEST_BYTES_A_STEP
             self._request = decode_associate_request(body)
             self._perform(Evt.EVT6)
             yield AssociationRequested(self._request)

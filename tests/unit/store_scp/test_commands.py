@@ -9,6 +9,7 @@ from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import decode, encode
 from store_scp.dimse.commands import (
+    MAX_COMMAND_ELEMENTS,
     Command,
     CommandField,
     CommandInvalid,
@@ -35,6 +36,14 @@ def pynetdicoms_store() -> bytes:
     encoded = encode(message.command_set, True, True)
     assert encoded is not None
     return encoded
+
+
+def test_a_command_set_may_have_so_many_elements_and_no_more() -> None:
+    others = [(0x5000 + number, b"") for number in range(MAX_COMMAND_ELEMENTS - 3)]
+    echo = [(0x0100, b"\x30\0"), (0x0110, b"\1\0"), (0x0800, b"\1\1")]
+    assert decode_command(elements(*echo, *others)).message_id == 1
+    with pytest.raises(CommandInvalid, match="too many elements"):
+        decode_command(elements(*echo, *others, (0x6000, b"")))
 
 
 def test_pynetdicoms_requests_are_understood() -> None:

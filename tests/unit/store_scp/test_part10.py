@@ -436,6 +436,16 @@ def test_no_call_walks_more_elements_than_it_was_asked_for() -> None:
     assert calls == 16
 
 
+def test_deflated_data_that_holds_nothing_is_given_up() -> None:
+    # Stored blocks without a byte (RFC 1951 3.2.4), each of 5 bytes.
+    nothing = memoryview(b"\x00\x00\x00\xff\xff" * 1_000_000)
+    reader = HeaderReader(DEFLATED)
+    for _ in range(5):
+        assert reader.read(nothing, 2_000) is None
+    with pytest.raises(HeaderUnreadable, match="longer than what it holds"):
+        reader.read(nothing, 20_000)
+
+
 def test_a_bomb_is_inflated_a_little_at_a_time() -> None:
     bomb = memoryview(deflate(element((0x0008, 0x0008), b"OB", bytes(20_000_000))))
     reader = HeaderReader(DEFLATED)

@@ -78,8 +78,8 @@ class Hall:
 def store(session: Session, data: bytes = data_set(), request: StoreRequest = REQUEST) -> Status:
     async def scenario() -> Status:
         transfer = session.begin(request)
-        transfer.write(memoryview(data), Scene())
-        return await session.finish(transfer, request)
+        transfer.write(memoryview(data), scene := Scene())
+        return await session.finish(transfer, request, scene)
 
     return asyncio.run(scenario())
 

@@ -365,7 +365,7 @@ def test_a_line_has_a_certificates_names_as_a_policy_binds_them() -> None:
     }
     long = certificate_members(Certificate("CN=" + "x" * 600, frozenset(map(str, range(20)))))
     assert len(long["tls_subject"]) == 515
-    assert long["tls_san"][-1] == "and 12 more"
+    assert long["tls_san"][-1] == "and more"
     assert certificate_members(Certificate("CN=a\x9b\u202e", frozenset())) == {
         "tls_subject": r"CN=a\x9b\u202e"
     }

@@ -123,6 +123,8 @@ class Scene:
     taken: int = 0
     held: int = 0
     memory_asked: int = 0
+    headers: int = 0
+    headers_walked: int = 0
 
     def transfer(self, request: StoreRequest = REQUEST) -> Transfer:
         def adjust(change: int) -> None:
@@ -138,6 +140,13 @@ class Scene:
     def go_on_after_block(self) -> None:
         self.held -= 1
 
+    def hold_for_header(self) -> None:
+        self.headers += 1
+
+    def go_on_after_header(self) -> None:
+        self.headers -= 1
+        self.headers_walked += 1
+
     def hold_for_memory(self) -> None:
         self.memory_asked += 1
 
@@ -148,7 +157,7 @@ class Scene:
             while self.held:
                 await asyncio.sleep(0)
             transfer.write(memoryview(data[at : at + PIECE]), self)
-        return await transfer.finish()
+        return await transfer.finish(self)
 
     def refused(self, data: bytes, request: StoreRequest = REQUEST) -> StoreRefused:
         with pytest.raises(StoreRefused) as caught:
@@ -206,7 +215,7 @@ def test_the_end_waits_for_a_block_that_is_on_its_way() -> None:
         transfer = scene.transfer()
         transfer.write(memoryview(data), scene)
         assert scene.held == 1
-        finishing = asyncio.create_task(transfer.finish())
+        finishing = asyncio.create_task(transfer.finish(scene))
         await asyncio.sleep(0)
         assert sink.objects == []
         assert sink.gate is not None
@@ -277,7 +286,7 @@ def test_an_instance_over_the_cap_is_given_up_as_soon_as_it_is(streams: bool) ->
     transfer.write(data[250_000:], scene)
     assert scene.taken == 0
     with pytest.raises(StoreRefused, match="larger than 300000"):
-        run(transfer.finish())
+        run(transfer.finish(scene))
 
 
 def test_a_header_behind_much_else_is_found_in_a_stream_as_well() -> None:
@@ -290,6 +299,29 @@ def test_a_header_behind_much_else_is_found_in_a_stream_as_well() -> None:
     assert scene.sink.objects[0].endswith(filler + rest)
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_peer_is_held_while_a_long_header_of_its_is_walked(streams: bool) -> None:
+    async def scenario() -> None:
+        scene = Scene(MemorySink(streams))
+        transfer = scene.transfer()
+        at = data_set().index(b"\x20\x00\x0d\x00")
+        data = data_set()[:at] + OTHER * 7_000 + data_set()[at:]
+        transfer.write(memoryview(data), scene)
+        finishing = asyncio.create_task(transfer.finish(scene))
+        await asyncio.sleep(0)
+        assert scene.headers == 1
+        assert await finishing is Kept.NEW
+        assert (scene.headers, scene.headers_walked, scene.taken) == (0, 1, 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_header_that_is_walked_at_once_holds_nobody() -> None:
+    scene = Scene()
+    assert run(scene.send(data_set())) is Kept.NEW
+    assert scene.headers_walked == 0
+
+
 def test_a_full_spool_is_asked_for_a_pause_and_a_refusal_frees_it() -> None:
     scene = Scene(limit=70_000)
     transfer = scene.transfer()
@@ -298,7 +330,7 @@ def test_a_full_spool_is_asked_for_a_pause_and_a_refusal_frees_it() -> None:
     transfer.refuse(StoreRefused(Status.OUT_OF_RESOURCES, "no memory"))
     assert scene.taken == 0
     with pytest.raises(StoreRefused, match="no memory"):
-        run(transfer.finish())
+        run(transfer.finish(scene))
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -360,7 +392,7 @@ def test_the_cap_reached_while_a_block_is_on_its_way_frees_the_block_behind_it()
         assert sink.gate is not None
         sink.gate.set()
         with pytest.raises(StoreRefused, match="larger than"):
-            await transfer.finish()
+            await transfer.finish(scene)
         assert (scene.taken, scene.held, sink.objects, sink.discarded) == (0, 0, [], 1)
 
     asyncio.run(scenario())
@@ -378,7 +410,7 @@ def test_a_refusal_while_a_block_is_on_its_way_is_the_answer() -> None:
         assert sink.gate is not None
         sink.gate.set()
         with pytest.raises(StoreRefused) as caught:
-            await transfer.finish()
+            await transfer.finish(scene)
         assert caught.value is BUSY
         assert (scene.taken, scene.held, sink.objects, sink.discarded) == (0, 0, [], 1)
 

@@ -46,6 +46,20 @@ def test_work_that_waits_again_stands_behind_the_others() -> None:
     asyncio.run(scenario())
 
 
+def test_work_of_many_slices_has_a_turn_to_itself() -> None:
+    async def scenario() -> None:
+        turns, served = Turns(), list[str]()
+        for name in ("a", "b", "c"):
+            turns.wait(lambda name=name: served.append(name), SLICES_A_TURN)  # type: ignore[misc]
+        progress = []
+        while len(served) < 3:
+            await after_turns(1)
+            progress.append(len(served))
+        assert [b - a for a, b in zip([0, *progress], progress, strict=False)].count(1) == 3
+
+    asyncio.run(scenario())
+
+
 def test_a_slice_that_fails_and_one_that_was_given_up_leave_the_others_their_turns() -> None:
     async def scenario() -> None:
         turns, reported, served = Turns(), list[object](), list[int]()

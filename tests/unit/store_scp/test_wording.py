@@ -17,9 +17,15 @@ def test_any_text_becomes_printable_and_bounded(text: str, longest: int) -> None
     assert len(shown) <= 10 * longest + 3
 
 
-def test_a_list_has_its_first_members_once_and_a_count_of_the_rest() -> None:
+def test_a_list_of_thousands_is_not_made_for_the_few_that_are_told() -> None:
+    asked = iter(range(1_000))
+    assert first_of(str(each) for each in asked)[-1] == "and more"
+    assert next(asked) < 20
+
+
+def test_a_list_has_its_first_members_once_and_says_that_there_are_more() -> None:
     assert first_of([]) == []
     assert first_of(["b", "a", "b"]) == ["b", "a"]
     numbers = [str(number) for number in range(MOST + 3)]
     assert first_of(numbers[:MOST]) == numbers[:MOST]
-    assert first_of(numbers) == [*numbers[:MOST], "and 3 more"]
+    assert first_of(numbers) == [*numbers[:MOST], "and more"]

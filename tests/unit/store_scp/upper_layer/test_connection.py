@@ -23,6 +23,7 @@ from tests.unit.store_scp.upper_layer.peer_bytes import (
     IMPLEMENTATION,
     MAX_LENGTH,
     RELEASE,
+    context,
     converse,
     cut,
     p_data,
@@ -76,6 +77,28 @@ def test_a_read_full_of_tiny_values_is_dealt_with_in_slices() -> None:
     rest = received[connection.taken :]
     assert len(list(connection.receive(rest, 1_000))) == 600 - 99
     assert connection.taken == len(rest)
+
+
+def test_a_large_request_has_a_call_to_itself_and_a_small_one_has_not() -> None:
+    large = request([context(number, transfer=[b"1.3"] * 60) for number in range(1, 41, 2)])
+    connection, rest = Connection(MAX_LENGTH), memoryview(large)
+    assert list(connection.receive(rest, ANY)) == []
+    rest = rest[connection.taken :]
+    assert len(rest) == len(large) - 6
+    assert connection.steps < 10
+    (event,) = connection.receive(rest, ANY)
+    assert isinstance(event, AssociationRequested)
+    assert connection.steps > len(large) // 100
+    assert connection.taken == len(rest)
+    (event,) = Connection(MAX_LENGTH).receive(memoryview(request()), ANY)
+    assert isinstance(event, AssociationRequested)
+
+
+@given(st.lists(st.integers(0, 20_000), max_size=5), st.integers(1, 40))
+def test_a_large_request_in_any_pieces_means_the_same(places: list[int], most: int) -> None:
+    large = request([context(number, transfer=[b"1.3"] * 60) for number in range(1, 41, 2)])
+    stream = large + MESSAGE + RELEASE
+    assert converse(cut(stream, places), most) == converse([stream])
 
 
 def test_a_message_costs_more_than_a_fragment() -> None:
