@@ -8,6 +8,7 @@ import pytest
 
 from tests.protocol.fake_s3 import FakeS3
 from tests.protocol.peer import Peer
+from tests.protocol.shared import SHORT
 from tests.protocol.vitals import CT, store_well, unharmed, until
 from tests.protocol.wire import data_pdus, store_request
 from tests.unit.store_scp.builders import CT_IMAGE, SOP_INSTANCE, data_set
@@ -79,3 +80,23 @@ def test_who_waits_for_memory_too_long_is_refused(s3: FakeS3) -> None:
 def stands_still(connection: socket.socket) -> bool:
     """Whether nothing can be sent for a tenth of a second."""
     return not select.select([], [connection], [], 0.1)[1]
+
+
+def test_a_peer_that_waited_long_for_an_answer_has_its_own_time_after_it(s3: FakeS3) -> None:
+    with (
+        unharmed(s3.environment, NETWORK_TIMEOUT=str(SHORT)) as process,
+        Peer(process.port, CT) as peer,
+    ):
+        data, uid = numbered(0, 1_000)
+        with s3.hold("1.2.3.20") as held:
+            peer.send_store(data, CT_IMAGE, uid)
+            s3.wait_for_held(held, 1)
+            # It is silent for longer than it may be, since it waits for us.
+            assert not readable(peer, 2 * SHORT)
+        assert peer.response().status == 0x0000
+        assert not readable(peer, SHORT / 2)
+        assert peer.store(data, CT_IMAGE, uid).status == 0x0000
+
+
+def readable(peer: Peer, seconds: float) -> bool:
+    return bool(select.select([peer.wire.connection], [], [], seconds)[0])
