@@ -7,7 +7,15 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.fuzz.targets import TARGETS, associate_request, command, connection, header, proxy
+from tests.fuzz.targets import (
+    TARGETS,
+    associate_request,
+    command,
+    connection,
+    header,
+    opened,
+    proxy,
+)
 from tests.unit.store_scp.builders import ITEM, data_set, element
 from tests.unit.store_scp.test_commands import elements, pynetdicoms_store
 from tests.unit.store_scp.upper_layer.peer_bytes import (
@@ -19,6 +27,7 @@ from tests.unit.store_scp.upper_layer.peer_bytes import (
     request,
 )
 
+_CASES = Path(__file__).parents[1] / "protocol" / "cases"
 _ECHO = elements((0x0100, b"\x30\0"), (0x0110, b"\1\0"), (0x0800, b"\1\1"))
 
 
@@ -37,6 +46,11 @@ def seeds() -> Iterator[bytes]:
     ):
         for cuts in (bytes(8), bytes((1, 3, 5, 7, 20, 40, 60, 100))):
             yield _for(connection) + cuts + stream
+    for case in sorted(_CASES.glob("*.bin")):
+        yield _for(connection) + bytes(8) + case.read_bytes()
+        yield _for(opened) + case.read_bytes()[:20]
+    for first in (b"\x16\x03\x01", b"GET / HTTP/1.1", b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n\x21"):
+        yield _for(opened) + first
     yield _for(associate_request) + request([context(1), context(3)])[6:]
     yield _for(command) + pynetdicoms_store()
     yield _for(command) + _ECHO

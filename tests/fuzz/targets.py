@@ -6,6 +6,7 @@ from contextlib import suppress
 from store_scp.dimse.commands import CommandInvalid, decode_command
 from store_scp.dimse.messages import MessageReader
 from store_scp.errors import ProxyHeaderInvalid, StoreRefused
+from store_scp.openings import Ports, refused_as_dicom, refused_as_proxied, refused_as_tls
 from store_scp.proxy_protocol import HEADER_BYTES, body_length, source_address
 from store_scp.upper_layer import DataFragment
 from store_scp.upper_layer.pdus import InvalidPdu, decode_associate_request
@@ -78,9 +79,21 @@ def proxy(data: bytes) -> None:
         source_address(start, data[HEADER_BYTES : HEADER_BYTES + body_length(start)])
 
 
+def opened(data: bytes) -> None:
+    """What a connection begins with: told in our own words, whatever it is."""
+    for ports in (Ports(), Ports(11_112, 2_762), Ports(None, 2_762, proxied=True)):
+        told = {
+            refused_as_dicom(data, "why", ports),
+            refused_as_tls(data, ports),
+            refused_as_proxied(data, "why"),
+        }
+        if not all(each.why and each.needs for each in told):
+            raise AssertionError("refused without a word")
+
+
 # By the first byte of the input.
 TARGETS: tuple[Callable[[bytes], None], ...] = (
-    connection, associate_request, command, header, proxy,
+    connection, associate_request, command, header, proxy, opened,
 )  # fmt: skip
 
 
