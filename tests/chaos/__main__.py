@@ -10,6 +10,7 @@ import click
 
 from contract.manifest import CloseReason
 from contract.records import InstanceState
+from tests.chaos.details import about
 from tests.chaos.facts import Evidence
 from tests.chaos.ledger import Answer
 from tests.chaos.run import Outcome, run
@@ -38,6 +39,9 @@ def main(seconds: float, seed: int | None) -> None:
     ]
     for when, each in broken:
         _say(f"VIOLATION (seed {seed}, {when}) {each}")
+    for subject in dict.fromkeys(each.subject for _, each in broken):
+        for line in about(subject, outcome.evidence):
+            _say(f"  {line}")
     _say(f"{len(broken)} violations; seed {seed}.")
     was_tried = outcome.settled and outcome.ledger.count(Answer.ACKNOWLEDGED) > 0
     sys.exit(0 if was_tried and not broken else 1)
