@@ -10,6 +10,9 @@
         +-- InvalidKey
         +-- InvalidMetadata
         +-- InvalidManifest
+        +-- HeaderUnreadable    contract.header
+        |   +-- HeaderIncomplete
+        +-- CannotInflate       contract.inflated
 
 The receiver (``store_scp.errors``) and the Lambdas (``chalicelib.errors``) add their branches.
 """

@@ -14,10 +14,10 @@ from store_scp.settings import Settings
 from bench.pipeline.clock import START
 from bench.pipeline.hospital import Study, seconds_per_image
 from contract.checksums import Checksum
+from contract.header import Header
 from contract.keys import BATCH_ENTROPY_BYTES, new_batch_id
 from contract.manifest import CloseReason, Manifest, ManifestInstance
 from contract.metadata import Sender
-from contract.part10 import Header
 
 _CHECKSUM = Checksum.crc64nvme(0)
 _CLASS = "1.2.840.10008.5.1.4.1.1.2"

@@ -20,7 +20,7 @@ from store_scp.tls import expiries
 
 _DAY = 86_400.0
 # A month is enough to have one renewed by hand; whoever renews by machine has done so before.
-_WARN_DAYS = 30
+WARN_DAYS = 30
 
 _log = structlog.get_logger()
 
@@ -83,5 +83,5 @@ class CertificateWatch:
             members = {"setting": each.setting, "file": str(each.file), "certificate": each.number}
             if days < 0:
                 _log.error("certificate_expired", **members, expired_at=each.at.isoformat())
-            elif days < _WARN_DAYS:
+            elif days < WARN_DAYS:
                 _log.warning("certificate_expires", **members, days_left=days)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from contract.checksums import Checksum
+from contract.header import Header
 from contract.keys import InstanceKey
 from contract.manifest import ManifestInstance
 from contract.metadata import Sender
-from contract.part10 import Header
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The header's reader is the contract's; here its defects become what a peer is an
 import functools
 import struct
 
-from contract.part10 import Defect, HeaderUnreadable
+from contract.header import Defect, HeaderUnreadable
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused
 

@@ -10,6 +10,7 @@ from contract.ae_titles import parse_ae_title
 from contract.errors import InvalidAeTitle
 from contract.metadata import Sender
 from store_scp.board import Panel, SeatsTaken
+from store_scp.certificates import WARN_DAYS
 from store_scp.errors import AssociationRejected
 from store_scp.metrics import Counter, Gauge
 from store_scp.openings import Ports, refused_as_dicom
@@ -35,8 +36,6 @@ _log = structlog.get_logger()
 
 _PERMANENT = 1
 _DAY_SECONDS = 86_400
-# A peer's certificate that ends sooner is a warning: it is time to renew it.
-_EXPIRY_SECONDS = 30 * _DAY_SECONDS
 
 
 class Reception:
@@ -136,7 +135,7 @@ class Reception:
 def _warn_of_expiry(certificate: Certificate, sender: Sender) -> None:
     """One line for each association, until somebody renews the peer's certificate."""
     left = certificate.expires - time.time()
-    if left < _EXPIRY_SECONDS:
+    if left < WARN_DAYS * _DAY_SECONDS:
         _log.warning(
             "peer_certificate_expires",
             association_id=sender.association_id,

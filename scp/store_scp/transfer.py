@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contract.checksums import Checksum
+from contract.header import Header, HeaderIncomplete, HeaderReader, HeaderUnreadable
 from contract.metadata import Sender
-from contract.part10 import Header, HeaderIncomplete, HeaderReader, HeaderUnreadable
 from store_scp.crc import crc64
 from store_scp.dimse.services import StoreRequest, check_command, check_header
 from store_scp.dimse.status import Status

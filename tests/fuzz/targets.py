@@ -11,7 +11,7 @@ from store_scp.proxy_protocol import HEADER_BYTES, body_length, source_address
 from store_scp.upper_layer import DataFragment
 from store_scp.upper_layer.pdus import InvalidPdu, decode_associate_request
 
-from contract.part10 import HeaderIncomplete, HeaderReader
+from contract.header import HeaderIncomplete, HeaderReader
 from contract.uids import is_uid
 from tests.unit.store_scp.builders import read_header
 from tests.unit.store_scp.upper_layer.peer_bytes import converse, cut, request

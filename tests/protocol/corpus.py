@@ -12,7 +12,7 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 from store_scp.errors import StoreRefused
 from store_scp.negotiation import is_storage
 
-from contract.part10 import Header
+from contract.header import Header
 from tests.unit.store_scp.builders import read_header
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from chalicelib.stores.copies import origin
 from chalicelib.stores.files import StoredObject
 from contract.checksums import Checksum
+from contract.header import Defect, Header, HeaderUnreadable
 from contract.job_limits import BATCH, JOB, JobLimits, cut
 from contract.keys import (
     BATCH_ENTROPY_BYTES,
@@ -19,7 +20,7 @@ from contract.keys import (
 )
 from contract.manifest import CloseReason, Manifest, ManifestInstance, Source
 from contract.metadata import Sender, Target, to_metadata
-from contract.part10 import Defect, Header, HeaderUnreadable, read_file
+from contract.part10 import read_file
 
 AE_TITLE = "DROPBOX"
 _SENDER = Sender(AE_TITLE, AE_TITLE, "dropbox", "dropbox")

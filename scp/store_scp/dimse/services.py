@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contract.part10 import Header
+from contract.header import Header
 from contract.uids import is_uid
 from store_scp.dimse.status import Status
 from store_scp.errors import StoreRefused

@@ -26,7 +26,7 @@ from bench.receiver.hostile_pieces import (
     trickle,
 )
 from bench.receiver.pdus import echo_request
-from contract.part10 import read_header
+from contract.header import read_header
 from tests.protocol.receiver import ReceiverProcess
 from tests.protocol.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, item, pdu
 from tests.unit.bench.test_pdus import fragments

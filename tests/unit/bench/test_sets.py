@@ -20,7 +20,7 @@ from bench.receiver.sets import (
     TRANSFER_SYNTAX,
     ImageSet,
 )
-from contract.part10 import read_header
+from contract.header import read_header
 
 ONE_LAYOUT = (CT, SMALL, LARGE)
 SEVERAL = (MIXED, SMALL_MIXED)

@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 
 from contract import job_limits
 from contract.checksums import Checksum
+from contract.header import Header
 from contract.keys import manifest_key
 from contract.manifest import CloseReason, Manifest
 from contract.metadata import from_metadata
-from contract.part10 import Header
 from contract.records import BatchState
 from tests.unit.chalicelib.builders import (
     BATCH,

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.part10 import Defect, Header, HeaderUnreadable, read_file
+from contract.header import Defect, Header, HeaderUnreadable
+from contract.part10 import read_file
 from tests.unit.store_scp.builders import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, data_set, element
 
 EXPECTED = Header("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.3", "1.2.3.3", "20240131")

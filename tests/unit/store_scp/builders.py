@@ -7,10 +7,10 @@ from store_scp.crc import crc64
 from store_scp.instance import Content, Instance, Route
 from store_scp.part10 import header_refused
 
-from contract import part10
+from contract import header
 from contract.checksums import Checksum
+from contract.header import Header, HeaderUnreadable
 from contract.metadata import Sender
-from contract.part10 import Header, HeaderUnreadable
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT_LE = "1.2.840.10008.1.2"
@@ -52,7 +52,7 @@ HEADER = {
 def read_header(data_set: memoryview, transfer_syntax_uid: str) -> Header:
     """The header of a data set that has arrived whole; raises StoreRefused."""
     try:
-        return part10.read_header(data_set, transfer_syntax_uid)
+        return header.read_header(data_set, transfer_syntax_uid)
     except HeaderUnreadable as error:
         raise header_refused(error) from None
 

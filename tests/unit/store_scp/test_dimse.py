@@ -6,7 +6,7 @@ from store_scp.dimse.services import StoreRequest, check_command, check_header
 from store_scp.dimse.status import Category, Status
 from store_scp.errors import StoreRefused
 
-from contract.part10 import Header
+from contract.header import Header
 from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set, read_header
 
 VERIFICATION = "1.2.840.10008.1.1"

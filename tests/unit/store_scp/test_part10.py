@@ -23,9 +23,8 @@ from store_scp.part10 import (
     file_meta,
 )
 
-import contract.part10
-from contract.part10 import (
-    INFLATED_PREFIX_BYTES,
+import contract.header
+from contract.header import (
     MAX_ELEMENTS,
     MAX_NESTING,
     Header,
@@ -33,6 +32,7 @@ from contract.part10 import (
     HeaderReader,
     HeaderUnreadable,
 )
+from contract.inflated import INFLATED_PREFIX_BYTES
 from tests.unit.store_scp.builders import (
     CT_IMAGE,
     DEFLATED,
@@ -205,7 +205,7 @@ FEW = 100
 @pytest.fixture
 def few_elements(monkeypatch: pytest.MonkeyPatch) -> None:
     """To walk to the real bound takes up to a second each time."""
-    monkeypatch.setattr(contract.part10, "MAX_ELEMENTS", FEW)
+    monkeypatch.setattr(contract.header, "MAX_ELEMENTS", FEW)
 
 
 BEFORE = element((0x0008, 0x0008), b"CS", b"")
@@ -421,7 +421,7 @@ def test_a_header_read_in_steps_is_the_header_read_at_once(
     sizes = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
     expected: Header | str
     try:
-        expected = contract.part10.read_header(memoryview(encoded), transfer_syntax)
+        expected = contract.header.read_header(memoryview(encoded), transfer_syntax)
     except HeaderUnreadable as error:
         expected = str(error)
     assert in_steps(encoded, transfer_syntax, sizes, most) == expected

@@ -14,7 +14,7 @@ from store_scp.spool import BLOCK_BYTES, Spool
 from store_scp.transfer import Depot, Transfer
 from store_scp.turns import Turns
 
-from contract.part10 import MAX_ELEMENTS
+from contract.header import MAX_ELEMENTS
 from tests.unit.store_scp.builders import (
     BY_STUDY,
     CT_IMAGE,
