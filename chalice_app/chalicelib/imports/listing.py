@@ -44,10 +44,14 @@ def found_in(batch_id: str, files: Files) -> tuple[list[Found], list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A batch as its objects tell: its manifest, if one can be made of them, and its studies."""
+    """A batch as its objects tell: its manifest, if one can be made of them, and its studies.
+
+    ``denied`` are the keys, as they were in the batch, of the objects that may not be read.
+    """
 
     manifest: Manifest | None
     studies: frozenset[str]
+    denied: frozenset[str]
 
 
 def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
@@ -57,11 +61,15 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
     key. Raises ServiceUnavailable, also if objects are moved meanwhile: the lists may miss one.
     """
     stands = _places_of(batch_id, files)
-    read = in_threads(lambda place: _read_if_allowed(*place, files), sorted(stands.items()))
+    places = sorted(stands.items())
+    read = in_threads(lambda place: _read_if_allowed(*place, files), places)
     if _places_of(batch_id, files) != stands:
         raise ServiceUnavailable("the batch's objects were moved while they were listed")
-    found = [each for each in read if each is not None]
-    return Rebuilt(recovered_manifest(batch_id, found, now) if found else None, _studies(stands))
+    found = [each for each in read if isinstance(each, Found)]
+    pairs = zip(places, read, strict=True)
+    denied = frozenset(key for (key, _), each in pairs if isinstance(each, ObjectDenied))
+    manifest = recovered_manifest(batch_id, found, now) if found else None
+    return Rebuilt(manifest, _studies(stands), denied)
 
 
 def studies_of(batch_id: str, files: Files) -> frozenset[str]:
@@ -109,11 +117,11 @@ def under(batch_id: str, instance: ManifestInstance) -> ManifestInstance:
     return replace(instance, key=str(replace(InstanceKey.parse(instance.key), batch_id=batch_id)))
 
 
-def _read_if_allowed(key: str, stands: str, files: Files) -> Found | None:
+def _read_if_allowed(key: str, stands: str, files: Files) -> Found | ObjectDenied | None:
     try:
         return _read(key, stands, files)
-    except ObjectDenied:
-        return None
+    except ObjectDenied as error:
+        return error
 
 
 def instance_key(key: str) -> InstanceKey | None:

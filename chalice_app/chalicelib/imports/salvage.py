@@ -40,24 +40,41 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
     """Read the manifest, or make one; and move objects that are not the batch's out of its prefix.
 
     A batch that fails before its sweep may have such objects: PUTs that S3 stored and whose answer
-    was lost. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed.
+    was lost. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed, or if nothing
+    tells all that was in the batch: the manifest may not be read, nor an object that has no row.
     """
     try:
         manifest = read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
-        return _salvaged(execution, context)
+        return _salvaged(execution, context, may_be_whole=isinstance(error, ObjectDenied))
     _move_strays(execution.batch_id, manifest, NOT_LISTED, context)
     return Contents(manifest)
 
 
-def _salvaged(execution: Execution, context: ImportContext) -> Contents:
-    manifest, own = manifest_of_objects(execution.batch_id, context)
+def _salvaged(execution: Execution, context: ImportContext, *, may_be_whole: bool) -> Contents:
+    """``may_be_whole``: the manifest may not be read now, and may be as it was written."""
+    found = rebuilt(execution.batch_id, context.files, context.now)
+    own = _own_rows(execution.batch_id, found, context.stores.instances)
+    if may_be_whole:
+        _refuse_if_unknown(found, own)
+    manifest = found.manifest and _as_registered(found.manifest, own)
     listed = {each.instance for each in manifest.instances} if manifest else set()
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
     others = tuple(row for name, row in own.items() if name not in listed and row.state in waiting)
     _move_strays(execution.batch_id, manifest, _STRAY, context)
     return Contents(manifest, True, others)
+
+
+def _refuse_if_unknown(found: Rebuilt, own: Mapping[str, InstanceRecord]) -> None:
+    """An object that nobody can read now is an acknowledged instance, too, and must get a row.
+
+    It has none where another batch has one of its checksum, until its own batch is imported.
+    """
+    parsed = map(instance_key, found.denied)
+    unknown = [each for each in parsed if each and each.instance not in own]
+    if unknown:
+        raise ObjectDenied(f"the manifest and {len(unknown)} objects of the batch cannot be read")
 
 
 def _move_strays(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from chalicelib.errors import ObjectMissing
+from chalicelib.errors import ObjectDenied, ObjectMissing
 from chalicelib.imports.aside import duplicate_key, failed_key, move_all
 from chalicelib.imports.completion import manifest_of
 from chalicelib.imports.failure import record_failure
@@ -217,6 +217,29 @@ def test_an_instance_whose_object_tells_nothing_fails_beside_its_neighbours(bad:
         rows = list(stores.instances.by_study("1.2"))
         assert [row.state for row in rows] == [InstanceState.FAILED] * 3
         assert batch_of(stores).counts == Counts(3, failed=3)
+
+
+@pytest.mark.fault("manifest-lost")
+def test_an_instance_without_a_row_is_not_forgotten_where_nothing_of_it_may_be_read() -> None:
+    """Another batch has a row of the checksum: this one's gets its own when it is imported."""
+    stores = a_closed_batch()
+    memory = cast("MemoryInstances", stores.instances)
+    two = rows_by_uid(stores)[MANIFEST.instances[1].sop_instance_uid]
+    others = "20261123T093000Z-ffffffffffffffff"
+    memory.rows[two.row_key] = replace(two, batch_id=others, key=two.key.replace(BATCH, others))
+    objects = objects_of(stores)
+    denied(stores)
+    objects.denied.add((BUCKET, KEYS[1]))
+    for _ in range(2):
+        with pytest.raises(ObjectDenied, match="the manifest and 1 objects"):
+            fail(stores)
+        assert batch_of(stores).state is BatchState.IMPORTING
+        assert all((BUCKET, key) in objects.bodies for key in KEYS)
+    objects.denied.remove((BUCKET, KEY))
+    fail(stores)
+    own = {row.instance: row for row in memory.rows.values() if row.batch_id == BATCH}
+    assert [row.state for row in own.values()] == [InstanceState.FAILED] * 3
+    assert batch_of(stores).counts == Counts(3, failed=3)
 
 
 def test_a_duplicate_of_such_a_batch_counts_as_imported() -> None:
