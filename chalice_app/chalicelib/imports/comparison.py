@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
-from chalicelib.errors import ObjectDenied, ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
+from chalicelib.imports.aside import failed_key
 from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
+from contract.checksums import Checksum
+from contract.keys import INSTANCES_PREFIX
 from contract.records import InstanceRecord
 
 # Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
@@ -107,12 +110,25 @@ class Comparison:
             digest = self.digest(row)
             return Verdict.UNKNOWN if digest is None else _verdict(digest == other.sha256)
         try:
-            of_both = self.files.digest_of_both(row.key, other.key)
+            of_both = self._digest_of_both(row.key, other.key)
         except (ObjectUnavailable, ObjectDenied):
             return Verdict.UNKNOWN
         if of_both is not None:
             self._digests[row.key] = str(of_both)
         return _verdict(of_both is not None)
+
+    def _digest_of_both(self, key: str, other: str) -> Checksum | None:
+        """The digest of two objects that are the same; None if they are not.
+
+        A batch whose execution died while it failed may have put its object aside, and its row does
+        not say so: the next execution brings the object back.
+        """
+        try:
+            return self.files.digest_of_both(key, other)
+        except ObjectMissing:
+            if not other.startswith(INSTANCES_PREFIX):
+                raise
+            return self.files.digest_of_both(key, failed_key(other))
 
     def digest(self, row: InstanceRecord) -> str | None:
         """The SHA-256 of a row's object; None if nobody can tell. Raises ServiceUnavailable."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import failed_key, move_all
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.memory_files import MemoryFiles
@@ -21,6 +21,7 @@ from tests.unit.chalicelib.builders import (
     NEWER_BATCH,
     NOW,
     a_manifest,
+    files_of,
     instance_rows,
     overwrite,
 )
@@ -93,6 +94,21 @@ def test_of_two_batches_that_wait_with_the_same_bytes_one_is_imported(
     assert sorted(started.values()) == [False, True]
     (winner,) = (batch_id for batch_id in started if started[batch_id])
     assert rows(stores) == {BATCH: (IMPORTED, None), winner: (RECEIVED, SAME)}
+
+
+def test_what_a_dying_execution_has_put_aside_is_not_imported_a_second_time() -> None:
+    """It died before it recorded the failure; its batch is started again later."""
+    stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
+    close(stores, BATCH)
+    (one,) = a_manifest(1).instances
+    move_all(files_of(stores), [one.key], failed_key, "the import failed")
+    assert start(stores, NEWER_BATCH)
+    assert rows(stores) == {NEWER_BATCH: (RECEIVED, None)}
+    ends(stores, NEWER_BATCH)
+    batches = cast("MemoryBatches", stores.batches)
+    batches.rows[BATCH] = replace(batches.rows[BATCH], attempt=1)
+    assert not start(stores, BATCH)
+    assert rows(stores) == {NEWER_BATCH: (IMPORTED, None)}
 
 
 def test_a_copy_that_waits_is_neither_a_reason_to_leave_out_nor_taken() -> None:
