@@ -49,7 +49,7 @@ _MAX_VALUE = 128
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _VRS = LONG_VRS | _SHORT_VRS
-_SHORT_HEADER = 8  # tag, VR and 16-bit length
+_SHORT_HEADER = 8  # tag, VR and 16-bit length; in implicit VR, tag and 32-bit length
 _LONG_HEADER = 12
 # By byte order: a tag; a short element's header; a 16-bit and a 32-bit length.
 _UNPACK = {
@@ -125,6 +125,14 @@ def _date(value: bytes) -> str | None:
     return text if _DATE.fullmatch(text) else None
 
 
+def _grown(inflated: InflatedPrefix, deflated: memoryview) -> bool:
+    """Inflate some more; whether that was possible."""
+    try:
+        return inflated.grow(deflated)
+    except CannotInflate as error:
+        raise HeaderUnreadable(Defect.CANNOT_INFLATE, str(error)) from None
+
+
 class HeaderReader:
     """Reads the header of one data set as it arrives, so many elements at a time.
 
@@ -161,18 +169,11 @@ class HeaderReader:
             try:
                 return self._read()
             except HeaderIncomplete:
-                if not self._grown(data_set):
+                if not _grown(self._inflated, data_set):
                     raise
             self._pause_at -= _STEP_ELEMENTS
             if self._elements >= self._pause_at:
                 return None
-
-    def _grown(self, deflated: memoryview) -> bool:
-        """Inflate some more; whether that was possible."""
-        try:
-            return self._inflated is not None and self._inflated.grow(deflated)
-        except CannotInflate as error:
-            raise HeaderUnreadable(Defect.CANNOT_INFLATE, str(error)) from None
 
     def _read(self) -> Header | None:
         try:
@@ -287,7 +288,7 @@ class HeaderReader:
         try:
             group, element = self._tag(self._data, self._at)
             if not self._explicit or group == _ITEM_GROUP:
-                vr, length, size = b"", self._length32(self._data, self._at + 4)[0], 8
+                vr, length, size = b"", self._length32(self._data, self._at + 4)[0], _SHORT_HEADER
             else:
                 vr, length, size = self._explicit_length()
         except struct.error:
@@ -299,8 +300,8 @@ class HeaderReader:
     def _explicit_length(self) -> tuple[bytes, int, int]:
         vr = bytes(self._data[self._at + 4 : self._at + 6])
         if vr in LONG_VRS:
-            return vr, self._length32(self._data, self._at + 8)[0], 12
-        return vr, self._length16(self._data, self._at + 6)[0], 8
+            return vr, self._length32(self._data, self._at + 8)[0], _LONG_HEADER
+        return vr, self._length16(self._data, self._at + 6)[0], _SHORT_HEADER
 
     def _skip_levels(self) -> None:
         """Step over the open sequences and items of undefined length, as far as they are there."""

@@ -20,7 +20,7 @@ class CannotInflate(ContractError):
 
 
 class InflatedPrefix:
-    """The beginning of a raw deflate stream (PS3.5 A.5), inflated step by step."""
+    """So much of a raw deflate stream as its steps have inflated so far."""
 
     def __init__(self) -> None:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)

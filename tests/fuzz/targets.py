@@ -5,15 +5,14 @@ from contextlib import suppress
 
 from store_scp.dimse.commands import CommandInvalid, decode_command
 from store_scp.dimse.messages import MessageReader
-from store_scp.errors import ProxyHeaderInvalid, StoreRefused
+from store_scp.errors import ProxyHeaderInvalid
 from store_scp.openings import Ports, refused_as_dicom, refused_as_proxied, refused_as_tls
 from store_scp.proxy_protocol import HEADER_BYTES, body_length, source_address
 from store_scp.upper_layer import DataFragment
 from store_scp.upper_layer.pdus import InvalidPdu, decode_associate_request
 
-from contract.header import HeaderIncomplete, HeaderReader
+from contract.header import HeaderIncomplete, HeaderReader, HeaderUnreadable, read_header
 from contract.uids import is_uid
-from tests.unit.store_scp.builders import read_header
 from tests.unit.store_scp.upper_layer.peer_bytes import converse, cut, request
 
 _SYNTAXES = (
@@ -58,7 +57,7 @@ def command(data: bytes) -> None:
 def header(data: bytes) -> None:
     """A data set in any transfer syntax: UIDs or a refusal, and the same where it comes in two."""
     syntax, data_set = _SYNTAXES[data[0] % len(_SYNTAXES)], memoryview(data[1:])
-    with suppress(StoreRefused):
+    with suppress(HeaderUnreadable):
         found = read_header(data_set, syntax)
         uids = (found.sop_class_uid, found.sop_instance_uid, found.study_instance_uid)
         if not all(map(is_uid, (*uids, found.series_instance_uid))):

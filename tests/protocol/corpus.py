@@ -9,11 +9,9 @@ from pathlib import Path
 import data_store  # type: ignore[import-untyped]
 import pydicom
 from pydicom.filereader import _read_file_meta_info, read_preamble
-from store_scp.errors import StoreRefused
 from store_scp.negotiation import is_storage
 
-from contract.header import Header
-from tests.unit.store_scp.builders import read_header
+from contract.header import Header, HeaderUnreadable, read_header
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def _sample(path: Path) -> Sample | None:
     stream = io.BytesIO(raw)
     read_preamble(stream, force=False)
     meta = _read_file_meta_info(stream)
-    with suppress(StoreRefused, AttributeError):  # no header to store it by; no transfer syntax
+    with suppress(HeaderUnreadable, AttributeError):  # no header to store it by; no transfer syntax
         data_set = raw[stream.tell() :]
         transfer_syntax = str(meta.TransferSyntaxUID)
         header = read_header(memoryview(data_set), transfer_syntax)

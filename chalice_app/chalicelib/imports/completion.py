@@ -211,7 +211,7 @@ def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
     try:
         return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable):
-        found, _ = manifest_of_objects(execution.batch_id, context)
+        found = manifest_of_objects(execution.batch_id, context)
         if found is None:
             raise
         return found

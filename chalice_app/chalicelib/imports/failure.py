@@ -102,7 +102,7 @@ def _made_again(execution: Execution, told: str, context: ImportContext) -> Batc
     """
     manifest, mark = _manifest(execution, context), None
     if told == execution.batch_id:
-        manifest = manifest or manifest_of_objects(execution.batch_id, context)[0]
+        manifest = manifest or manifest_of_objects(execution.batch_id, context)
         mark = context.now
     batch = _failed_batch(execution, Contents(manifest), None, context.now)
     return replace(batch, state=BatchState.CLOSED, start_asked_at=mark)

@@ -54,11 +54,10 @@ def contents(execution: Execution, context: ImportContext) -> Contents:
 
 def _salvaged(execution: Execution, context: ImportContext, *, may_be_whole: bool) -> Contents:
     """``may_be_whole``: the manifest may not be read now, and may be as it was written."""
-    found = rebuilt(execution.batch_id, context.files, context.now)
-    own = _own_rows(execution.batch_id, found, context.stores.instances)
+    found, own = _found(execution.batch_id, context)
     if may_be_whole:
         _refuse_if_unknown(found, own)
-    manifest = found.manifest and _as_registered(found.manifest, own)
+    manifest = found.manifest
     listed = {each.instance for each in manifest.instances} if manifest else set()
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
     others = tuple(row for name, row in own.items() if name not in listed and row.state in waiting)
@@ -94,16 +93,19 @@ def _move_strays(
     move_all(context.files, [key for key in others if key not in own], unlisted_key, reason)
 
 
-def manifest_of_objects(
-    batch_id: str, context: ImportContext
-) -> tuple[Manifest | None, Mapping[str, InstanceRecord]]:
-    """The manifest that a batch's objects tell, and the batch's rows by instance.
+def manifest_of_objects(batch_id: str, context: ImportContext) -> Manifest | None:
+    """The manifest that a batch's objects tell.
 
     None if no object of it is there and may be read. Raises ServiceUnavailable.
     """
+    return _found(batch_id, context)[0].manifest
+
+
+def _found(batch_id: str, context: ImportContext) -> tuple[Rebuilt, Mapping[str, InstanceRecord]]:
+    """What a batch's objects tell, with the checksums of its rows; and these rows by instance."""
     found = rebuilt(batch_id, context.files, context.now)
     own = _own_rows(batch_id, found, context.stores.instances)
-    return found.manifest and _as_registered(found.manifest, own), own
+    return replace(found, manifest=found.manifest and _as_registered(found.manifest, own)), own
 
 
 def _own_rows(batch_id: str, found: Rebuilt, ledger: InstanceStore) -> Mapping[str, InstanceRecord]:

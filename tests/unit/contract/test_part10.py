@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from contract.header import Defect, Header, HeaderUnreadable
 from contract.part10 import read_file
+from tests.unit.contract.headers import EXPECTED
 from tests.unit.store_scp.builders import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, data_set, element
 
-EXPECTED = Header("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.3", "1.2.3.3", "20240131")
 PREFIX = bytes(128) + b"DICM"
 
 

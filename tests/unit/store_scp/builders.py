@@ -5,11 +5,9 @@ import struct
 from store_scp.batches import BatchLimits
 from store_scp.crc import crc64
 from store_scp.instance import Content, Instance, Route
-from store_scp.part10 import header_refused
 
-from contract import header
 from contract.checksums import Checksum
-from contract.header import Header, HeaderUnreadable
+from contract.header import Header
 from contract.metadata import Sender
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -47,14 +45,6 @@ HEADER = {
     STUDY: (b"UI", b"1.2.3\x00"),
     SERIES: (b"UI", b"1.2.3.3\x00"),
 }
-
-
-def read_header(data_set: memoryview, transfer_syntax_uid: str) -> Header:
-    """The header of a data set that has arrived whole; raises StoreRefused."""
-    try:
-        return header.read_header(data_set, transfer_syntax_uid)
-    except HeaderUnreadable as error:
-        raise header_refused(error) from None
 
 
 def element(

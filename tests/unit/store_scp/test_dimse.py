@@ -6,8 +6,8 @@ from store_scp.dimse.services import StoreRequest, check_command, check_header
 from store_scp.dimse.status import Category, Status
 from store_scp.errors import StoreRefused
 
-from contract.header import Header
-from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set, read_header
+from contract.header import Header, read_header
+from tests.unit.store_scp.builders import CT_IMAGE, EXPLICIT_LE, data_set
 
 VERIFICATION = "1.2.840.10008.1.1"
 GOOD = StoreRequest(CT_IMAGE, "1.2.3.4", CT_IMAGE, EXPLICIT_LE)
