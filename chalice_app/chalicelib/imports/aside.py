@@ -35,6 +35,15 @@ def failed_key(key: str) -> str:
     return InstanceKey.parse(key).quarantined(IMPORT_FAILED)
 
 
+def places(key: str) -> tuple[str, ...]:
+    """Where to look, in this order, for an instance whose row says that it stands at ``key``.
+
+    A row does not say that its object was put aside while the failure is not recorded yet, nor that
+    it is being brought back: both first copy it, so that one of these looks finds it.
+    """
+    return (key, failed_key(key), key) if key.startswith(INSTANCES_PREFIX) else (key,)
+
+
 def duplicate_key(key: str) -> str:
     """Where an instance stands that another batch imports, byte for byte."""
     return InstanceKey.parse(key).duplicate()

@@ -17,6 +17,7 @@ from datetime import datetime
 from functools import partial
 
 from chalicelib.errors import ServiceUnavailable
+from chalicelib.imports.aside import places
 from chalicelib.imports.claim_rules import Answer, Facts, Left, decide, folded
 from chalicelib.imports.comparison import Comparison, Pair, Verdict
 from chalicelib.imports.context import ImportContext
@@ -199,7 +200,8 @@ class _Claiming:
         """
         imported = [row for row in rows if row.state is InstanceState.IMPORTED]
         keys = [row.key for row in rows if row in alive]
-        exist = in_threads(lambda key: exists(key, self._context.files), keys)
+        files = self._context.files
+        exist = in_threads(lambda key: any(exists(each, files) for each in places(key)), keys)
         there = {key for key, is_there in zip(keys, exist, strict=True) if is_there}
         return self.kept.keep(imported) | there
 

@@ -6,16 +6,16 @@ the next, which finds done what this one has done.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
 from chalicelib.errors import ObjectDenied, ObjectMissing, ObjectUnavailable
-from chalicelib.imports.aside import failed_key
+from chalicelib.imports.aside import places
 from chalicelib.stores.files import Files
 from chalicelib.threads import in_threads
 from contract.checksums import Checksum
-from contract.keys import INSTANCES_PREFIX
 from contract.records import InstanceRecord
 
 # Of one instance, and of all in one invocation: the sizes of the batch's objects, once for each
@@ -121,14 +121,12 @@ class Comparison:
         """The digest of two objects that are the same; None if they are not.
 
         A batch whose execution died while it failed may have put its object aside, and its row does
-        not say so: the next execution brings the object back.
+        not say so. The next execution may be bringing it back: then it is at either place.
         """
-        try:
-            return self.files.digest_of_both(key, other)
-        except ObjectMissing:
-            if not other.startswith(INSTANCES_PREFIX):
-                raise
-            return self.files.digest_of_both(key, failed_key(other))
+        for place in places(other):
+            with suppress(ObjectMissing):
+                return self.files.digest_of_both(key, place)
+        raise ObjectMissing("the object of one of the two is gone")
 
     def digest(self, row: InstanceRecord) -> str | None:
         """The SHA-256 of a row's object; None if nobody can tell. Raises ServiceUnavailable."""

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from chalicelib.errors import ObjectUnavailable
+from chalicelib.errors import ObjectDenied, ObjectUnavailable
 from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.deletion import settle_deletions
@@ -22,7 +22,7 @@ from chalicelib.imports.outcome import NOT_REPORTED, Outcome, Results, read_resu
 from chalicelib.imports.outcomes import keep_outcomes
 from chalicelib.imports.results import read_result_files, results_folder
 from chalicelib.imports.rows import closed_batch, ending, failures, instance_row, target
-from chalicelib.imports.salvage import manifest_of_objects
+from chalicelib.imports.salvage import told_by_objects
 from chalicelib.imports.sweep import moved_duplicates
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.objects import read_manifest
@@ -205,16 +205,20 @@ def supersede(batch_id: str, job_id: str, context: ImportContext) -> Counts | No
 def manifest_of(execution: Execution, context: ImportContext) -> Manifest:
     """The batch's manifest; or what its objects tell, should that be gone by now.
 
-    Raises ObjectDenied: it may be whole. Raises InvalidManifest, InvalidKey or ObjectUnavailable if
-    there are no objects either.
+    Raises ObjectDenied: the manifest may be whole, or is gone and an object may not be read. Raises
+    InvalidManifest, InvalidKey or ObjectUnavailable if there are no objects either.
     """
     try:
         return read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable):
-        found = manifest_of_objects(execution.batch_id, context)
-        if found is None:
+        found = told_by_objects(execution.batch_id, context)
+        if found.denied:  # an instance that is in no manifest would get no result
+            raise ObjectDenied(
+                f"the manifest and {len(found.denied)} objects cannot be read"
+            ) from None
+        if found.manifest is None:
             raise
-        return found
+        return found.manifest
 
 
 def _record_instances(end: _End, context: ImportContext, *, is_late: bool) -> list[InstanceRecord]:

@@ -33,8 +33,8 @@ from chalicelib.imports.rows import (
 from chalicelib.imports.salvage import (
     Contents,
     contents,
-    manifest_of_objects,
     restore_manifest,
+    told_by_objects,
 )
 from chalicelib.imports.start import link_job
 from chalicelib.imports.status import check_status
@@ -102,7 +102,7 @@ def _made_again(execution: Execution, told: str, context: ImportContext) -> Batc
     """
     manifest, mark = _manifest(execution, context), None
     if told == execution.batch_id:
-        manifest = manifest or manifest_of_objects(execution.batch_id, context)
+        manifest = manifest or told_by_objects(execution.batch_id, context).manifest
         mark = context.now
     batch = _failed_batch(execution, Contents(manifest), None, context.now)
     return replace(batch, state=BatchState.CLOSED, start_asked_at=mark)
@@ -114,12 +114,15 @@ def fail_import(
     why: Failure,
     context: ImportContext,
     looked_for: datetime | None = None,
+    *,
+    forced: bool = False,
 ) -> dict[str, Any]:
     """Write the failure into the instances, then the batch, then the job. Safe to repeat.
 
     An import that never got a job id is recorded under its batch's id. A job that has ended
     already keeps its end. HealthImaging must have been asked; where there is no job, for that of
-    the start that was marked at ``looked_for``. Raises ServiceUnavailable.
+    the start that was marked at ``looked_for``. Raises ServiceUnavailable; and, unless ``forced``,
+    ObjectDenied if nobody can tell all that was in the batch.
     """
     stores, now = context.stores, context.now
     batch, known = stores.batches.get(execution.batch_id), stores.jobs.get(job_id)
@@ -130,7 +133,7 @@ def fail_import(
     _refuse_if_started(execution, job_id, batch, looked_for)
     if known is None:  # the prefix of a job that is known was swept before its start
         context.files.end_uploads(batch_prefix(execution.batch_id))
-    found = contents(execution, context)
+    found = contents(execution, context, forced=forced)
     if found.manifest is None and not found.others:  # the alarm: nothing tells what was in it
         report_unsettled(execution.batch_id, ObjectMissing.__name__, context.settings, now)
     datastore_id = known.datastore_id if known else target(batch, context.settings, found.manifest)

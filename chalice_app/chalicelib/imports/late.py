@@ -68,11 +68,13 @@ def end_unanswered(batch: BatchRecord, context: ImportContext) -> BatchRecord:
     Only where an operator says so. Should the job turn out to have imported something, that
     corrects the records. Raises ServiceUnavailable.
     """
-    return _end(batch, _UNANSWERED, context)
+    return _end(batch, _UNANSWERED, context, forced=True)
 
 
-def _end(batch: BatchRecord, why: Failure, context: ImportContext) -> BatchRecord:
+def _end(
+    batch: BatchRecord, why: Failure, context: ImportContext, *, forced: bool = False
+) -> BatchRecord:
     execution = Execution.of(batch.batch_id, context.files.bucket)
     job_id = batch.import_job_id or batch.batch_id
-    fail_import(execution, job_id, why, context, batch.start_asked_at)
+    fail_import(execution, job_id, why, context, batch.start_asked_at, forced=forced)
     return context.stores.batches.get(batch.batch_id) or batch

@@ -42,11 +42,16 @@ def found_in(batch_id: str, files: Files) -> tuple[list[Found], list[str]]:
     return found, [key for key in keys if key not in known]
 
 
+class _Denied:
+    """In place of an object that may not be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     """A batch as its objects tell: its manifest, if one can be made of them, and its studies.
 
-    ``denied`` are the keys, as they were in the batch, of the objects that may not be read.
+    ``denied`` are the keys, as they were in the batch, of the objects that may not be read. Those
+    that another batch imports are not among them: their place tells what became of them.
     """
 
     manifest: Manifest | None
@@ -67,7 +72,11 @@ def rebuilt(batch_id: str, files: Files, now: datetime) -> Rebuilt:
         raise ServiceUnavailable("the batch's objects were moved while they were listed")
     found = [each for each in read if isinstance(each, Found)]
     pairs = zip(places, read, strict=True)
-    denied = frozenset(key for (key, _), each in pairs if isinstance(each, ObjectDenied))
+    denied = frozenset(
+        key
+        for (key, place), each in pairs
+        if isinstance(each, _Denied) and not place.startswith(DUPLICATES_PREFIX)
+    )
     manifest = recovered_manifest(batch_id, found, now) if found else None
     return Rebuilt(manifest, _studies(stands), denied)
 
@@ -117,11 +126,11 @@ def under(batch_id: str, instance: ManifestInstance) -> ManifestInstance:
     return replace(instance, key=str(replace(InstanceKey.parse(instance.key), batch_id=batch_id)))
 
 
-def _read_if_allowed(key: str, stands: str, files: Files) -> Found | ObjectDenied | None:
+def _read_if_allowed(key: str, stands: str, files: Files) -> Found | _Denied | None:
     try:
         return _read(key, stands, files)
-    except ObjectDenied as error:
-        return error
+    except ObjectDenied:
+        return _Denied()
 
 
 def instance_key(key: str) -> InstanceKey | None:

@@ -11,6 +11,7 @@ from chalicelib.imports.aside import NOT_LISTED, invalid_manifest_key, move_all,
 from chalicelib.imports.context import ImportContext
 from chalicelib.imports.execution import Execution
 from chalicelib.imports.listing import Rebuilt, instance_key, rebuilt
+from chalicelib.imports.measures import report_unsettled
 from chalicelib.stores.instances import InstanceStore
 from chalicelib.stores.objects import read_manifest
 from contract.errors import InvalidKey, InvalidManifest
@@ -36,27 +37,27 @@ class Contents:
     others: tuple[InstanceRecord, ...] = ()
 
 
-def contents(execution: Execution, context: ImportContext) -> Contents:
+def contents(execution: Execution, context: ImportContext, *, forced: bool = False) -> Contents:
     """Read the manifest, or make one; and move objects that are not the batch's out of its prefix.
 
     A batch that fails before its sweep may have such objects: PUTs that S3 stored and whose answer
-    was lost. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed, or if nothing
-    tells all that was in the batch: the manifest may not be read, nor an object that has no row.
+    was lost. Raises ServiceUnavailable; ObjectDenied if the prefix may not be listed, or, unless
+    ``forced``, if nobody can tell all that was in the batch: neither the manifest nor an object
+    without a row can be read.
     """
     try:
         manifest = read_manifest(context.stores.objects, execution.bucket, execution.manifest_key)
     except (InvalidKey, InvalidManifest, ObjectUnavailable, ObjectDenied) as error:
         _log.warning("manifest_unreadable", batch_id=execution.batch_id, error=type(error).__name__)
-        return _salvaged(execution, context, may_be_whole=isinstance(error, ObjectDenied))
+        return _salvaged(execution, context, forced=forced)
     _move_strays(execution.batch_id, manifest, NOT_LISTED, context)
     return Contents(manifest)
 
 
-def _salvaged(execution: Execution, context: ImportContext, *, may_be_whole: bool) -> Contents:
-    """``may_be_whole``: the manifest may not be read now, and may be as it was written."""
+def _salvaged(execution: Execution, context: ImportContext, *, forced: bool) -> Contents:
     found, own = _found(execution.batch_id, context)
-    if may_be_whole:
-        _refuse_if_unknown(found, own)
+    if not forced:
+        _refuse_if_unknown(execution.batch_id, found, own, context)
     manifest = found.manifest
     listed = {each.instance for each in manifest.instances} if manifest else set()
     waiting = (InstanceState.RECEIVED, InstanceState.FAILED)
@@ -65,14 +66,18 @@ def _salvaged(execution: Execution, context: ImportContext, *, may_be_whole: boo
     return Contents(manifest, True, others)
 
 
-def _refuse_if_unknown(found: Rebuilt, own: Mapping[str, InstanceRecord]) -> None:
+def _refuse_if_unknown(
+    batch_id: str, found: Rebuilt, own: Mapping[str, InstanceRecord], context: ImportContext
+) -> None:
     """An object that nobody can read now is an acknowledged instance, too, and must get a row.
 
-    It has none where another batch has one of its checksum, until its own batch is imported.
+    A batch has no row of an instance while another batch has the row of its checksum, and the two
+    objects were not compared.
     """
     parsed = map(instance_key, found.denied)
     unknown = [each for each in parsed if each and each.instance not in own]
     if unknown:
+        report_unsettled(batch_id, ObjectDenied.__name__, context.settings, context.now)
         raise ObjectDenied(f"the manifest and {len(unknown)} objects of the batch cannot be read")
 
 
@@ -93,16 +98,13 @@ def _move_strays(
     move_all(context.files, [key for key in others if key not in own], unlisted_key, reason)
 
 
-def manifest_of_objects(batch_id: str, context: ImportContext) -> Manifest | None:
-    """The manifest that a batch's objects tell.
-
-    None if no object of it is there and may be read. Raises ServiceUnavailable.
-    """
-    return _found(batch_id, context)[0].manifest
+def told_by_objects(batch_id: str, context: ImportContext) -> Rebuilt:
+    """The batch as its objects tell, with the checksums of its rows. Raises ServiceUnavailable."""
+    return _found(batch_id, context)[0]
 
 
 def _found(batch_id: str, context: ImportContext) -> tuple[Rebuilt, Mapping[str, InstanceRecord]]:
-    """What a batch's objects tell, with the checksums of its rows; and these rows by instance."""
+    """The same, and the batch's rows by instance."""
     found = rebuilt(batch_id, context.files, context.now)
     own = _own_rows(batch_id, found, context.stores.instances)
     return replace(found, manifest=found.manifest and _as_registered(found.manifest, own)), own

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from chalicelib.errors import ServiceUnavailable
-from chalicelib.imports.aside import failed_key, move_all
+from chalicelib.errors import ObjectMissing, ServiceUnavailable
+from chalicelib.imports.aside import bring_back, failed_key, move_all
 from chalicelib.stores import Stores
 from chalicelib.stores import instances as ledger
 from chalicelib.stores.memory_files import MemoryFiles
@@ -96,19 +96,66 @@ def test_of_two_batches_that_wait_with_the_same_bytes_one_is_imported(
     assert rows(stores) == {BATCH: (IMPORTED, None), winner: (RECEIVED, SAME)}
 
 
-def test_what_a_dying_execution_has_put_aside_is_not_imported_a_second_time() -> None:
-    """It died before it recorded the failure; its batch is started again later."""
+def dying() -> tuple[Stores, str]:
+    """A batch whose execution died when it had put the object aside, before it said so; another."""
     stores = sent({BATCH: b"same", NEWER_BATCH: b"same"})
     close(stores, BATCH)
     (one,) = a_manifest(1).instances
     move_all(files_of(stores), [one.key], failed_key, "the import failed")
-    assert start(stores, NEWER_BATCH)
-    assert rows(stores) == {NEWER_BATCH: (RECEIVED, None)}
-    ends(stores, NEWER_BATCH)
     batches = cast("MemoryBatches", stores.batches)
     batches.rows[BATCH] = replace(batches.rows[BATCH], attempt=1)
-    assert not start(stores, BATCH)
-    assert rows(stores) == {NEWER_BATCH: (IMPORTED, None)}
+    return stores, one.key
+
+
+def test_what_a_dying_execution_has_put_aside_is_not_imported_a_second_time() -> None:
+    """Its batch stands by it, and is started again later."""
+    stores, _ = dying()
+    assert not start(stores, NEWER_BATCH)
+    assert start(stores, BATCH)
+    ends(stores, BATCH)
+    assert rows(stores) == {BATCH: (IMPORTED, None)}
+
+
+@pytest.mark.parametrize("moment", ["before", "behind"])
+def test_nor_where_it_is_started_while_the_other_compares(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    stores, _ = dying()
+    compared, started = MemoryFiles.digest_of_both, dict[str, bool]()
+
+    def the_first_starts() -> None:
+        if BATCH not in started:
+            started[BATCH] = False
+            started[BATCH] = start(stores, BATCH)
+
+    def compare(files: MemoryFiles, one: str, other: str) -> object:
+        if one.startswith(f"instances/{NEWER_BATCH}") and moment == "before":
+            the_first_starts()
+        try:
+            return compared(files, one, other)
+        finally:
+            if one.startswith(f"instances/{NEWER_BATCH}") and moment == "behind":
+                the_first_starts()
+
+    monkeypatch.setattr(MemoryFiles, "digest_of_both", compare)
+    started[NEWER_BATCH] = start(stores, NEWER_BATCH)
+    assert started == {BATCH: True, NEWER_BATCH: False}
+
+
+def test_nor_where_it_is_brought_back_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores, key = dying()
+    compared = MemoryFiles.digest_of_both
+
+    def compare(files: MemoryFiles, one: str, other: str) -> object:
+        try:
+            return compared(files, one, other)
+        except ObjectMissing:
+            bring_back(files, BATCH, {key})
+            raise
+
+    monkeypatch.setattr(MemoryFiles, "digest_of_both", compare)
+    assert not start(stores, NEWER_BATCH)
+    assert start(stores, BATCH)
 
 
 def test_a_copy_that_waits_is_neither_a_reason_to_leave_out_nor_taken() -> None:

@@ -14,6 +14,7 @@ from chalicelib.imports.start import start_import
 from chalicelib.imports.status import check_status
 from chalicelib.intake.trigger import close_batch
 from chalicelib.operations.journal import MemoryJournal
+from chalicelib.operations.quarantine import OperationRefused
 from chalicelib.operations.release import release_instance
 from chalicelib.operations.repeat import Operations
 from chalicelib.operations.retry import retry_batch
@@ -219,27 +220,98 @@ def test_an_instance_whose_object_tells_nothing_fails_beside_its_neighbours(bad:
         assert batch_of(stores).counts == Counts(3, failed=3)
 
 
-@pytest.mark.fault("manifest-lost")
-def test_an_instance_without_a_row_is_not_forgotten_where_nothing_of_it_may_be_read() -> None:
-    """Another batch has a row of the checksum: this one's gets its own when it is imported."""
-    stores = a_closed_batch()
+def without_a_row(stores: Stores) -> None:
+    """The second: another batch has the row of its checksum, and the two were not compared."""
     memory = cast("MemoryInstances", stores.instances)
     two = rows_by_uid(stores)[MANIFEST.instances[1].sop_instance_uid]
     others = "20261123T093000Z-ffffffffffffffff"
     memory.rows[two.row_key] = replace(two, batch_id=others, key=two.key.replace(BATCH, others))
+
+
+def own_rows(stores: Stores) -> list[InstanceState]:
+    memory = cast("MemoryInstances", stores.instances)
+    return [row.state for row in memory.rows.values() if row.batch_id == BATCH]
+
+
+@pytest.mark.fault("manifest-lost")
+@pytest.mark.parametrize("spoil", UNREADABLE)
+@pytest.mark.parametrize("readable", [KEY, KEYS[1]])
+def test_an_instance_without_a_row_is_not_forgotten_while_nothing_of_it_may_be_read(
+    spoil: Callable[[Stores], None], readable: str
+) -> None:
+    stores = a_closed_batch()
+    without_a_row(stores)
     objects = objects_of(stores)
-    denied(stores)
+    spoil(stores)
     objects.denied.add((BUCKET, KEYS[1]))
     for _ in range(2):
-        with pytest.raises(ObjectDenied, match="the manifest and 1 objects"):
+        with capture_logs() as told, pytest.raises(ObjectDenied, match="the manifest and 1 object"):
             fail(stores)
+        assert unsettled(told) == ["ObjectDenied"]
         assert batch_of(stores).state is BatchState.IMPORTING
         assert all((BUCKET, key) in objects.bodies for key in KEYS)
-    objects.denied.remove((BUCKET, KEY))
+    if readable == KEY:
+        objects.bodies[BUCKET, KEY] = MANIFEST.to_json()
+    objects.denied.discard((BUCKET, readable))
     fail(stores)
-    own = {row.instance: row for row in memory.rows.values() if row.batch_id == BATCH}
-    assert [row.state for row in own.values()] == [InstanceState.FAILED] * 3
+    assert own_rows(stores) == [InstanceState.FAILED] * 3
     assert batch_of(stores).counts == Counts(3, failed=3)
+
+
+def test_such_a_batch_is_ended_by_force() -> None:
+    """Its execution was stopped, and nobody gives the access back."""
+    stores = a_closed_batch()
+    without_a_row(stores)
+    denied(stores)
+    objects_of(stores).denied.add((BUCKET, KEYS[1]))
+    stores.batches.move(batch_of(stores), BatchEvent.STALLED)
+    operations = Operations(a_context(stores, FakeHealthImaging()), MemoryJournal())
+    with pytest.raises(OperationRefused, match="An import is unsettled"):
+        retry_batch(BATCH, "why", operations)
+    with pytest.raises(OperationRefused, match="manifest cannot be read"):  # it has ended, though
+        retry_batch(BATCH, "why", operations, force=True)
+    assert own_rows(stores).count(InstanceState.FAILED) == 2
+    assert batch_of(stores).state is BatchState.FAILED
+
+
+def test_an_instance_with_a_row_fails_though_neither_it_nor_the_manifest_may_be_read() -> None:
+    stores = a_closed_batch()
+    denied(stores)
+    objects_of(stores).denied.add((BUCKET, KEYS[1]))
+    fail(stores)
+    assert own_rows(stores) == [InstanceState.FAILED] * 3
+
+
+def test_a_duplicate_that_may_not_be_read_stops_nothing() -> None:
+    """Another batch imports it; its place tells that."""
+    stores = a_closed_batch()
+    without_a_row(stores)
+    move_all(files_of(stores), [KEYS[1]], duplicate_key, "another batch's")
+    denied(stores)
+    objects_of(stores).denied.add((BUCKET, duplicate_key(KEYS[1])))
+    fail(stores)
+    assert own_rows(stores) == [InstanceState.FAILED] * 2
+
+
+@pytest.mark.parametrize("named", [KEYS, [KEYS[0], KEYS[2]]])
+def test_a_completed_job_waits_while_the_manifest_is_gone_and_an_object_is_denied(
+    named: list[str],
+) -> None:
+    """Else the batch would be IMPORTED without that instance, whatever became of it."""
+    stores, service = a_closed_batch(), FakeHealthImaging()
+    start_import(EXECUTION, a_context(stores, service))
+    gone(stores)
+    objects_of(stores).denied.add((BUCKET, KEYS[1]))
+    service.view = ImportView(JobStatus.COMPLETED, f"s3://{RESULTS}/{BATCH}/")
+    keep_results(stores, summary=summary(len(named)), success=lines(*map(success, named)))
+    with capture_logs() as told, pytest.raises(ObjectDenied):
+        check_status(EXECUTION, "job1", a_context(stores, service))
+    assert "ObjectDenied" in unsettled(told)
+    assert batch_of(stores).state is BatchState.IMPORTING
+    objects_of(stores).denied.clear()
+    check_status(EXECUTION, "job1", a_context(stores, service))
+    assert batch_of(stores).counts.instances == 3
+    assert InstanceState.RECEIVED not in own_rows(stores)
 
 
 def test_a_duplicate_of_such_a_batch_counts_as_imported() -> None:
