@@ -114,8 +114,10 @@ def text_of(value: bytes) -> str:
 
 
 def _uid(found: dict[int, bytes], tag: int, missing: Defect) -> str:
+    if tag not in found:
+        raise HeaderUnreadable(missing, "the element is missing")
     try:
-        return parse_uid(text_of(found.get(tag, b"")))
+        return parse_uid(text_of(found[tag]))
     except InvalidUid as error:
         raise HeaderUnreadable(missing, str(error)) from None
 

@@ -18,6 +18,8 @@ def parse_uid(text: str) -> str:
     """
     if len(text) > MAX_UID_LENGTH:
         raise InvalidUid(f"a UID has at most {MAX_UID_LENGTH} characters, this one {len(text)}")
+    if not text:
+        raise InvalidUid("a UID may not be empty")
     if not _UID.fullmatch(text):
         raise InvalidUid("a UID is digits in components separated by single dots")
     return text

@@ -263,7 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         """What the library refuses, without its words: they hold the request's."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._send(
-                problem(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD are"), allow="GET, HEAD"
+                problem(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed"),
+                allow="GET, HEAD",
             )
         else:
             self._send(problem(HTTPStatus(code), "this is no request that can be answered"))

@@ -59,6 +59,9 @@ class Counter(_Measured):
     ASSOCIATIONS_FAILED = _ASSOCIATIONS, "failed"
     CONNECTIONS_PLAIN = _CONNECTIONS, "plain"
     CONNECTIONS_TLS = _CONNECTIONS, "tls"
+    # What came first was no A-ASSOCIATE-RQ.
+    CONNECTIONS_REFUSED = _CONNECTIONS, "refused"
+    # It was no PROXY header, on a port that wants one.
     CONNECTIONS_REFUSED_PROXY = _CONNECTIONS, "refused_proxy"
     CONNECTIONS_TLS_HANDSHAKE_FAILED = _CONNECTIONS, "tls_handshake_failed"
     # Closed at once, since the process has hardly any file descriptor left.

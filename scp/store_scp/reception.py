@@ -53,7 +53,8 @@ class Reception:
         self._ports = ports
 
     def turn_away(self, address: str, first: bytes, why: str) -> None:
-        """Log a connection that ends before its association: what it began with, and ``why``."""
+        """Tell of a connection that ends before its association: what it began with, and why."""
+        self._panel.add(Counter.CONNECTIONS_REFUSED)
         refusal = refused_as_dicom(first, why, self._ports)
         _log.warning("connection_refused", peer=address, **refusal._asdict())
 

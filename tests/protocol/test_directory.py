@@ -83,7 +83,8 @@ def test_while_the_directory_is_gone_nothing_is_ready_and_it_comes_back_by_itsel
         assert peer.store(GOOD, CT_IMAGE, GOOD_INSTANCE).status == 0x0000
         storage.rename(away)
         assert peer.store(GOOD, CT_IMAGE, GOOD_INSTANCE).status == 0xA700
-        process.wait_for("storage_unavailable", why="ENOENT")
+        line = process.wait_for("storage_unavailable", why="ENOENT")
+        assert line["system_says"] == "No such file or directory"
         until(lambda: process.states() == ["storage_unavailable"], "still ready")
         told = json.loads(process.answer("/health/ready"))
         assert (told["status"], told["detail"].split(":")[0]) == (503, "STORAGE_DIR takes no files")

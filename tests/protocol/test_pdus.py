@@ -130,6 +130,7 @@ def test_another_protocol_is_cut_off_and_named_without_its_payload(
     receiver: ReceiverProcess, payload: bytes, why: str, needs: str, pieces: int
 ) -> None:
     sent = payload % PLANTED.encode()
+    refused = receiver.metrics()["connections_total{kind=refused}"]
     with Wire(receiver.port) as wire:
         for at in range(pieces):
             wire.send(sent[at::pieces] if pieces == 1 else sent[at : at + 1])
@@ -137,6 +138,7 @@ def test_another_protocol_is_cut_off_and_named_without_its_payload(
     line = receiver.wait_for("connection_refused", peer="127.0.0.1")
     assert why in line["why"]
     assert needs in line["needs"]
+    assert receiver.metrics()["connections_total{kind=refused}"] == refused + 1
     assert PLANTED not in "".join(receiver.raw)
 
 

@@ -179,6 +179,7 @@ class DirectorySink:
             return Kept.REPEATED
         _log.warning(
             "instance_conflict",
+            why="other bytes under a known SOP Instance UID: both are kept",
             association_id=instance.sender.association_id,
             sop_instance=uid_digest(instance.header.sop_instance_uid),
         )

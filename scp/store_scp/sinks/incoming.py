@@ -130,9 +130,14 @@ class Incoming:
     def _note(self, error: OSError | None) -> None:
         """Tell, where that is news, whether the directory takes files."""
         before, self.trouble = self.trouble, word(error) if error else None
-        if self.trouble and not before:
-            _log.error("storage_unavailable", why=self.trouble)
-        elif before and not self.trouble:
+        if error and not before:
+            _log.error(
+                "storage_unavailable",
+                directory=str(self._directory.root),
+                why=self.trouble,
+                system_says=os.strerror(error.errno or 0),
+            )
+        elif before and not error:
             _log.info("storage_available")
 
 

@@ -333,7 +333,7 @@ class Connection:
             raise InvalidPdu("unknown PDU type", AbortReason.UNRECOGNIZED_PDU)
         action, _ = transition(self._state, _EVT_OF_PDU[kind])
         if action in _VIOLATIONS:
-            why = f"{kind.name} in {self._state.name}"
+            why = f"an unexpected {kind.name.replace('_', '-')}: {self._state.value}"
             yield from self._violated(_EVT_OF_PDU[kind], why, AbortReason.UNEXPECTED_PDU)
         elif action is Action.AA_6:
             self._skip = length

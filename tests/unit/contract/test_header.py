@@ -85,6 +85,15 @@ def test_a_missing_or_hostile_uid_has_its_own_defect(
     assert refusal(encoded) is expected
 
 
+def test_a_missing_and_an_empty_uid_are_told_apart() -> None:
+    with pytest.raises(HeaderUnreadable) as missing:
+        read(data_set(without=STUDY))
+    with pytest.raises(HeaderUnreadable) as empty:
+        read(data_set(replaced={STUDY: b""}))
+    told = (missing.value.detail, empty.value.detail)
+    assert told == ("the element is missing", "a UID may not be empty")
+
+
 def test_a_value_that_hides_something_behind_its_padding_is_unreadable() -> None:
     padded = b"1.2.3" + b" " * 150 + b"x"
     assert refusal(data_set(replaced={STUDY: padded})) is Defect.UNREADABLE_HEADER
