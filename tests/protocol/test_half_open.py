@@ -8,7 +8,7 @@ import pytest
 
 from tests.protocol.peer import SERVICE_PROVIDER, Peer, Wire
 from tests.protocol.receiver import ReceiverProcess
-from tests.protocol.shared import FEW, SHORT, SharedReceivers
+from tests.protocol.shared import AT_LEAST, FEW, SHORT, SharedReceivers
 from tests.protocol.vitals import CT, GOOD_INSTANCE, store_well
 from tests.protocol.wire import P_DATA, Proposal, pdu, pdv
 from tests.unit.store_scp.builders import CT_IMAGE
@@ -33,7 +33,7 @@ def test_a_connection_that_says_nothing_is_closed_at_artim_and_not_logged(
     began = time.monotonic()
     with Wire(short_deadlines.port) as silent:
         assert silent.ended_silently()
-    assert time.monotonic() - began >= SHORT
+    assert time.monotonic() - began >= AT_LEAST
     assert noise(short_deadlines) == before
 
 
@@ -59,7 +59,7 @@ def test_a_request_that_stops_midway_is_closed_at_artim(short_deadlines: Receive
         for wire, size in zip(stuck, (4, 60, len(REQUEST) - 1), strict=True):
             wire.send(REQUEST[:size])
         assert all(wire.ended_silently() for wire in stuck)
-    assert time.monotonic() - began >= SHORT
+    assert time.monotonic() - began >= AT_LEAST
     assert noise(short_deadlines) == before
 
 
